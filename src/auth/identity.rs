@@ -1,0 +1,54 @@
+//! Who is at the other end: settled once, when a session or a request begins.
+
+use std::fmt;
+
+use chrono::{DateTime, Utc};
+
+use crate::domain::{
+    camera::CameraId,
+    device::{DeviceId, DeviceName, DeviceRole},
+    user::{Role, UserId},
+};
+
+/// A device that has shown its secret or its certificate.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct DeviceIdentity {
+    pub id: DeviceId,
+    pub name: DeviceName,
+    pub role: DeviceRole,
+    pub camera_id: Option<CameraId>,
+}
+
+/// A user that has shown a valid token.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct UserIdentity {
+    pub id: UserId,
+    pub username: String,
+    pub email: String,
+    pub role: Role,
+    /// When the token ends, and every session with it.
+    pub expires_at: DateTime<Utc>,
+}
+
+/// Whoever is at the other end of a session or a request.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Identity {
+    /// The hub itself, inside the process only: no credential leads here.
+    Hub,
+    Device(DeviceIdentity),
+    User(UserIdentity),
+    /// Somebody without a name; refused unless a `[[rights]]` entry names `anonymous`.
+    Anonymous,
+}
+
+impl fmt::Display for Identity {
+    /// As it stands in `requestedBy`, in the log and in the audit: `device:NAME`, `user:ID`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Hub => f.write_str("hub"),
+            Self::Device(device) => write!(f, "device:{}", device.name),
+            Self::User(user) => write!(f, "user:{}", user.id),
+            Self::Anonymous => f.write_str("anonymous"),
+        }
+    }
+}

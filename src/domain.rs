@@ -1,0 +1,16 @@
+//! What the hub is about, as values that can't be wrong, and decisions as pure functions with time as an argument.
+//!
+//! Must not know tokio, sqlx, axum, rumqttd, rumqttc or gpio-cdev.
+
+pub mod camera;
+pub mod detection;
+pub mod device;
+pub mod event;
+pub mod lock;
+pub mod topic;
+pub mod user;
+
+/// A text that does not name what it should, with the words that tell a person what is allowed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is not {1}")]
+pub struct Invalid(pub String, pub &'static str);

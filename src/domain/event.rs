@@ -1,0 +1,65 @@
+//! An event: what is stored, shown and replayed.
+
+use std::fmt;
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::camera::CameraLabel;
+
+/// The id of an event. Events are ordered by it everywhere.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct EventId(pub i64);
+
+impl fmt::Display for EventId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// The kinds of events.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum EventType {
+    PersonDetected,
+    MultiplePersons,
+    DoorOpened,
+    DoorClosed,
+    SystemAlert,
+}
+
+/// An event as it is stored.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Event {
+    pub id: EventId,
+    /// `None` where no camera is concerned (door, system).
+    pub camera: Option<CameraLabel>,
+    pub event_type: EventType,
+    pub person_count: u32,
+    /// From 0 to 1.
+    pub confidence: Option<f64>,
+    pub snapshot_path: Option<String>,
+    pub description: Option<String>,
+    pub is_resolved: bool,
+    pub resolved_at: Option<DateTime<Utc>>,
+    pub detection_id: Option<Uuid>,
+    pub detected_at: Option<DateTime<Utc>>,
+    pub created_at: DateTime<Utc>,
+}
+
+/// What the hub itself has to say: the door moved, or something was lost or has returned.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Occurrence {
+    pub event_type: EventType,
+    pub description: String,
+}
+
+impl Occurrence {
+    /// The hub's own events need nobody to resolve them, but for alerts.
+    #[must_use]
+    pub fn is_resolved(&self) -> bool {
+        self.event_type != EventType::SystemAlert
+    }
+}

@@ -1,0 +1,168 @@
+//! The channels between workers, and what goes through them: submissions to the recorder, requests to the lock desk,
+//! and the news that the recorder and the front have for everybody.
+//!
+//! Must not know who sends and who receives. Every channel is bounded; each bound says what happens when it is full.
+
+pub mod presence;
+
+use std::{fmt, net::IpAddr, sync::Arc};
+
+use bytes::Bytes;
+use serde_json::value::RawValue;
+use tokio::sync::{broadcast, oneshot};
+use uuid::Uuid;
+
+use crate::domain::{
+    detection::Detection,
+    event::{Event, Occurrence},
+    lock::{Action, LockStatus},
+};
+
+/// By which way something came in: for accounting, the log and the audit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Channel {
+    Mqtt,
+    Http,
+    /// The hub itself.
+    Internal,
+}
+
+impl fmt::Display for Channel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Mqtt => "mqtt",
+            Self::Http => "http",
+            Self::Internal => "internal",
+        })
+    }
+}
+
+/// Something for the recorder to store, and where to say what became of it.
+#[derive(Debug)]
+pub struct Submission {
+    pub channel: Channel,
+    pub item: Item,
+    /// Answered after the commit, never before.
+    pub reply: oneshot::Sender<Outcome>,
+}
+
+/// What the recorder can be given.
+#[derive(Debug)]
+pub enum Item {
+    Detection(Detection),
+    /// What should have been a detection and is not; kept for a person to read.
+    Malformed(Malformed),
+    Occurrence(Occurrence),
+}
+
+/// A message that cannot be taken as a detection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Malformed {
+    pub topic: String,
+    pub payload: Bytes,
+    /// What is wrong with it, in words that tell its sender what to do.
+    pub reason: String,
+    /// Who sent it: `user:ID` or `device:NAME`.
+    pub source: String,
+}
+
+/// What became of a submission.
+#[derive(Debug, Clone)]
+pub enum Outcome {
+    Stored(Arc<StoredEvent>),
+    /// Stored before under the same detection id.
+    Duplicate(Arc<StoredEvent>),
+    /// It shows no person: a sign of life, no event.
+    Ignored,
+    /// Kept in `rejected_messages`, with this reason.
+    Rejected(String),
+    /// Its camera does not exist. Over HTTP nothing is kept; over MQTT the message is in `rejected_messages`.
+    UnknownCamera,
+}
+
+/// A committed event, with its JSON made once for however many hear of it.
+#[derive(Debug)]
+pub struct StoredEvent {
+    pub event: Event,
+    /// The contract's event object.
+    pub json: Box<RawValue>,
+}
+
+/// How many committed events a slow listener may be behind. When it is further behind it loses the oldest notices, and
+/// is told how many; no row is lost, and dashboards replay by id.
+const BEHIND: usize = 8192;
+
+/// Tells everybody of committed events.
+#[derive(Debug, Clone)]
+pub struct Announcer(broadcast::Sender<Arc<StoredEvent>>);
+
+impl Default for Announcer {
+    fn default() -> Self {
+        Self(broadcast::channel(BEHIND).0)
+    }
+}
+
+impl Announcer {
+    pub fn announce(&self, event: Arc<StoredEvent>) {
+        // No listener is no fault: the event is stored.
+        let _ = self.0.send(event);
+    }
+
+    #[must_use]
+    pub fn listen(&self) -> broadcast::Receiver<Arc<StoredEvent>> {
+        self.0.subscribe()
+    }
+}
+
+/// Who asks something of the lock, as the audit keeps it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Requester {
+    /// `user:ID` or `device:NAME`.
+    pub name: String,
+    pub channel: Channel,
+    pub address: Option<IpAddr>,
+}
+
+/// A request to the lock desk, and where to say what became of it.
+#[derive(Debug)]
+pub struct LockRequest {
+    pub requester: Requester,
+    pub ask: LockAsk,
+    pub reply: oneshot::Sender<Result<LockDone, LockFailure>>,
+}
+
+/// What is asked of the lock desk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LockAsk {
+    Command {
+        action: Action,
+        /// The sender's own id for the command, or none: then the desk makes one.
+        command_id: Option<Uuid>,
+    },
+    /// Something on `lock/command` that the front refused. It goes nowhere, but into the audit.
+    Refused { what: String, reason: String },
+}
+
+/// A command that the lock worker has confirmed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LockDone {
+    pub previous: LockStatus,
+    pub current: LockStatus,
+    /// The relay's GPIO line.
+    pub pin: u32,
+    pub message: String,
+}
+
+/// Why a command to the lock came to nothing, or is not known to have come to something.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum LockFailure {
+    #[error("No lock worker is connected")]
+    NoWorker,
+    /// The worker's own words.
+    #[error("{0}")]
+    Refused(String),
+    #[error("The lock worker did not confirm in time; ask for the lock's status")]
+    NoConfirmation,
+    #[error("The command could not be recorded, so it was not given")]
+    NotRecorded,
+}

@@ -1,0 +1,20 @@
+//! Portcullis: a security hub for people who watch doors with cameras.
+//!
+//! AI engines report persons by MQTT or HTTP; the hub classifies each detection, stores it in Postgres, and shows it at
+//! once on dashboards and to other devices. A lock worker drives the door relay.
+//!
+//! A module uses only modules of a lower rank, never its own: `docs/architecture.md` has the table, and a test
+//! (`tests/integration/ranks.rs`) enforces it.
+
+// Rank 0: values that can't be wrong and pure decisions.
+pub mod domain;
+// Rank 1: formats, decisions about who may do what, settings, and the channels between workers.
+pub mod auth;
+pub mod config;
+pub mod events;
+pub mod lifecycle;
+pub mod telemetry;
+pub mod wire;
+// Rank 2: the outside world, each part for itself.
+pub mod mqtt;
+pub mod store;

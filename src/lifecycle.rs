@@ -1,0 +1,78 @@
+//! How the process starts to stop, and who is still at work: signals, a soft and a hard stop, and tracked tasks.
+//!
+//! The soft stop asks: take nothing new, finish what was begun. The hard stop, a while later or at a second signal,
+//! ends what is left. Must not know what the tasks do.
+
+use std::{future::Future, time::Duration};
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+/// How long the soft stop may take before the hard one: less than the 10 s that `docker stop` grants.
+const GRACE: Duration = Duration::from_secs(8);
+
+/// The two stops and every task that has to end before the process does.
+#[derive(Debug, Clone, Default)]
+pub struct Lifecycle {
+    /// Take nothing new, finish what was begun.
+    pub soft: CancellationToken,
+    /// End now.
+    pub hard: CancellationToken,
+    tasks: TaskTracker,
+}
+
+impl Lifecycle {
+    /// Runs a task that must live as long as the hub: its end before the soft stop, by whatever cause, stops the hub.
+    pub fn keep<F>(&self, name: &'static str, task: F)
+    where
+        F: Future<Output = anyhow::Result<()>> + Send + 'static,
+    {
+        let (soft, dying_stops_the_hub) = (self.soft.clone(), self.soft.clone().drop_guard());
+        self.tasks.spawn(async move {
+            let ended = task.await;
+            match ended {
+                Err(error) => tracing::error!(task = name, "a task failed, the hub stops: {error:#}"),
+                Ok(()) if !soft.is_cancelled() => tracing::error!(task = name, "a task ended early, the hub stops"),
+                Ok(()) => tracing::debug!(task = name, "ended"),
+            }
+            drop(dying_stops_the_hub);
+        });
+    }
+
+    /// Runs a task that may end when it is done, such as one client's session.
+    pub fn track<F>(&self, task: F) -> tokio::task::JoinHandle<F::Output>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        self.tasks.spawn(task)
+    }
+
+    /// Waits for SIGINT or SIGTERM or for a task's death, then for the tasks: softly at first, hard after a while or
+    /// at a second signal.
+    ///
+    /// # Errors
+    /// When the signals cannot be listened to.
+    pub async fn run(&self) -> std::io::Result<()> {
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let mut terminate = signal(SignalKind::terminate())?;
+        tokio::select! {
+            _ = interrupt.recv() => tracing::info!("SIGINT: stopping (once more to stop at once)"),
+            _ = terminate.recv() => tracing::info!("SIGTERM: stopping"),
+            () = self.soft.cancelled() => {}
+        }
+        self.soft.cancel();
+        self.tasks.close();
+        tokio::select! {
+            () = self.tasks.wait() => return Ok(()),
+            () = tokio::time::sleep(GRACE) => tracing::warn!("tasks did not end in {GRACE:?}, ending them"),
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+        self.hard.cancel();
+        if tokio::time::timeout(Duration::from_secs(1), self.tasks.wait()).await.is_err() {
+            tracing::warn!(tasks = self.tasks.len(), "left behind");
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,9 @@
+//! What goes over the wire: topics, and the JSON of MQTT, REST and Socket.io. Parsed here, once, into domain values.
+//!
+//! Must not know SQL, sockets, axum or the broker.
+
+pub mod detection;
+pub mod event;
+pub mod lock;
+pub mod presence;
+pub mod time;
