@@ -2,8 +2,12 @@
 //!
 //! Must not know HTTP, MQTT or GPIO.
 
+pub mod recording;
+
 /// Connections to the hub's database.
 pub type Database = sqlx::PgPool;
+/// One of them.
+pub type Connection = sqlx::PgConnection;
 /// Why the database did not answer, or would not.
 pub type Error = sqlx::Error;
 
