@@ -2,5 +2,6 @@
 //!
 //! Must not know SQL, axum or the broker: whoever asks brings what is needed to decide.
 
+pub mod chain;
 pub mod identity;
 pub mod secret;

@@ -19,4 +19,5 @@ pub mod wire;
 pub mod mqtt;
 pub mod store;
 // Rank 3: the workers.
+pub mod lock_desk;
 pub mod recorder;

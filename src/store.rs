@@ -2,6 +2,7 @@
 //!
 //! Must not know HTTP, MQTT or GPIO.
 
+pub mod lock_audit;
 pub mod recording;
 
 /// Connections to the hub's database.
