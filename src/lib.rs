@@ -16,5 +16,8 @@ pub mod lifecycle;
 pub mod telemetry;
 pub mod wire;
 // Rank 2: the outside world, each part for itself.
+pub mod gpio;
 pub mod mqtt;
 pub mod store;
+// Rank 3: the workers.
+pub mod lock_agent;
