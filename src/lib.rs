@@ -16,8 +16,10 @@ pub mod lifecycle;
 pub mod telemetry;
 pub mod wire;
 // Rank 2: the outside world, each part for itself.
+pub mod gpio;
 pub mod mqtt;
 pub mod store;
 // Rank 3: the workers.
+pub mod lock_agent;
 pub mod lock_desk;
 pub mod recorder;
