@@ -22,7 +22,9 @@ use portcullis::{
         Announcer, Channel, Item, LockAsk, LockDone, LockFailure, LockRequest, Outcome, Requester, StoredEvent,
         Submission,
     },
+    gpio::{self, simulated::SimulatedRelay},
     lifecycle::Lifecycle,
+    lock_agent::{self, AgentSettings},
     lock_desk::{self, DeskSettings, LockDesk, OnDetection, Parts},
     mqtt::link::{self, Carrier, Incoming, Message, QoS},
     store::{self, Database, lock_audit::history},
@@ -576,7 +578,7 @@ async fn a_worker_that_comes_and_goes_raises_few_alerts_and_none_is_forgotten() 
 async fn a_door_is_held_open_only_where_that_is_allowed() {
     let Some(database) = database().await else { return };
     let folder = tempfile::tempdir().expect("a folder");
-    let until = Utc::now() + TimeDelta::hours(1);
+    let until = wire::time::millis(Utc::now() + TimeDelta::hours(1));
     let hub = Hub::with_worker(&database, &folder).await;
     let refused = hub.desk.hold(requester("user:1"), until, "movers".to_owned()).await.expect_err("switched off");
     assert!(refused.to_string().contains("LOCK_HOLD_OPEN"), "{refused}");
@@ -598,4 +600,50 @@ async fn a_door_is_held_open_only_where_that_is_allowed() {
     assert_eq!(outcomes(&history), ["done", "refused", "refused"]);
     assert_eq!(history[0].action, "hold");
     assert!(history[0].detail.as_deref().is_some_and(|detail| detail.ends_with(": movers")));
+}
+
+#[tokio::test]
+async fn the_desk_and_the_real_worker_understand_each_other() {
+    let Some(database) = database().await else { return };
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut hub = Hub::start(&database, &folder);
+    let (link, mut worker) = link::pair();
+    let relay = gpio::Relay::simulated(17, SimulatedRelay::default());
+    let stop = hub.lifecycle.soft.clone();
+    hub.lifecycle.keep("lock worker", lock_agent::run(link, relay, AgentSettings::default(), stop.clone()));
+    worker.incoming.send(Incoming::Connected).await.expect("a worker");
+    let desk = hub.desk.clone();
+    // The broker between the two.
+    let broker = hub.lifecycle.track(async move {
+        loop {
+            tokio::select! {
+                Some(message) = hub.carrier.outgoing.recv() => if message.topic == "lock/command" {
+                    worker.incoming.send(Incoming::Message(message)).await.expect("a worker");
+                },
+                Some(message) = worker.outgoing.recv() => {
+                    hub.carrier.incoming.send(Incoming::Message(message)).await.expect("a desk");
+                }
+                () = stop.cancelled() => return,
+            }
+        }
+    });
+    eventually("the worker is seen", || desk.state().status.online).await;
+    let (mut before, mut times) = (LockStatus::Closed, Vec::new());
+    for sender in 0..9 {
+        let asked = Instant::now();
+        let done = desk.command(requester(&format!("user:{sender}")), Action::Toggle).await.expect("done");
+        times.push(asked.elapsed());
+        assert_eq!(done.previous, before);
+        assert_ne!(done.current, before);
+        before = done.current;
+        assert_eq!(desk.state().status.status, before);
+    }
+    times.sort();
+    eprintln!("from the request to its answer: median {:?}, longest {:?}", times[4], times[8]);
+    hub.lifecycle.soft.cancel();
+    broker.await.expect("a broker");
+    hub.lifecycle.run().await.expect("an end");
+    intact(&database, &folder).await;
+    let kinds: Vec<_> = hub.recorded.lock().iter().map(|occurrence| occurrence.event_type).collect();
+    assert_eq!(kinds, [EventType::DoorOpened, EventType::DoorClosed].repeat(5)[..9]);
 }
