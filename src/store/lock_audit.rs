@@ -309,7 +309,7 @@ pub async fn history(db: impl PgExecutor<'_>, before: Option<i64>, limit: i64) -
                   coalesce(told.duration_ms, asked.duration_ms) AS duration_ms,
                   asked.event_id, asked.camera_id, asked.detail, asked.times
            FROM lock_audit AS asked LEFT JOIN lock_audit AS told ON told.attempt = asked.number
-           WHERE asked.kind <> 'outcome' AND ($1::bigint IS NULL OR asked.number < $1)
+           WHERE asked.kind <> 'outcome' AND asked.number < coalesce($1::bigint, 9223372036854775807)
            ORDER BY asked.number DESC LIMIT $2"#,
         before,
         limit,

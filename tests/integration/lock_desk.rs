@@ -373,6 +373,8 @@ async fn a_sender_that_asks_too_often_is_refused_and_counted() {
     }
     hub.stop().await;
     let history = attempts(&database).await;
+    let page = portcullis::store::lock_audit::history(&database, Some(history[1].id), 3).await.expect("a page");
+    assert_eq!(page, history[2..5]);
     let front: Vec<_> = history.iter().filter(|attempt| attempt.requested_by == "device:button").collect();
     assert_eq!(front.len(), 11);
     assert_eq!((front[0].times, front[1].times), (15, 1));
