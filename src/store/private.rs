@@ -9,8 +9,7 @@ mod owner;
 
 use std::{
     fs,
-    io::Write as _,
-    os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _},
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     process::Stdio,
     time::Duration,
@@ -24,13 +23,13 @@ use tokio_util::sync::CancellationToken;
 
 use self::owner::Owner;
 use super::Address;
-use crate::auth;
+use crate::{auth, config::secrets};
 
 const NAME: &str = "portcullis";
 /// A Unix socket's path has at most 107 bytes (`sockaddr_un`), and PostgreSQL adds its file's name to the folder's.
 const SOCKET_FOLDER_MAX: usize = 107 - "/.s.PGSQL.5432".len();
 /// Recovery after a power cut on an SD card takes its time.
-const START: Duration = Duration::from_secs(120);
+const START: Duration = Duration::from_mins(2);
 const STOP: Duration = Duration::from_secs(20);
 const LOOK: Duration = Duration::from_millis(50);
 
@@ -189,7 +188,7 @@ impl Place {
             fs::remove_dir_all(&making)?;
         }
         let password = fs::read_to_string(self.folder.with_file_name("postgres-password"))?;
-        write_secret(&password_file, password.trim())?;
+        secrets::write(&password_file, password.trim())?;
         self.owner.give(&password_file)?;
         let output = self
             .command("initdb")
@@ -286,18 +285,5 @@ fn newest_file(folder: &Path) -> Option<PathBuf> {
 
 /// The server's password, made at the very first start and kept beside the cluster, readable by the hub's user only.
 fn password(data: &Path) -> anyhow::Result<String> {
-    let file = data.join("postgres-password");
-    if !file.exists() {
-        write_secret(&file, &auth::secret::generate())?;
-    }
-    let password = fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
-    Ok(password.trim().to_owned())
-}
-
-fn write_secret(file: &Path, secret: &str) -> anyhow::Result<()> {
-    let mut options = fs::OpenOptions::new();
-    options.write(true).create(true).truncate(true).mode(0o600);
-    let mut file = options.open(file).with_context(|| format!("cannot write {}", file.display()))?;
-    writeln!(file, "{secret}")?;
-    file.sync_all().map_err(Into::into)
+    secrets::kept(&data.join("postgres-password"), auth::secret::generate)
 }
