@@ -1,6 +1,7 @@
 //! Settings: every environment variable of the hub, with the flag of the same name, its default and what it allows.
 //!
 //! Must not know what uses them. Values are parsed here, once; what contradicts itself is told all at once.
+#![expect(clippy::doc_markdown, reason = "the docs of the settings are the help texts of the command line")]
 
 pub mod secrets;
 
@@ -106,10 +107,10 @@ pub enum Registration {
 /// Accounts and tokens.
 #[derive(Debug, Clone, Args)]
 pub struct AccountOptions {
-    /// The key that tokens are signed with, at least 32 bytes; generated into `DATA_DIR` if none is given.
+    /// The key that tokens are signed with, at least 32 bytes; generated into DATA_DIR if none is given.
     #[arg(long, env, hide_env_values = true, value_name = "SECRET")]
     pub jwt_secret: Option<String>,
-    /// A file with `JWT_SECRET` in it.
+    /// A file with JWT_SECRET in it.
     #[arg(long, env, value_name = "FILE")]
     pub jwt_secret_file: Option<PathBuf>,
     /// How long a token lasts, such as 24h, 30m or 90s.
@@ -118,7 +119,7 @@ pub struct AccountOptions {
     /// The password of the user admin, at the very first start only; generated if none is given.
     #[arg(long, env, hide_env_values = true, value_name = "PASSWORD")]
     pub admin_password: Option<String>,
-    /// A file with `ADMIN_PASSWORD` in it.
+    /// A file with ADMIN_PASSWORD in it.
     #[arg(long, env, value_name = "FILE")]
     pub admin_password_file: Option<PathBuf>,
     /// Who may create accounts by themselves.
@@ -129,7 +130,7 @@ pub struct AccountOptions {
 /// Whether the relay is real.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum SimulatedRelay {
-    /// Real where a chip with a Raspberry Pi's label, or `GPIO_CHIP`, exists; then an error ends the process.
+    /// Real where a chip with a Raspberry Pi's label, or GPIO_CHIP, exists; then an error ends the process.
     Auto,
     True,
     False,
@@ -233,7 +234,7 @@ pub struct RemoteOptions {
     /// The device's secret.
     #[arg(long, env, hide_env_values = true, value_name = "SECRET")]
     pub mqtt_password: Option<String>,
-    /// A file with `MQTT_PASSWORD` in it.
+    /// A file with MQTT_PASSWORD in it.
     #[arg(long, env, value_name = "FILE")]
     pub mqtt_password_file: Option<PathBuf>,
     /// The certificate that the hub's is signed by, PEM; the system's if none is given.

@@ -19,4 +19,7 @@ pub mod wire;
 pub mod mqtt;
 pub mod store;
 // Rank 3: the workers.
+pub mod publisher;
 pub mod recorder;
+// Rank 5: the command line.
+pub mod commands;

@@ -73,7 +73,7 @@ pub enum WeakKey {
 /// # Errors
 /// [`WeakKey`].
 pub fn check_token_key(key: &str) -> Result<(), WeakKey> {
-    const KNOWN: [&str; 5] = ["secret", "change", "your", "default", "example"];
+    const KNOWN: [&str; 5] = ["secret", "changeme", "default", "example", "password"];
     let letters: std::collections::HashSet<char> = key.chars().collect();
     let lower = key.to_ascii_lowercase();
     if key.len() < 32 {
