@@ -19,6 +19,7 @@ pub mod wire;
 pub mod mqtt;
 pub mod store;
 // Rank 3: the workers.
+pub mod camera_watch;
 pub mod publisher;
 pub mod recorder;
 // Rank 5: the command line.

@@ -146,7 +146,7 @@ impl Worker {
             let error = match self.attempt(group).await {
                 Err(error) if !is_about_data(&error) => error,
                 done => {
-                    self.stalled.send_if_modified(|stalled| std::mem::take(stalled));
+                    self.stalled.send_if_modified(std::mem::take);
                     return done;
                 }
             };

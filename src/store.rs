@@ -2,6 +2,7 @@
 //!
 //! Must not know HTTP, MQTT or GPIO.
 
+pub mod attendance;
 pub mod changes;
 pub mod claim;
 pub mod private;

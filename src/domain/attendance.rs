@@ -84,7 +84,7 @@ mod tests {
         assert_eq!(persons_only.judge(later, TIMEOUT), None);
         let mut every_picture = Attendance::default();
         every_picture.sighted(0, start);
-        assert_eq!(every_picture.judge(later - Duration::from_millis(1), TIMEOUT), None);
+        assert_eq!(every_picture.judge(start + TIMEOUT / 2, TIMEOUT), None);
         assert_eq!(every_picture.judge(later, TIMEOUT), Some(Change::Lost));
         assert_eq!(every_picture.judge(later, TIMEOUT), None, "told once");
         assert!(!every_picture.is_online());
