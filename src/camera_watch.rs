@@ -73,9 +73,8 @@ pub async fn run(mut parts: Parts, stop: CancellationToken) -> anyhow::Result<()
             sighting = sightings.recv() => match sighting {
                 // Only a camera that was not there is news; the others are judged at the next tick.
                 Ok(sighting) if sighted(&mut cameras, sighting, now) => {}
-                Ok(_) => continue,
-                // The next sighting of each camera comes soon enough.
-                Err(broadcast::error::RecvError::Lagged(_)) => continue,
+                // The next sighting of a camera comes soon enough.
+                Ok(_) | Err(broadcast::error::RecvError::Lagged(_)) => continue,
                 Err(broadcast::error::RecvError::Closed) => return Ok(()),
             },
             Ok(change) = sessions.recv() => {
