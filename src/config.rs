@@ -160,7 +160,7 @@ pub struct GpioOptions {
     /// Whether the relay is energised by the low level.
     #[arg(long, env, default_value_t = false, action = clap::ArgAction::Set, value_name = "WHETHER")]
     pub gpio_active_low: bool,
-    /// The line of a door contact, high while the door is shut.
+    /// The line of a door contact, low while the door is shut.
     #[arg(long, env, value_name = "LINE")]
     pub gpio_contact_pin: Option<u32>,
     /// Which level of the relay is the locked one.

@@ -3,6 +3,7 @@
 //! Must not know how events are stored or who subscribes.
 
 use bytes::Bytes;
+use chrono::Utc;
 use tokio::sync::broadcast::error::RecvError;
 use tokio_util::sync::CancellationToken;
 
@@ -19,7 +20,9 @@ const REPEAT: std::time::Duration = std::time::Duration::from_mins(1);
 /// `hub/status`, retained, as the hub's own words or as its will.
 #[must_use]
 pub fn hub_status(online: bool) -> Message {
-    let status = HubStatus { online, version: env!("CARGO_PKG_VERSION").to_owned() };
+    // The will is written long before it is heard, so it bears no time.
+    let timestamp = online.then(Utc::now);
+    let status = HubStatus { online, version: env!("CARGO_PKG_VERSION").to_owned(), timestamp };
     Message {
         topic: Topic::HubStatus.to_string(),
         payload: Bytes::from(serde_json::to_vec(&status).unwrap_or_default()),
