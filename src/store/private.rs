@@ -73,11 +73,9 @@ impl Private {
         Address(self.place.options.clone().database(NAME))
     }
 
-    /// Starts the server again whenever it dies, until `stop`.
-    ///
-    /// # Errors
-    /// None: a server that does not start is tried again, and the log says why.
-    pub async fn supervise(&mut self, stop: &CancellationToken) -> anyhow::Result<()> {
+    /// Starts the server again whenever it dies, until `stop`. One that does not start is tried again, and the log says
+    /// why.
+    pub async fn supervise(&mut self, stop: &CancellationToken) {
         while stop.run_until_cancelled(tokio::time::sleep(LOOK * 5)).await.is_some() {
             self.reap();
             if self.place.running().is_some() {
@@ -90,7 +88,6 @@ impl Private {
                 None => break,
             }
         }
-        Ok(())
     }
 
     /// Stops the server: sessions are ended, everything committed stays.
