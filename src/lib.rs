@@ -23,6 +23,7 @@ pub mod store;
 pub mod camera_watch;
 pub mod lock_agent;
 pub mod publisher;
+pub mod lock_desk;
 pub mod recorder;
 // Rank 5: the command line.
 pub mod commands;

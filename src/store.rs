@@ -6,6 +6,7 @@ pub mod attendance;
 pub mod changes;
 pub mod claim;
 pub mod private;
+pub mod lock_audit;
 pub mod recording;
 
 use std::time::Duration;
