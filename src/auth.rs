@@ -2,5 +2,7 @@
 //!
 //! Must not know SQL, axum or the broker: whoever asks brings what is needed to decide.
 
+pub mod chain;
 pub mod identity;
+pub mod rights;
 pub mod secret;

@@ -5,5 +5,6 @@
 pub mod detection;
 pub mod event;
 pub mod lock;
+pub mod lock_audit;
 pub mod presence;
 pub mod time;
