@@ -18,3 +18,8 @@ pub mod wire;
 // Rank 2: the outside world, each part for itself.
 pub mod mqtt;
 pub mod store;
+// Rank 3: the workers.
+pub mod publisher;
+pub mod recorder;
+// Rank 5: the command line.
+pub mod commands;
