@@ -11,10 +11,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{
-    ledger::Ledger,
-    reports::{Reports, Subject},
-};
+use super::{ledger::Ledger, reports::Reports, state::Subject};
 use crate::{
     auth::chain::{ChainKey, Head, Report, Verification},
     store::{

@@ -6,8 +6,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     pending::Pending,
-    reports::{Reports, Subject},
-    state::{Follower, LockState, clean},
+    reports::Reports,
+    state::{Follower, LockState, News, clean},
 };
 use crate::{
     domain::{event::EventType, topic::Topic},
@@ -88,10 +88,10 @@ impl Hearing {
         }
     }
 
-    fn tell(&self, news: Vec<crate::domain::event::Occurrence>) {
-        for occurrence in news {
-            if occurrence.event_type != EventType::SystemAlert || !self.stopping.is_cancelled() {
-                self.reports.tell(Subject::Worker, occurrence);
+    fn tell(&self, news: Vec<News>) {
+        for news in news {
+            if news.occurrence.event_type != EventType::SystemAlert || !self.stopping.is_cancelled() {
+                self.reports.tell(news);
             }
         }
     }

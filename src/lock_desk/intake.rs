@@ -306,6 +306,8 @@ impl Order {
             issued_at,
             expires_at: issued_at + GOOD_FOR,
             requested_by: requester.name.clone(),
+            hold_until: self.hold.as_ref().map(|(until, _)| *until),
+            reason: self.hold.as_ref().map(|(_, reason)| clean(reason)),
         }
     }
 

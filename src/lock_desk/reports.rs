@@ -4,7 +4,10 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::flood::Flood;
+use super::{
+    flood::Flood,
+    state::{News, Subject},
+};
 use crate::{
     domain::event::{EventType, Occurrence},
     events::{Channel, Item, Submission},
@@ -16,40 +19,30 @@ const WAITING: usize = 1024;
 const ALERTS: u32 = 6;
 const WINDOW: Duration = Duration::from_secs(60);
 
-/// What an alert is about: a flood of one does not hide the other.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) enum Subject {
-    Worker,
-    Audit,
-}
-
 /// The way to the reporter.
 #[derive(Debug, Clone)]
-pub(super) struct Reports(mpsc::Sender<(Subject, Occurrence)>);
+pub(super) struct Reports(mpsc::Sender<News>);
 
 impl Reports {
-    pub(super) fn new() -> (Self, mpsc::Receiver<(Subject, Occurrence)>) {
+    pub(super) fn new() -> (Self, mpsc::Receiver<News>) {
         let (sender, receiver) = mpsc::channel(WAITING);
         (Self(sender), receiver)
     }
 
     /// Never waits.
-    pub(super) fn tell(&self, subject: Subject, occurrence: Occurrence) {
-        if let Err(error) = self.0.try_send((subject, occurrence)) {
+    pub(super) fn tell(&self, news: News) {
+        if let Err(error) = self.0.try_send(news) {
             tracing::error!("an event of the lock is not recorded: {error}");
         }
     }
 
     pub(super) fn alert(&self, subject: Subject, description: String) {
-        self.tell(subject, Occurrence { event_type: EventType::SystemAlert, description });
+        self.tell(News::alert(subject, description));
     }
 }
 
 /// Hands reports to the recorder, one after the other, until nobody can report any more.
-pub(super) async fn run(
-    mut reports: mpsc::Receiver<(Subject, Occurrence)>,
-    recorder: mpsc::Sender<Submission>,
-) -> anyhow::Result<()> {
+pub(super) async fn run(mut reports: mpsc::Receiver<News>, recorder: mpsc::Sender<Submission>) -> anyhow::Result<()> {
     let mut flood = Flood::new(ALERTS, WINDOW);
     loop {
         let due = flood.next_due();
@@ -62,7 +55,7 @@ pub(super) async fn run(
                 continue;
             }
         };
-        let Some((subject, occurrence)) = report else { break };
+        let Some(News { subject, occurrence }) = report else { break };
         if occurrence.event_type != EventType::SystemAlert {
             record(&recorder, occurrence).await;
             continue;

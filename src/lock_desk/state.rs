@@ -4,6 +4,7 @@ use chrono::{DateTime, Utc};
 
 use crate::{
     domain::{
+        bolt::door::Alarm,
         event::{EventType, Occurrence},
         lock::LockStatus,
     },
@@ -22,17 +23,34 @@ impl LockState {
     /// Before the worker has spoken.
     #[must_use]
     pub fn unknown(pin: u32, now: DateTime<Utc>) -> Self {
-        let status = Status {
-            status: LockStatus::Unknown,
-            online: false,
-            pin,
-            simulated: false,
-            reason: Some("no lock worker has spoken yet".to_owned()),
-            command_id: None,
-            requested_by: None,
-            timestamp: now,
-        };
+        let status = Status::offline(pin, false, "no lock worker has spoken yet", now);
         Self { status, changed_at: None }
+    }
+}
+
+/// What an alert is about: a flood of one does not hide the other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Subject {
+    /// The relay's movements; no alert.
+    Movement,
+    Worker,
+    Relay,
+    Door,
+    Clock,
+    Audit,
+}
+
+/// Something worth an event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct News {
+    pub subject: Subject,
+    pub occurrence: Occurrence,
+}
+
+impl News {
+    #[must_use]
+    pub fn alert(subject: Subject, description: String) -> Self {
+        Self { subject, occurrence: Occurrence { event_type: EventType::SystemAlert, description } }
     }
 }
 
@@ -44,12 +62,15 @@ pub struct Follower {
     relay: LockStatus,
     /// The worker was there and is not.
     lost: bool,
+    /// What the worker said last while it was there.
+    alarm: Option<Alarm>,
+    clock_alert: bool,
 }
 
 impl Follower {
     #[must_use]
     pub fn new(state: LockState) -> Self {
-        Self { state, relay: LockStatus::Unknown, lost: false }
+        Self { state, relay: LockStatus::Unknown, lost: false, alarm: None, clock_alert: false }
     }
 
     #[must_use]
@@ -58,49 +79,54 @@ impl Follower {
     }
 
     /// Takes what the worker says, and answers with what of it is worth an event.
-    pub fn take(&mut self, mut status: Status, now: DateTime<Utc>) -> Vec<Occurrence> {
+    pub fn take(&mut self, mut status: Status, now: DateTime<Utc>) -> Vec<News> {
         if !status.online {
             // Nobody is there to know.
             status.status = LockStatus::Unknown;
         }
-        let mut news = Vec::new();
-        news.extend(self.presence(&status));
-        news.extend(self.movement(&status));
+        let news = [
+            self.presence(&status),
+            self.blindness(&status),
+            self.movement(&status),
+            self.door(&status),
+            self.clock(&status),
+        ];
         let same = status.status == self.state.status.status && self.state.changed_at.is_some();
         let untold = !status.online && self.state.changed_at.is_none();
         let changed_at = if same || untold { self.state.changed_at } else { Some(now) };
         self.state = LockState { status, changed_at };
-        news
+        news.into_iter().flatten().collect()
     }
 
     /// The hub can't hear the worker any more.
-    pub fn deaf(&mut self, reason: &str, now: DateTime<Utc>) -> Vec<Occurrence> {
-        let status = Status {
-            online: false,
-            reason: Some(format!("the hub cannot hear the lock worker: {reason}")),
-            command_id: None,
-            requested_by: None,
-            timestamp: now,
-            ..self.state.status.clone()
-        };
-        self.take(status, now)
+    pub fn deaf(&mut self, reason: &str, now: DateTime<Utc>) -> Vec<News> {
+        let Status { pin, simulated, .. } = self.state.status;
+        let reason = format!("the hub cannot hear the lock worker: {reason}");
+        self.take(Status::offline(pin, simulated, &reason, now), now)
     }
 
-    fn presence(&mut self, status: &Status) -> Option<Occurrence> {
+    fn presence(&mut self, status: &Status) -> Option<News> {
         let description = match (self.state.status.online, status.online) {
             (true, false) => {
                 self.lost = true;
-                format!("The lock worker is lost{}; the door is as its hardware leaves it", because(status))
+                format!("The lock worker is lost{}", because(status))
             }
             (false, true) if std::mem::take(&mut self.lost) => {
                 format!("The lock worker is back; the lock is {}", status.status)
             }
             _ => return None,
         };
-        Some(Occurrence { event_type: EventType::SystemAlert, description })
+        Some(News::alert(Subject::Worker, description))
     }
 
-    fn movement(&mut self, status: &Status) -> Option<Occurrence> {
+    fn blindness(&self, status: &Status) -> Option<News> {
+        let before = &self.state.status;
+        let blind = |status: &Status| status.online && status.status == LockStatus::Unknown;
+        let description = format!("The lock worker cannot read the relay{}", because(status));
+        (blind(status) && !blind(before)).then(|| News::alert(Subject::Relay, description))
+    }
+
+    fn movement(&mut self, status: &Status) -> Option<News> {
         let before = self.relay;
         if status.status == LockStatus::Unknown {
             return None;
@@ -114,7 +140,29 @@ impl Follower {
             _ => return None,
         };
         let by = status.requested_by.as_deref().map(|name| format!(" by {}", clean(name))).unwrap_or_default();
-        Some(Occurrence { event_type, description: format!("{verb}{by}{}", because(status)) })
+        let occurrence = Occurrence { event_type, description: format!("{verb}{by}{}", because(status)) };
+        Some(News { subject: Subject::Movement, occurrence })
+    }
+
+    fn door(&mut self, status: &Status) -> Option<News> {
+        if !status.online || std::mem::replace(&mut self.alarm, status.alarm) == status.alarm {
+            return None;
+        }
+        let description = match status.alarm? {
+            Alarm::DoorForced => "DOOR_FORCED: the door was opened while it was locked",
+            Alarm::DoorHeldOpen => "DOOR_HELD_OPEN: the door still stands open though it should be locked",
+        };
+        Some(News::alert(Subject::Door, description.to_owned()))
+    }
+
+    fn clock(&mut self, status: &Status) -> Option<News> {
+        if !status.online || std::mem::replace(&mut self.clock_alert, status.clock_alert) || !status.clock_alert {
+            return None;
+        }
+        let offset = status.clock_offset_ms.unwrap_or_default();
+        let description =
+            format!("The lock worker's clock is {offset} ms off the hub's; above 2 s it refuses commands");
+        Some(News::alert(Subject::Clock, description))
     }
 }
 
@@ -156,8 +204,8 @@ mod tests {
         (relay, any::<bool>()).prop_map(|(relay, online)| status(relay, online))
     }
 
-    fn kinds(news: &[Occurrence]) -> Vec<EventType> {
-        news.iter().map(|occurrence| occurrence.event_type).collect()
+    fn kinds(news: &[News]) -> Vec<EventType> {
+        news.iter().map(|news| news.occurrence.event_type).collect()
     }
 
     proptest! {
@@ -169,7 +217,7 @@ mod tests {
                 if status.online && status.status != LockStatus::Unknown {
                     last = Some(status.status);
                 }
-                for occurrence in follower.take(status, Utc::now()) {
+                for News { occurrence, .. } in follower.take(status, Utc::now()) {
                     match occurrence.event_type {
                         EventType::DoorOpened => prop_assert!(!std::mem::replace(&mut open, true)),
                         EventType::DoorClosed => prop_assert!(std::mem::replace(&mut open, false)),
@@ -185,8 +233,8 @@ mod tests {
             let mut follower = Follower::new(LockState::unknown(17, DateTime::UNIX_EPOCH));
             let mut lost = false;
             for status in words {
-                for occurrence in follower.take(status, Utc::now()) {
-                    if occurrence.event_type == EventType::SystemAlert {
+                for News { subject, occurrence } in follower.take(status, Utc::now()) {
+                    if subject == Subject::Worker {
                         prop_assert_eq!(occurrence.description.contains("lost"), !lost);
                         lost = !lost;
                     }
@@ -216,6 +264,31 @@ mod tests {
         assert_eq!(kinds(&follower.deaf("gone", Utc::now())), [EventType::SystemAlert]);
         let news = follower.take(status(LockStatus::Closed, true), Utc::now());
         assert_eq!(kinds(&news), [EventType::SystemAlert, EventType::DoorClosed]);
+    }
+
+    #[test]
+    fn alarms_and_wrong_clocks_are_told_when_they_begin() {
+        let mut follower = Follower::new(LockState::unknown(17, DateTime::UNIX_EPOCH));
+        let well = status(LockStatus::Closed, true);
+        let ill =
+            Status { alarm: Some(Alarm::DoorForced), clock_alert: true, clock_offset_ms: Some(1500), ..well.clone() };
+        let mut told = Vec::new();
+        for status in
+            [well.clone(), ill.clone(), ill.clone(), status(LockStatus::Unknown, false), ill.clone(), well, ill]
+        {
+            told.push(follower.take(status, Utc::now()).iter().map(|news| news.subject).collect::<Vec<_>>());
+        }
+        let (worker, both) = (vec![Subject::Worker], vec![Subject::Door, Subject::Clock]);
+        assert_eq!(told, [vec![], both.clone(), vec![], worker.clone(), worker, vec![], both]);
+    }
+
+    #[test]
+    fn a_relay_that_cannot_be_read_is_told_of_once() {
+        let mut follower = Follower::new(LockState::unknown(17, DateTime::UNIX_EPOCH));
+        follower.take(status(LockStatus::Closed, true), Utc::now());
+        assert_eq!(kinds(&follower.take(status(LockStatus::Unknown, true), Utc::now())), [EventType::SystemAlert]);
+        assert_eq!(follower.take(status(LockStatus::Unknown, true), Utc::now()), []);
+        assert_eq!(follower.take(status(LockStatus::Closed, true), Utc::now()), []);
     }
 
     #[test]
