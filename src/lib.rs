@@ -22,8 +22,8 @@ pub mod store;
 // Rank 3: the workers.
 pub mod camera_watch;
 pub mod lock_agent;
-pub mod publisher;
 pub mod lock_desk;
+pub mod publisher;
 pub mod recorder;
 // Rank 5: the command line.
 pub mod commands;

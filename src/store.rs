@@ -5,8 +5,8 @@
 pub mod attendance;
 pub mod changes;
 pub mod claim;
-pub mod private;
 pub mod lock_audit;
+pub mod private;
 pub mod recording;
 
 use std::time::Duration;
