@@ -18,9 +18,13 @@ def is_open(open_):
 
 def lock(hub, verb):
     """Works the lock by REST. The tests ask more often than the ten times in ten seconds that a sender may."""
-    answer = until(
-        lambda: (answer := hub.call("POST", f"/api/lock/{verb}")).status_code != 429 and answer, "commands are taken"
-    )
+
+
+    def taken():
+        answer = hub.call("POST", f"/api/lock/{verb}")
+        return None if answer.status_code == 429 else (answer,)
+
+    (answer,) = until(taken, "commands are taken again")
     assert answer.status_code == 200, answer.text
     return answer.json()
 
