@@ -19,7 +19,6 @@ def is_open(open_):
 def lock(hub, verb):
     """Works the lock by REST. The tests ask more often than the ten times in ten seconds that a sender may."""
 
-
     def taken():
         answer = hub.call("POST", f"/api/lock/{verb}")
         return None if answer.status_code == 429 else (answer,)
@@ -135,7 +134,12 @@ class LockAgent:
             environment.pop(name, None)
         self.log = (hub.folder / "lock-agent.log").open("ab")
         self.process = subprocess.Popen(
-            [BINARY, "lock-agent"], cwd=hub.folder, env=environment, stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log
+            [BINARY, "lock-agent"],
+            cwd=hub.folder,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=self.log,
+            stderr=self.log,
         )
 
     def stop(self, number=signal.SIGTERM):
