@@ -106,7 +106,9 @@ def test_a_missing_file_and_wrong_usage(engine, pictures):
 def test_an_answer_that_is_lost_makes_no_second_event(hub, engine, pictures):
     """Between engine and hub the first connection breaks as soon as the hub has answered the report."""
     with LosesTheAnswer(hub.port if engine.way == "http" else hub.mqtt_port, engine.way) as link:
-        code, reports, said = engine(pictures / "two.png", mqtt=f"mqtt://127.0.0.1:{link.port}", http=f"http://127.0.0.1:{link.port}")
+        code, reports, said = engine(
+            pictures / "two.png", mqtt=f"mqtt://127.0.0.1:{link.port}", http=f"http://127.0.0.1:{link.port}"
+        )
     assert code == 0, said
     assert link.lost, "an answer was lost"
     (event,) = events(hub, reports)
