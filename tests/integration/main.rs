@@ -1,3 +1,5 @@
 //! One binary for all integration tests, so that the crate is linked once.
 
 mod ranks;
+mod recorder;
+mod server;
