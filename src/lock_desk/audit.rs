@@ -55,14 +55,12 @@ impl Audit {
             self.0.send(Job::Attempt(entry, recorded)).await.ok()?;
             (&mut number).await.ok()
         };
-        match timeout(RECORD_WITHIN, write).await {
-            Ok(number) => number,
-            Err(_) => {
-                // From here on the writer hears that nobody waits; what it said before that counts.
-                number.close();
-                number.try_recv().ok()
-            }
+        if let Ok(number) = timeout(RECORD_WITHIN, write).await {
+            return number;
         }
+        // From here on the writer hears that nobody waits; what it said before that counts.
+        number.close();
+        number.try_recv().ok()
     }
 
     /// Records what has happened. It will be written, also when this stops waiting.
@@ -361,6 +359,8 @@ pub async fn verify(database: &Database, folder: &Path, heads: &[Head]) -> anyho
         let page = lock_audit::chain_after(database, &key, number, PAGE).await?;
         let Some(last) = page.last() else { return Ok(verification.finish()) };
         number = last.number;
-        page.iter().for_each(|row| verification.see(row));
+        for row in &page {
+            verification.see(row);
+        }
     }
 }

@@ -46,7 +46,7 @@ const PUBLISH_WITHIN: Duration = Duration::from_millis(500);
 /// The contract's limit for one sender.
 const COMMANDS: (usize, Duration) = (10, Duration::from_secs(10));
 /// More refusals of one sender than this in a minute become one row with a count.
-const REFUSALS: (u32, Duration) = (10, Duration::from_secs(60));
+const REFUSALS: (u32, Duration) = (10, Duration::from_mins(1));
 /// How many commands may be under way. More wait for their turn, and those that wait too long are not given.
 const UNDER_WAY: usize = 128;
 
