@@ -4,4 +4,5 @@
 
 pub mod chain;
 pub mod identity;
+pub mod rights;
 pub mod secret;

@@ -20,6 +20,10 @@ pub mod gpio;
 pub mod mqtt;
 pub mod store;
 // Rank 3: the workers.
+pub mod camera_watch;
 pub mod lock_agent;
 pub mod lock_desk;
+pub mod publisher;
 pub mod recorder;
+// Rank 5: the command line.
+pub mod commands;

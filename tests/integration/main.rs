@@ -2,3 +2,5 @@
 
 mod lock_desk;
 mod ranks;
+mod recorder;
+mod server;
