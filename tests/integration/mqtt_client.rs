@@ -275,6 +275,17 @@ impl Client {
         drop(self);
     }
 
+    /// Says that nothing more will be sent; the broker has to close, too, whatever it still says.
+    pub async fn hang_up_and_wait(mut self, patience: Duration) {
+        let _ = self.stream.shutdown().await;
+        let until = Instant::now() + patience;
+        while !self.closed {
+            self.receive(until.saturating_duration_since(Instant::now())).await;
+            assert!(self.closed || Instant::now() < until, "a connection is stuck: not closed in {patience:?}");
+        }
+        self.reset();
+    }
+
     /// Forgets what came.
     pub fn clear(&mut self) {
         self.messages.clear();
