@@ -3,4 +3,5 @@
 //! Must not know SQL, axum or the broker: whoever asks brings what is needed to decide.
 
 pub mod identity;
+pub mod rights;
 pub mod secret;
