@@ -31,7 +31,9 @@ pub fn judge(core: &Arc<Core>, sender: &Sender, camera: CameraId, message: Messa
     Verdict::Later(Box::pin(async move {
         match submit(&core, item).await {
             None => unknown(),
-            Some(Outcome::Stored(_) | Outcome::Duplicate(_)) => Settled::done(Some(Message { retain: false, ..message })),
+            Some(Outcome::Stored(_) | Outcome::Duplicate(_)) => {
+                Settled::done(Some(Message { retain: false, ..message }))
+            }
             Some(Outcome::Ignored) => Settled::done(None),
             Some(Outcome::Rejected(why)) => Settled::refused(Reason::PayloadFormatInvalid, why),
             Some(Outcome::UnknownCamera) => {

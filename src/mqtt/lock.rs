@@ -51,8 +51,7 @@ pub fn judge(core: &Arc<Core>, sender: &Sender, offered: Offered) -> Verdict {
         LockAsk::Refused { what: excerpt(&offered.message.payload), reason }
     });
     let core = core.clone();
-    let requester =
-        Requester { name: sender.who.to_string(), channel: Channel::Mqtt, address: Some(sender.address) };
+    let requester = Requester { name: sender.who.to_string(), channel: Channel::Mqtt, address: Some(sender.address) };
     Verdict::Later(Box::pin(async move { settle(&core, requester, ask).await }))
 }
 

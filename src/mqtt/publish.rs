@@ -6,9 +6,8 @@
 use std::{net::IpAddr, pin::Pin, sync::Arc, time::Instant};
 
 use super::{
-    detection, filter,
+    detection,
     front::Core,
-    link::QoS,
     lock,
     message::{Message, SessionNumber},
     packet::Reason,
@@ -89,8 +88,8 @@ pub fn judge(core: &Arc<Core>, sender: &Sender, offered: Offered) -> Verdict {
     if known == Some(Topic::LockCommand) && sender.who != Identity::Hub {
         return lock::judge(core, sender, Offered { message, ..offered });
     }
-    let right = core.rights.publish(&sender.who, &message.topic);
-    if !right.allowed || (message.topic.starts_with('$') && sender.who != Identity::Hub) {
+    if !core.rights.may_publish(&sender.who, &message.topic) {
+        let right = core.rights.publish(&sender.who, &message.topic);
         core.refused_publish(&sender.who, &message.topic, &right.rule);
         let reason = format!("not authorized: {}", right.rule);
         return match known {
@@ -120,7 +119,7 @@ fn may_be_retained(name: &str) -> bool {
 
 /// Publishes on behalf of somebody who does not wait for an acknowledgement: a will, a worker in the process.
 pub async fn publish(core: &Arc<Core>, sender: &Sender, offered: Offered) {
-    if !filter::is_topic(&offered.message.topic) {
+    if !topic::valid_topic(&offered.message.topic) {
         tracing::warn!(who = %sender.who, topic = %offered.message.topic, "no topic to publish to");
         return;
     }
@@ -139,4 +138,3 @@ pub async fn publish(core: &Arc<Core>, sender: &Sender, offered: Offered) {
 pub fn expires_at(seconds: Option<u32>) -> Option<Instant> {
     Instant::now().checked_add(std::time::Duration::from_secs(seconds?.into()))
 }
-

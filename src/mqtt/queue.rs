@@ -4,7 +4,10 @@
 
 use std::{
     collections::VecDeque,
-    sync::{Arc, atomic::{AtomicUsize, Ordering::Relaxed}},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
     time::Instant,
 };
 
@@ -188,16 +191,6 @@ impl Queue {
         }
         self.in_flight.retain(|one| !unwanted(&one.delivery.message));
     }
-
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.waiting.is_empty()
-    }
-
-    #[must_use]
-    pub fn in_flight(&self) -> usize {
-        self.in_flight.len()
-    }
 }
 
 impl Drop for Queue {
@@ -289,7 +282,7 @@ mod tests {
                         open.retain(|one| *one != id);
                     }
                 }
-                prop_assert!(queue.in_flight() <= window);
+                prop_assert!(queue.in_flight.len() <= window);
                 prop_assert_eq!(queue.unacknowledged().map(|(id, ..)| id).collect::<Vec<_>>(), open.clone());
             }
         }

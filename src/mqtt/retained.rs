@@ -4,11 +4,8 @@
 
 use std::{collections::HashMap, time::Instant};
 
-use super::{
-    filter,
-    message::Message,
-    settings::Limits,
-};
+use super::{message::Message, settings::Limits};
+use crate::domain::topic;
 
 /// One message for each topic that has one.
 #[derive(Debug)]
@@ -54,7 +51,7 @@ impl Retained {
     #[must_use]
     pub fn matching(&self, filter: &str, place: u64, now: Instant) -> Vec<Message> {
         let wanted = |message: &&Message| {
-            message.place <= place && !message.is_expired(now) && filter::matches(filter, &message.topic)
+            message.place <= place && !message.is_expired(now) && topic::matches(filter, &message.topic)
         };
         let mut found: Vec<Message> = if filter.contains(['+', '#']) {
             self.messages.values().filter(wanted).cloned().collect()
@@ -74,16 +71,6 @@ impl Retained {
             }
             keep
         });
-    }
-
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.messages.len()
-    }
-
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.messages.is_empty()
     }
 }
 
@@ -116,7 +103,7 @@ mod tests {
         assert_eq!(retained.matching("a/+", 2, now).len(), 1, "the later one comes by the router");
         assert!(retained.put(&message("a/b", b"", 4)));
         assert!(retained.put(&message("a/c", b"", 5)));
-        assert!(retained.is_empty());
+        assert!(retained.messages.is_empty());
         assert_eq!(retained.bytes, 0);
     }
 
@@ -126,6 +113,6 @@ mod tests {
         assert!(retained.put(&message("a", b"1", 1)));
         assert!(!retained.put(&message("b", b"1", 2)));
         assert!(retained.put(&message("a", b"2", 3)));
-        assert_eq!(retained.len(), 1);
+        assert_eq!(retained.messages.len(), 1);
     }
 }

@@ -9,7 +9,10 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    sync::{Arc, atomic::{AtomicU64, Ordering::Relaxed}},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
     thread,
     time::{Duration, Instant},
 };
@@ -82,8 +85,16 @@ struct Shared {
 enum Command {
     Open(oneshot::Sender<(LinkNumber, LinkRx)>),
     Publish(Message),
-    Subscribe { link: LinkNumber, number: usize, filter: String, reply: oneshot::Sender<Result<u64, NotSubscribed>> },
-    Unsubscribe { link: LinkNumber, filter: String },
+    Subscribe {
+        link: LinkNumber,
+        number: usize,
+        filter: String,
+        reply: oneshot::Sender<Result<u64, NotSubscribed>>,
+    },
+    Unsubscribe {
+        link: LinkNumber,
+        filter: String,
+    },
     /// Does nothing but wake the thread, which then sends a fence.
     Beat(oneshot::Sender<()>),
 }
@@ -391,7 +402,12 @@ impl Feed {
         Ok(())
     }
 
-    fn subscribe(&mut self, link: LinkNumber, number: usize, filter: String) -> anyhow::Result<Result<u64, NotSubscribed>> {
+    fn subscribe(
+        &mut self,
+        link: LinkNumber,
+        number: usize,
+        filter: String,
+    ) -> anyhow::Result<Result<u64, NotSubscribed>> {
         if !self.filters.contains(&filter) && self.filters.len() >= self.most_filters {
             return Ok(Err(NotSubscribed::TooManyFilters));
         }

@@ -5,7 +5,10 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, atomic::{AtomicBool, Ordering::Relaxed}},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
 };
 
 use parking_lot::Mutex;
@@ -17,10 +20,7 @@ use super::{
     router::{NotSubscribed, Router, RouterLink},
     session::Shared,
 };
-use crate::{
-    domain::topic::Topic,
-    lifecycle::Lifecycle,
-};
+use crate::{domain::topic::Topic, lifecycle::Lifecycle};
 
 /// A member of a group.
 #[derive(Debug, Clone)]
@@ -122,18 +122,12 @@ async fn distribute(mut link: RouterLink, members: &Mutex<Members>) {
         }
         let mut message = arrival.message;
         loop {
-            match offer(&mut members.lock(), message) {
-                Ok(()) => break,
-                Err(Refusal { message: back, full: None }) => {
-                    drop(back);
-                    break;
-                }
-                // All are behind: the group waits for the first of them, and the router's log for the group.
-                Err(Refusal { message: back, full: Some(mailbox) }) => {
-                    message = back;
-                    let _ = mailbox.reserve().await;
-                }
-            }
+            let offered = offer(&mut members.lock(), message);
+            // Without a member left the message is nobody's.
+            let Err(Refusal { message: back, full: Some(mailbox) }) = offered else { break };
+            // All are behind: the group waits for the first of them, and the router's log for the group.
+            message = back;
+            let _ = mailbox.reserve().await;
         }
     }
 }
@@ -183,12 +177,8 @@ mod tests {
     }
 
     fn message() -> Message {
-        let plain = link::Message {
-            topic: "a".to_owned(),
-            payload: Bytes::new(),
-            qos: QoS::AtLeastOnce,
-            retain: false,
-        };
+        let plain =
+            link::Message { topic: "a".to_owned(), payload: Bytes::new(), qos: QoS::AtLeastOnce, retain: false };
         Message::plain(plain, 0)
     }
 

@@ -101,7 +101,7 @@ async fn one(
     };
     if parsed.group.is_none() && brings_retained {
         let found = core.router.retained().lock().matching(parsed.filter, since, Instant::now());
-        let heard = found.into_iter().filter(|message| core.rights.receive(&session.who, &message.topic).allowed);
+        let heard = found.into_iter().filter(|message| core.rights.may_receive(&session.who, &message.topic));
         retained.extend(heard.map(|message| Delivery {
             message: Message { qos: message.qos.min(wanted.qos), retain: true, ..message },
             subscription_ids: id.into_iter().collect(),
@@ -113,7 +113,7 @@ async fn one(
 fn permit(core: &Core, session: &Session, parsed: Parsed<'_>) -> Result<(), Reason> {
     let right = core.rights.subscribe(&session.who, parsed.filter);
     let shared_command = parsed.group.is_some() && Topic::parse(parsed.filter) == Some(Topic::LockCommand);
-    if right.allowed && !shared_command && !parsed.filter.starts_with('$') {
+    if right.allowed && !shared_command {
         return Ok(());
     }
     core.gauges.refused_subscriptions.one();
@@ -156,7 +156,7 @@ pub fn leave_groups(core: &Core, session: &Session) {
 /// Takes a message that arrived for the session into its queue, if its client may hear it. `online` is whether there is
 /// a connection: without one, nothing at QoS 0 and no command to the lock waits.
 pub fn take_in(core: &Core, session: &mut Session, subscription: usize, message: Message, online: bool) {
-    if !core.rights.receive(&session.who, &message.topic).allowed {
+    if !core.rights.may_receive(&session.who, &message.topic) {
         return;
     }
     let Some(delivery) = session.subscriptions.deliver(subscription, message, session.number) else { return };

@@ -13,6 +13,7 @@ use super::{
     packet::Wanted,
     queue::Delivery,
 };
+use crate::domain::topic;
 
 /// One subscription.
 #[derive(Debug, Clone)]
@@ -46,11 +47,6 @@ impl Subscriptions {
     #[must_use]
     pub fn len(&self) -> usize {
         self.by_text.len()
-    }
-
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.by_text.is_empty()
     }
 
     #[must_use]
@@ -118,7 +114,7 @@ impl Subscriptions {
         let (mut qos, mut retain, mut ids, mut wanted) = (QoS::AtMostOnce, false, Vec::new(), false);
         for one in self.by_text.values() {
             let reached = one.number == number
-                || (one.group.is_none() && one.since < place && filter::matches(&one.filter, &message.topic));
+                || (one.group.is_none() && one.since < place && topic::matches(&one.filter, &message.topic));
             if !reached {
                 continue;
             }

@@ -37,6 +37,16 @@ impl Will {
         Self { message, expiry: will.expiry, delay: Duration::from_secs(will.delay.into()), sender }
     }
 
+    #[must_use]
+    pub fn topic(&self) -> &str {
+        &self.message.topic
+    }
+
+    #[must_use]
+    pub fn message(&self) -> &Message {
+        &self.message
+    }
+
     /// Publishes it, as if the client had done so itself.
     pub async fn publish(self, core: &Arc<Core>) {
         let expires_at = publish::expires_at(self.expiry);
