@@ -1,3 +1,8 @@
 //! One binary for all integration tests, so that the crate is linked once.
 
+mod mqtt_broker;
+mod mqtt_client;
+mod mqtt_crashes;
+mod mqtt_interop_v3;
+mod mqtt_interop_v5;
 mod ranks;
