@@ -2,5 +2,10 @@
 //!
 //! Must not know SQL, axum or the broker: whoever asks brings what is needed to decide.
 
+pub mod address;
+pub mod attempts;
+pub mod device_token;
 pub mod identity;
+pub mod password;
 pub mod secret;
+pub mod token;

@@ -19,4 +19,7 @@ pub mod wire;
 pub mod mqtt;
 pub mod store;
 // Rank 3: the workers.
+pub mod lock_desk;
 pub mod recorder;
+// Rank 4: what people and their programs talk to.
+pub mod bridge;
