@@ -27,3 +27,7 @@ pub mod publisher;
 pub mod recorder;
 // Rank 5: the command line.
 pub mod commands;
+pub mod lock_desk;
+pub mod recorder;
+// Rank 4: what people and their programs talk to.
+pub mod bridge;
