@@ -17,17 +17,35 @@ use crate::mqtt_client::{
 pub struct Broker {
     pub address: SocketAddr,
     _mosquitto: Option<Mosquitto>,
+    _hub: Option<crate::mqtt_hub::Hub>,
 }
 
 impl Broker {
     pub async fn start() -> Self {
+        if std::env::var("MQTT_INTEROP_BROKER").as_deref() != Ok("mosquitto") {
+            return Self::front("").await;
+        }
         let mosquitto = Mosquitto::start();
-        Self { address: mosquitto.address, _mosquitto: Some(mosquitto) }
+        Self { address: mosquitto.address, _mosquitto: Some(mosquitto), _hub: None }
     }
 
     /// With a limit on connections.
-    pub async fn with_connections(_most: usize) -> Self {
-        Self::start().await
+    pub async fn with_connections(most: usize) -> Self {
+        Self::front(&format!("[limits]\nconnections = {most}\n")).await
+    }
+
+    async fn front(limits: &str) -> Self {
+        let mut toml = limits.to_owned();
+        for action in ["publish", "subscribe"] {
+            let deny = "test/nosubscribe";
+            toml += &format!(
+                "[[rights]]\nwho = \"device:tester\"\naction = \"{action}\"\nfilter = \"{deny}\"\nallow = false\n"
+            );
+            toml +=
+                &format!("[[rights]]\nwho = \"device:tester\"\naction = \"{action}\"\nfilter = \"#\"\nallow = true\n");
+        }
+        let hub = crate::mqtt_hub::Hub::with(&toml).await;
+        Self { address: hub.address, _mosquitto: None, _hub: Some(hub) }
     }
 
     /// A CONNECT with the login of the test's device.
