@@ -79,7 +79,7 @@ fn fuzz(seed: u64) {
 }
 
 async fn mutate_all(seed: u64) {
-    let broker = Broker::start().await;
+    let broker = Broker::start();
     let address = broker.address;
     probe(address, 0).await;
     let sockets = open_sockets();
