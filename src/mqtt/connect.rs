@@ -160,33 +160,33 @@ async fn admit(core: &Arc<Core>, origin: &Origin, mut connect: Connect) -> Resul
         guards.attendance = Some(core.hooks.presence.arrive(device.id, device.role, device.camera_id));
     }
     let (session, present) = session(core, &connect, who, sender.number, previous).await;
-    Ok(Admitted { connection: greet(core, connect, assigned, session, present, seat, sender), will, guards })
+    Ok(Admitted { connection: greet(core, &connect, assigned, session, present, seat, &sender), will, guards })
 }
 
 /// Makes the session the connection's, and writes the CONNACK.
 fn greet(
     core: &Arc<Core>,
-    connect: Connect,
+    connect: &Connect,
     assigned: Option<String>,
     mut session: Box<Session>,
     present: bool,
     seat: Seat,
-    sender: Sender,
+    sender: &Sender,
 ) -> Connection {
     let limits = &core.settings.limits;
     let granted = connect.session_expiry.min(limits.session_seconds);
     session.expiry = Duration::from_secs(granted.into());
     session.connections += 1;
-    let sender = Sender { who: session.who.clone(), number: session.number, ..sender };
+    let sender = Sender { who: session.who.clone(), number: session.number, ..sender.clone() };
     let offer = Offer {
         session_expiry: (granted != connect.session_expiry).then_some(granted),
         receive_maximum: limits.inflight,
         maximum_packet: u32::try_from(limits.packet_bytes).unwrap_or(u32::MAX),
         topic_alias_maximum: limits.topic_aliases,
         assigned_client_id: assigned,
-        keep_alive: delivery::server_keep_alive(&connect, limits),
+        keep_alive: delivery::server_keep_alive(connect, limits),
     };
-    let mut connection = Connection::new(core.clone(), session, seat, sender, &connect);
+    let mut connection = Connection::new(core.clone(), session, seat, sender, connect);
     encode::accept(&mut connection.out, connect.level, present, &offer);
     connection
 }
@@ -260,7 +260,7 @@ fn admit_will(core: &Arc<Core>, sender: &Sender, will: Will) -> Result<Will, Ref
     }
     if Topic::parse(name) == Some(Topic::LockCommand) {
         let offered = Offered { message: will.message().clone(), dup: false, is_will: true };
-        if let Verdict::Later(audit) = lock::judge(core, sender, offered) {
+        if let Verdict::Later(audit) = lock::judge(core, sender, &offered) {
             core.lifecycle.track(async move { drop::<Settled>(audit.await) });
         }
         return Err(Refused(Reason::NotAuthorized, "a will on lock/command"));

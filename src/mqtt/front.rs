@@ -145,7 +145,7 @@ impl Front {
     /// When the router cannot be started.
     pub fn start(settings: Settings, rights: Rights, hooks: Hooks, lifecycle: &Lifecycle) -> anyhow::Result<Self> {
         const LOGGED: Duration = Duration::from_secs(10);
-        const ALARMS: Duration = Duration::from_secs(60);
+        const ALARMS: Duration = Duration::from_mins(1);
         let gauges = Arc::new(Gauges::default());
         let router = Router::start(&settings.limits, gauges.clone())?;
         let (watched, stop) = (router.clone(), lifecycle.soft.clone());

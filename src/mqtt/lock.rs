@@ -36,10 +36,10 @@ struct Body {
 }
 
 /// Decides on a message to lock/command; settled when the lock desk answers, or after a while.
-pub fn judge(core: &Arc<Core>, sender: &Sender, offered: Offered) -> Verdict {
+pub fn judge(core: &Arc<Core>, sender: &Sender, offered: &Offered) -> Verdict {
     let right = core.rights.publish(&sender.who, &Topic::LockCommand.to_string());
     let ask = if right.allowed {
-        read(core, sender, &offered, Utc::now())
+        read(core, sender, offered, Utc::now())
     } else {
         Err(format!("not authorized: {}", right.rule))
     };

@@ -4,6 +4,7 @@ mod mqtt_broker;
 mod mqtt_client;
 mod mqtt_crashes;
 mod mqtt_fuzz;
+mod mqtt_hub;
 mod mqtt_interop_v3;
 mod mqtt_interop_v5;
 mod ranks;

@@ -3,38 +3,31 @@
 
 use std::{
     env,
+    fmt::Write as _,
+    mem,
     net::{Ipv4Addr, SocketAddr, TcpListener},
     process::{Child, Command, Stdio},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
-use portcullis::{
-    auth::{
-        identity::{DeviceIdentity, Identity},
-        rights::{Action, Entry, Rights},
-    },
-    domain::device::{DeviceId, DeviceRole},
-    events::{LockFailure, LockRequest, Outcome, Submission, presence::Presence},
-    lifecycle::Lifecycle,
-    mqtt::{
-        Credentials, Front, Hooks, Refusal,
-        settings::{Limits, Settings},
-    },
-};
-use tokio::{runtime::Runtime, sync::mpsc};
+use portcullis::events::{LockFailure, LockRequest};
+use tokio::sync::mpsc;
 
-use crate::mqtt_client::{
-    Client, Connack,
-    packet::{Connect, Version},
+use crate::{
+    mqtt_client::{
+        Client, Connack,
+        packet::{Connect, Version},
+    },
+    mqtt_hub::{self, Hub},
 };
-
-/// The devices that may sign in, each with the password `secret`.
-const DEVICES: [(&str, DeviceRole); 3] =
-    [("tester", DeviceRole::Sensor), ("engine", DeviceRole::AiEngine), ("controller", DeviceRole::Controller)];
 
 /// A topic that no device may subscribe to; all others outside the hub's own are open.
 pub const FORBIDDEN: &str = "test/nosubscribe";
+
+/// Less than 65,535 bytes, since only then the suite tries a longer packet; the other limits are the usual ones, but
+/// that no test has to wait for its turn.
+const LIMITS: &str = "[limits]\npacket_bytes = 32768\naccepts_per_second = 100000\n";
 
 /// A broker of its own for each test, so that nothing is left over from another.
 pub struct Broker {
@@ -45,129 +38,52 @@ pub struct Broker {
 /// Ends with the test.
 #[expect(dead_code, reason = "held to be dropped")]
 enum Process {
-    Front(Box<FrontRuntime>),
+    Front(Box<Hub>),
     Mosquitto(Mosquitto),
 }
 
 impl Broker {
-    pub fn start() -> Self {
-        Self::with(|_| {})
+    pub async fn start() -> Self {
+        Self::with("").await
     }
 
-    /// With other limits than the tests' usual ones, where the broker is the front.
-    pub fn with(change: impl FnOnce(&mut Limits)) -> Self {
+    /// With more lines under `[limits]`, where the broker is the front.
+    pub async fn with(limits: &str) -> Self {
         if env::var("MQTT_INTEROP_BROKER").is_ok_and(|name| name == "mosquitto") {
             let mosquitto = Mosquitto::start();
             return Self { address: mosquitto.address, _process: Process::Mosquitto(mosquitto) };
         }
-        let front = FrontRuntime::start(change);
-        Self { address: front.address, _process: Process::Front(Box::new(front)) }
+        let mut hub = Hub::with(&format!("{LIMITS}{limits}\n{}", rights())).await;
+        let submissions = mem::replace(&mut hub.submissions, mpsc::channel(1).1);
+        let lock = mem::replace(&mut hub.lock, mpsc::channel(1).1);
+        hub.lifecycle.track(mqtt_hub::record_all(submissions));
+        hub.lifecycle.track(refuse_commands(lock));
+        Self { address: hub.address, _process: Process::Front(Box::new(hub)) }
     }
 
     /// A CONNECT with the login of the tests' sensor.
     pub fn login(version: Version, client_id: &str) -> Connect {
-        Self::login_as("tester", version, client_id)
+        mqtt_hub::login(version, "tester", client_id)
     }
 
-    /// A CONNECT with the login of one of the [`DEVICES`].
-    pub fn login_as(device: &str, version: Version, client_id: &str) -> Connect {
-        let login = Some((device.to_owned(), "secret".to_owned()));
-        Connect { login, ..Connect::new(version, client_id) }
-    }
-
-    /// Connects the test's device and is accepted.
+    /// Connects the tests' sensor and is accepted.
     pub async fn connect(&self, connect: &Connect) -> (Client, Connack) {
         Client::connect(self.address, connect).await
     }
 }
 
-/// The front in a runtime of its own, apart from the clients'.
-struct FrontRuntime {
-    address: SocketAddr,
-    lifecycle: Lifecycle,
-    runtime: Option<Runtime>,
-}
-
-impl FrontRuntime {
-    fn start(change: impl FnOnce(&mut Limits)) -> Self {
-        // The suite tries a longer packet only where less than 65,535 bytes are allowed.
-        let mut limits = Limits { packet_bytes: 32 * 1024, accepts_per_second: 100_000, ..Limits::default() };
-        change(&mut limits);
-        let settings = Settings { limits, ..Settings::default() };
-        let runtime =
-            tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
-        let inside = runtime.enter();
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
-        listener.set_nonblocking(true).expect("a socket");
-        let address = listener.local_addr().expect("bound");
-        let listener = tokio::net::TcpListener::from_std(listener).expect("a listener");
-        let lifecycle = Lifecycle::default();
-        let (submissions, to_record) = mpsc::channel(100);
-        let (lock, to_lock) = mpsc::channel(10);
-        let hooks = Hooks {
-            authenticate: Arc::new(|credentials| Box::pin(async move { authenticate(&credentials) })),
-            submissions,
-            lock,
-            presence: Presence::default(),
-        };
-        let front = Front::start(settings, rights(), hooks, &lifecycle).expect("a front");
-        lifecycle.keep("front", front.serve(listener, None, lifecycle.soft.clone()));
-        lifecycle.track(record(to_record));
-        lifecycle.track(refuse_commands(to_lock));
-        drop(inside);
-        Self { address, lifecycle, runtime: Some(runtime) }
-    }
-}
-
-impl Drop for FrontRuntime {
-    fn drop(&mut self) {
-        self.lifecycle.soft.cancel();
-        self.lifecycle.hard.cancel();
-        if let Some(runtime) = self.runtime.take() {
-            runtime.shutdown_background();
+/// Opens all topics that can be opened, but one.
+fn rights() -> String {
+    let mut text = String::new();
+    for who in ["sensor", "ai-engine", "controller"] {
+        for (action, filter, allow) in
+            [("subscribe", FORBIDDEN, false), ("subscribe", "#", true), ("publish", "#", true)]
+        {
+            let entry = format!("who = '{who}'\naction = '{action}'\nfilter = '{filter}'\nallow = {allow}");
+            writeln!(text, "[[rights]]\n{entry}").expect("a string takes all");
         }
     }
-}
-
-fn authenticate(credentials: &Credentials) -> Result<Identity, Refusal> {
-    let username = credentials.username.as_deref().unwrap_or_default();
-    let known = (0..).zip(DEVICES).find(|(_, (name, _))| *name == username);
-    match known {
-        Some((number, (name, role))) if credentials.password.as_deref() == Some("secret") => {
-            Ok(Identity::Device(DeviceIdentity {
-                id: DeviceId(number),
-                name: name.parse().expect("a name"),
-                role,
-                camera_id: None,
-            }))
-        }
-        _ => Err(Refusal::BadCredentials),
-    }
-}
-
-fn rights() -> Rights {
-    let mut entries = Vec::new();
-    for (_, role) in DEVICES {
-        let entry = |action, filter: &str, allow| Entry {
-            who: role.to_string().parse().expect("a role"),
-            action,
-            filter: filter.to_owned(),
-            allow,
-        };
-        entries.extend([
-            entry(Action::Subscribe, FORBIDDEN, false),
-            entry(Action::Subscribe, "#", true),
-            entry(Action::Publish, "#", true),
-        ]);
-    }
-    Rights::new(entries)
-}
-
-/// Stands in for the recorder: every detection shows nobody.
-async fn record(mut submissions: mpsc::Receiver<Submission>) {
-    while let Some(submission) = submissions.recv().await {
-        let _ = submission.reply.send(Outcome::Ignored);
-    }
+    text
 }
 
 /// Stands in for the lock desk: there is no lock.

@@ -158,7 +158,7 @@ async fn more_than_max_connections_then_a_retry() {
     exceed(plain, 3).await;
     assert!(!plain.serves(Version::V311).await, "rumqttd survives: is this test still needed?");
 
-    let front = Broker::with(|limits| limits.connections = 3);
+    let front = Broker::with("connections = 3").await;
     exceed(front.target(), 3).await;
     front.target().assert_serves().await;
 }
@@ -191,7 +191,7 @@ async fn a_client_id_with_a_slash_twice() {
     use_odd_client_ids(plain).await;
     assert!(!plain.serves(Version::V311).await, "rumqttd survives: is this test still needed?");
 
-    let front = Broker::start();
+    let front = Broker::start().await;
     use_odd_client_ids(front.target()).await;
     front.target().assert_serves().await;
 }
@@ -215,7 +215,7 @@ async fn a_reset_between_connect_and_connack() {
         rounds += 1;
     }
 
-    let front = Broker::start();
+    let front = Broker::start().await;
     for _ in 0..rounds.max(5) {
         reset_early(front.target()).await;
     }
@@ -242,7 +242,7 @@ async fn a_brokers_packet_from_a_client() {
     send_brokers_packets(plain).await;
     assert!(!plain.serves(Version::V5).await, "rumqttd survives: is this test still needed?");
 
-    let front = Broker::start();
+    let front = Broker::start().await;
     send_brokers_packets(front.target()).await;
     front.target().assert_serves().await;
 }
@@ -268,7 +268,7 @@ async fn a_user_property_for_an_older_subscriber() {
     assert!(!send_user_property(plain).await);
     assert!(!plain.serves(Version::V311).await, "rumqttd survives: is this test still needed?");
 
-    let front = Broker::start();
+    let front = Broker::start().await;
     assert!(send_user_property(front.target()).await, "the message got lost");
     front.target().assert_serves().await;
 }
@@ -305,7 +305,7 @@ async fn churn_of_one_protocol_beside_sessions_of_the_other() {
         eprintln!("rumqttd's listener died after {sessions} sessions");
     }
 
-    let front = Broker::start();
+    let front = Broker::start().await;
     let (innocents_dropped, sessions) = churn(front.target(), Duration::from_secs(5)).await;
     assert_eq!(innocents_dropped, 0, "in {sessions} sessions");
     assert!(sessions > 100, "only {sessions} sessions in 5 s");
@@ -359,7 +359,7 @@ async fn a_topic_that_begins_with_a_wide_letter() {
         assert!(!plain.serves(version).await, "rumqttd survives: is this test still needed?");
     }
 
-    let front = Broker::start();
+    let front = Broker::start().await;
     publish_wide_topic(front.target()).await;
     front.target().assert_serves().await;
 }
@@ -379,7 +379,7 @@ async fn a_sharing_session_that_leaves_with_an_unacknowledged_message() {
         assert!(!plain.serves(version).await, "rumqttd survives: is this test still needed?");
     }
 
-    let front = Broker::start();
+    let front = Broker::start().await;
     leave_share_unacknowledged(front.target()).await;
     front.target().assert_serves().await;
 }
@@ -409,7 +409,7 @@ async fn a_slow_subscriber_that_its_own_id_takes_over() {
         rounds += 1;
     }
 
-    let front = Broker::start();
+    let front = Broker::start().await;
     for _ in 0..rounds.max(6) {
         take_over_slow(front.target()).await;
     }

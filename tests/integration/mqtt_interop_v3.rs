@@ -33,7 +33,7 @@ async fn publish_at_each_qos(client: &mut Client, topics: [&str; 3], retain: boo
 
 #[tokio::test]
 async fn basic() {
-    let broker = Broker::start();
+    let broker = Broker::start().await;
     let (client, _) = broker.connect(&connect("one")).await;
     client.disconnect().await;
 
@@ -60,7 +60,7 @@ async fn basic() {
 
 #[tokio::test]
 async fn retained_messages() {
-    let broker = Broker::start();
+    let broker = Broker::start().await;
     let topics = [TOPICS[1], TOPICS[2], TOPICS[3]];
     let (mut client, connack) = broker.connect(&connect("one")).await;
     assert!(!connack.session_present);
@@ -87,7 +87,7 @@ async fn retained_messages() {
 
 #[tokio::test]
 async fn will_message() {
-    let broker = Broker::start();
+    let broker = Broker::start().await;
     let will = Some(Publish::new(TOPICS[2], "client not disconnected", 2));
     let (dying, connack) = broker.connect(&Connect { will, keep_alive: 2, ..connect("one") }).await;
     assert!(!connack.session_present);
@@ -103,7 +103,7 @@ async fn will_message() {
 
 #[tokio::test]
 async fn zero_length_clientid() {
-    let broker = Broker::start();
+    let broker = Broker::start().await;
     let (_, connack) = Client::try_connect(broker.address, &Connect { clean: false, ..connect("") }).await;
     assert!(connack.is_none_or(|connack| connack.code == 2), "a session without a name would be kept");
     let (client, _) = broker.connect(&connect("")).await;
@@ -112,7 +112,7 @@ async fn zero_length_clientid() {
 
 #[tokio::test]
 async fn offline_message_queueing() {
-    let broker = Broker::start();
+    let broker = Broker::start().await;
     let (mut away, _) = broker.connect(&Connect { clean: false, ..connect("one") }).await;
     away.subscribe_to("+/+", 2).await;
     away.disconnect().await;
@@ -136,7 +136,7 @@ async fn offline_message_queueing() {
 
 #[tokio::test]
 async fn overlapping_subscriptions() {
-    let broker = Broker::start();
+    let broker = Broker::start().await;
     let (mut client, _) = broker.connect(&connect("one")).await;
     let filters = [Filter::new("TopicA/#", 2), Filter::new("TopicA/+", 1)];
     assert_eq!(client.subscribe(&filters, &Properties::default()).await, [2, 1]);
@@ -152,7 +152,7 @@ async fn overlapping_subscriptions() {
 
 #[tokio::test]
 async fn keepalive() {
-    let broker = Broker::start();
+    let broker = Broker::start().await;
     let will = Some(Publish::new(TOPICS[4], "keepalive expiry", 0));
     let (mut silent, _) = broker.connect(&Connect { will, keep_alive: 5, ..connect("one") }).await;
     let (mut heir, _) = broker.connect(&connect("two")).await;
@@ -167,7 +167,7 @@ async fn keepalive() {
 
 #[tokio::test]
 async fn redelivery_on_reconnect() {
-    let broker = Broker::start();
+    let broker = Broker::start().await;
     let persistent = Connect { clean: false, ..connect("one") };
     let (mut client, _) = broker.connect(&persistent).await;
     client.subscribe_to("TopicA/#", 2).await;
@@ -190,7 +190,7 @@ async fn redelivery_on_reconnect() {
 
 #[tokio::test]
 async fn subscribe_failure() {
-    let broker = Broker::start();
+    let broker = Broker::start().await;
     let (mut client, _) = broker.connect(&connect("one")).await;
     let codes = client.subscribe(&[Filter::new(FORBIDDEN, 2)], &Properties::default()).await;
     assert_eq!(codes, [0x80]);
@@ -199,7 +199,7 @@ async fn subscribe_failure() {
 
 #[tokio::test]
 async fn dollar_topics() {
-    let broker = Broker::start();
+    let broker = Broker::start().await;
     let (mut client, _) = broker.connect(&connect("one")).await;
     client.subscribe_to("+/+", 2).await;
     client.publish(Publish::new("$TopicA/B", "", 1)).await;
@@ -210,7 +210,7 @@ async fn dollar_topics() {
 
 #[tokio::test]
 async fn unsubscribe() {
-    let broker = Broker::start();
+    let broker = Broker::start().await;
     let (mut reader, _) = broker.connect(&connect("two")).await;
     for topic in &TOPICS[..3] {
         reader.subscribe_to(topic, 2).await;

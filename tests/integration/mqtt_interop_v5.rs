@@ -76,7 +76,7 @@ async fn publish_at_each_qos(client: &mut Client, topics: [&str; 3], like: &Publ
 
 #[tokio::test]
 async fn basic() {
-    let broker = Broker::start();
+    let broker = Broker::start().await;
     let (client, _) = broker.connect(&connect("one")).await;
     client.disconnect().await;
 
@@ -103,7 +103,7 @@ async fn basic() {
 
 #[tokio::test]
 async fn retained_message() {
-    let broker = Broker::start();
+    let broker = Broker::start().await;
     let (mut client, _) = broker.connect(&connect("one")).await;
     let like = Publish::new("", "kept", 0).retained().properties(two_users());
     publish_at_each_qos(&mut client, [TOPICS[1], TOPICS[2], TOPICS[3]], &like).await;
@@ -121,7 +121,7 @@ async fn retained_message() {
 
 #[tokio::test]
 async fn will_message() {
-    let broker = Broker::start();
+    let broker = Broker::start().await;
     let properties = none().with(WILL_DELAY, Value::Four(0)).user("a", "2").user("c", "3");
     let will = Some(Publish::new(TOPICS[2], "will message", 2).properties(properties));
     let (mut silent, _) = broker.connect(&Connect { will, keep_alive: 2, ..connect("one") }).await;
@@ -138,7 +138,7 @@ async fn will_message() {
 
 #[tokio::test]
 async fn zero_length_clientid() {
-    let broker = Broker::start();
+    let broker = Broker::start().await;
     for clean in [false, true] {
         let (client, _) = broker.connect(&Connect { clean, ..connect("") }).await;
         client.disconnect().await;
@@ -147,7 +147,7 @@ async fn zero_length_clientid() {
 
 #[tokio::test]
 async fn offline_message_queueing() {
-    let broker = Broker::start();
+    let broker = Broker::start().await;
     let (mut away, _) = broker.connect(&Connect { properties: expiring_in(LONG), ..connect("one") }).await;
     away.subscribe_to(TWO_LEVELS, 2).await;
     away.disconnect().await;
@@ -167,7 +167,7 @@ async fn offline_message_queueing() {
 
 #[tokio::test]
 async fn overlapping_subscriptions() {
-    let broker = Broker::start();
+    let broker = Broker::start().await;
     let (mut client, _) = broker.connect(&connect("one")).await;
     let filters = [Filter::new("client_test5/TopicA/#", 2), Filter::new("client_test5/TopicA/+", 1)];
     assert_eq!(client.subscribe(&filters, &none()).await, [2, 1]);
@@ -181,7 +181,7 @@ async fn overlapping_subscriptions() {
 
 #[tokio::test]
 async fn keepalive() {
-    let broker = Broker::start();
+    let broker = Broker::start().await;
     let will = Some(Publish::new(TOPICS[4], "keepalive expiry", 0));
     let (mut silent, _) = broker.connect(&Connect { will, keep_alive: 5, ..connect("one") }).await;
     let (mut heir, _) = broker.connect(&connect("two")).await;
@@ -195,7 +195,7 @@ async fn keepalive() {
 
 #[tokio::test]
 async fn redelivery_on_reconnect() {
-    let broker = Broker::start();
+    let broker = Broker::start().await;
     let persistent = Connect { clean: false, properties: expiring_in(LONG), ..connect("one") };
     let (mut client, _) = broker.connect(&persistent).await;
     client.subscribe_to("client_test5/TopicA/#", 2).await;
@@ -217,7 +217,7 @@ async fn redelivery_on_reconnect() {
 
 #[tokio::test]
 async fn subscribe_failure() {
-    let broker = Broker::start();
+    let broker = Broker::start().await;
     let (mut client, _) = broker.connect(&connect("one")).await;
     let codes = client.subscribe(&[Filter::new(FORBIDDEN, 2)], &none()).await;
     assert_eq!(codes, [0x80]);
@@ -226,7 +226,7 @@ async fn subscribe_failure() {
 
 #[tokio::test]
 async fn dollar_topics() {
-    let broker = Broker::start();
+    let broker = Broker::start().await;
     let (mut client, _) = broker.connect(&connect("one")).await;
     client.subscribe_to(TWO_LEVELS, 2).await;
     client.subscribe_to("+/TopicA/B", 2).await;
@@ -238,7 +238,7 @@ async fn dollar_topics() {
 
 #[tokio::test]
 async fn unsubscribe() {
-    let broker = Broker::start();
+    let broker = Broker::start().await;
     let (mut reader, _) = broker.connect(&connect("two")).await;
     for topic in &TOPICS[..3] {
         reader.subscribe_to(topic, 2).await;
@@ -257,7 +257,7 @@ async fn unsubscribe() {
 
 #[tokio::test]
 async fn session_expiry() {
-    let broker = Broker::start();
+    let broker = Broker::start().await;
     let clean = |seconds| Connect { properties: expiring_in(seconds), ..connect("one") };
     let resuming = |seconds| Connect { clean: false, ..clean(seconds) };
 
@@ -300,7 +300,7 @@ async fn session_expiry() {
 
 #[tokio::test]
 async fn user_properties() {
-    let broker = Broker::start();
+    let broker = Broker::start().await;
     let (mut client, _) = broker.connect(&connect("one")).await;
     client.subscribe_to(TOPICS[0], 2).await;
     publish_at_each_qos(&mut client, [TOPICS[0]; 3], &Publish::new("", "", 0).properties(two_users())).await;
@@ -315,7 +315,7 @@ async fn user_properties() {
 
 #[tokio::test]
 async fn payload_format() {
-    let broker = Broker::start();
+    let broker = Broker::start().await;
     let (mut client, _) = broker.connect(&connect("one")).await;
     client.subscribe_to(TOPICS[0], 2).await;
     let properties = none().with(PAYLOAD_FORMAT, Value::Byte(1)).with(CONTENT_TYPE, Value::Text("My name".to_owned()));
@@ -332,7 +332,7 @@ async fn payload_format() {
 
 #[tokio::test]
 async fn publication_expiry() {
-    let broker = Broker::start();
+    let broker = Broker::start().await;
     let (mut away, _) = broker.connect(&Connect { properties: expiring_in(LONG), ..connect("two") }).await;
     away.subscribe_to(TOPICS[0], 2).await;
     away.disconnect_with(&expiring_in(999_999_999)).await;
@@ -359,7 +359,7 @@ async fn publication_expiry() {
 
 #[tokio::test]
 async fn subscribe_options() {
-    let broker = Broker::start();
+    let broker = Broker::start().await;
     no_local(&broker).await;
     retain_as_published(&broker).await;
     retain_handling(&broker).await;
@@ -419,7 +419,7 @@ async fn retain_handling(broker: &Broker) {
 
 #[tokio::test]
 async fn assigned_clientid() {
-    let broker = Broker::start();
+    let broker = Broker::start().await;
     let (client, connack) = broker.connect(&connect("")).await;
     assert!(connack.properties.text(ASSIGNED_CLIENT_ID).is_some_and(|id| !id.is_empty()), "{connack:?}");
     client.disconnect().await;
@@ -427,7 +427,7 @@ async fn assigned_clientid() {
 
 #[tokio::test]
 async fn subscribe_identifiers() {
-    let broker = Broker::start();
+    let broker = Broker::start().await;
     let numbered = |number| none().with(SUBSCRIPTION_ID, Value::Varint(number));
     let (mut one, _) = broker.connect(&connect("one")).await;
     one.subscribe(&[Filter::new(TOPICS[0], 2)], &numbered(456_789)).await;
@@ -454,7 +454,7 @@ async fn subscribe_identifiers() {
 
 #[tokio::test]
 async fn request_response() {
-    let broker = Broker::start();
+    let broker = Broker::start().await;
     let filter = [Filter { no_local: true, ..Filter::new(TOPICS[0], 2) }];
     let (mut asking, _) = broker.connect(&connect("one")).await;
     let (mut answering, _) = broker.connect(&connect("two")).await;
@@ -485,7 +485,7 @@ async fn request_response() {
 
 #[tokio::test]
 async fn client_topic_alias() {
-    let broker = Broker::start();
+    let broker = Broker::start().await;
     // 0 is no alias.
     let (mut client, _) = broker.connect(&connect("one")).await;
     client.send_publish(Publish::new(TOPICS[0], "topic alias 0", 1).properties(alias(0))).await;
@@ -519,7 +519,7 @@ async fn client_topic_alias() {
 
 #[tokio::test]
 async fn server_topic_alias() {
-    let broker = Broker::start();
+    let broker = Broker::start().await;
     let properties = none().with(TOPIC_ALIAS_MAXIMUM, Value::Two(1));
     let messages = messages_at_each_qos(&broker, properties).await;
     let aliases: Vec<_> = messages.iter().map(|message| message.properties.number(TOPIC_ALIAS)).collect();
@@ -551,7 +551,7 @@ async fn messages_at_each_qos(broker: &Broker, properties: Properties) -> Vec<Pu
 
 #[tokio::test]
 async fn maximum_packet_size() {
-    let broker = Broker::start();
+    let broker = Broker::start().await;
     // What the broker takes.
     let (mut client, connack) = broker.connect(&connect("one")).await;
     if let Some(most) = connack.properties.number(MAXIMUM_PACKET_SIZE) {
@@ -579,7 +579,7 @@ async fn maximum_packet_size() {
 
 #[tokio::test]
 async fn server_keep_alive() {
-    let broker = Broker::start();
+    let broker = Broker::start().await;
     let (client, connack) = broker.connect(&Connect { keep_alive: 120, ..connect("one") }).await;
     assert_eq!(connack.properties.number(SERVER_KEEP_ALIVE), Some(60));
     client.disconnect().await;
@@ -587,7 +587,7 @@ async fn server_keep_alive() {
 
 #[tokio::test]
 async fn flow_control1() {
-    let broker = Broker::start();
+    let broker = Broker::start().await;
     let properties = expiring_in(0).with(RECEIVE_MAXIMUM, Value::Two(2));
     let (mut client, _) = broker.connect(&Connect { properties, ..connect("one") }).await;
     client.subscribe_to(TOPICS[0], 2).await;
@@ -621,7 +621,7 @@ async fn flow_control1() {
 
 #[tokio::test]
 async fn flow_control2() {
-    let broker = Broker::start();
+    let broker = Broker::start().await;
     let (mut client, connack) = broker.connect(&connect("one")).await;
     let most = connack.properties.number(RECEIVE_MAXIMUM).unwrap_or(65_535);
     // One more at QoS 2 than the broker takes, and none of them released.
@@ -651,7 +651,7 @@ async fn will_delay() {
 }
 
 async fn will_comes_after(delay: u32, expiry: u32, expected: Duration) {
-    let broker = Broker::start();
+    let broker = Broker::start().await;
     let will = Publish::new(TOPICS[0], "will message", 2).properties(none().with(WILL_DELAY, Value::Four(delay)));
     let dying = Connect { will: Some(will), properties: expiring_in(expiry), ..connect("one") };
     let (dying, connack) = broker.connect(&dying).await;
@@ -669,7 +669,7 @@ async fn will_comes_after(delay: u32, expiry: u32, expected: Duration) {
 
 #[tokio::test]
 async fn shared_subscriptions() {
-    let broker = Broker::start();
+    let broker = Broker::start().await;
     let filters = [Filter::new("$share/sharename/client_test5/x", 2), Filter::new(TOPICS[0], 2)];
     let (mut one, connack) = broker.connect(&connect("one")).await;
     assert!(!connack.session_present);
