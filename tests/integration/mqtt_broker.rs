@@ -32,13 +32,13 @@ const LIMITS: &str = "[limits]\npacket_bytes = 32768\naccepts_per_second = 10000
 /// A broker of its own for each test, so that nothing is left over from another.
 pub struct Broker {
     pub address: SocketAddr,
-    _process: Process,
+    process: Process,
 }
 
 /// Ends with the test.
-#[expect(dead_code, reason = "held to be dropped")]
 enum Process {
     Front(Box<Hub>),
+    #[expect(dead_code, reason = "held to be dropped")]
     Mosquitto(Mosquitto),
 }
 
@@ -51,14 +51,22 @@ impl Broker {
     pub async fn with(limits: &str) -> Self {
         if env::var("MQTT_INTEROP_BROKER").is_ok_and(|name| name == "mosquitto") {
             let mosquitto = Mosquitto::start();
-            return Self { address: mosquitto.address, _process: Process::Mosquitto(mosquitto) };
+            return Self { address: mosquitto.address, process: Process::Mosquitto(mosquitto) };
         }
         let mut hub = Hub::with(&format!("{LIMITS}{limits}\n{}", rights())).await;
         let submissions = mem::replace(&mut hub.submissions, mpsc::channel(1).1);
         let lock = mem::replace(&mut hub.lock, mpsc::channel(1).1);
         hub.lifecycle.track(mqtt_hub::record_all(submissions));
         hub.lifecycle.track(refuse_commands(lock));
-        Self { address: hub.address, _process: Process::Front(Box::new(hub)) }
+        Self { address: hub.address, process: Process::Front(Box::new(hub)) }
+    }
+
+    /// What the front has counted, for a person to read.
+    pub fn counters(&self) -> String {
+        match &self.process {
+            Process::Front(hub) => format!("{:?}", hub.front.gauges()),
+            Process::Mosquitto(_) => String::new(),
+        }
     }
 
     /// A CONNECT with the login of the tests' sensor.

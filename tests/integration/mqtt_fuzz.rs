@@ -102,11 +102,14 @@ async fn mutate_all(seed: u64) {
         });
     }
     while let Some(ended) = workers.join_next().await {
-        ended.expect("a worker ends well");
+        if let Err(failure) = ended {
+            panic!("{failure}\n{}", broker.counters());
+        }
     }
     probe(address, 0).await;
     let (connections, took) = (connections.load(Relaxed), start.elapsed());
     println!("{packets} mutated packets over {connections} connections in {took:.1?}");
+    println!("{}", broker.counters());
     nothing_is_left_over(sockets).await;
 }
 
