@@ -7,4 +7,5 @@ mod mqtt_fuzz;
 mod mqtt_hub;
 mod mqtt_interop_v3;
 mod mqtt_interop_v5;
+mod mqtt_order;
 mod ranks;
