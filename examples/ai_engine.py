@@ -395,8 +395,12 @@ examples:
     parser.add_argument("source", help="a picture, a video file, a webcam's number, or a stream's URL")
     parser.add_argument("--camera", type=int, required=True, metavar="ID", help="the camera's id in the hub")
     where = parser.add_mutually_exclusive_group()
-    where.add_argument("--mqtt", default="mqtt://127.0.0.1:1883", metavar="URL",
-                       help="report by MQTT, mqtt:// or mqtts:// (default: %(default)s)")
+    where.add_argument(
+        "--mqtt",
+        default="mqtt://127.0.0.1:1883",
+        metavar="URL",
+        help="report by MQTT, mqtt:// or mqtts:// (default: %(default)s)",
+    )
     where.add_argument("--http", metavar="URL", help="report by HTTP instead, such as http://127.0.0.1:3000")
     parser.add_argument("--credentials", metavar="FILE", help="JSON with username and password, or token")
     parser.add_argument("--username", help="the device's name, for MQTT")
@@ -405,15 +409,33 @@ examples:
     parser.add_argument("--ca", metavar="FILE", help="certificates to trust instead of the system's (mqtts, https)")
     parser.add_argument("--model", metavar="ONNX", help="a YOLO network to count with")
     parser.add_argument("--size", type=int, default=640, help="the network's input, in pixels (default: %(default)s)")
-    parser.add_argument("--threshold", type=float, default=0.5,
-                        help="the score from which the network's finding counts (default: %(default)s)")
-    parser.add_argument("--interval", type=float, default=1.0, metavar="S",
-                        help="seconds between two frames looked at (default: %(default)s)")
-    parser.add_argument("--repeat", type=float, default=20.0, metavar="S",
-                        help="report at least every S seconds; keep it below the hub's CAMERA_TIMEOUT"
-                        " (default: %(default)s)")
-    parser.add_argument("--wait", type=float, default=60.0, metavar="S",
-                        help="at the end, wait this long for the hub's acknowledgements (default: %(default)s)")
+    parser.add_argument(
+        "--threshold",
+        type=float,
+        default=0.5,
+        help="the score from which the network's finding counts (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--interval",
+        type=float,
+        default=1.0,
+        metavar="S",
+        help="seconds between two frames looked at (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--repeat",
+        type=float,
+        default=20.0,
+        metavar="S",
+        help="report at least every S seconds; keep it below the hub's CAMERA_TIMEOUT (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--wait",
+        type=float,
+        default=60.0,
+        metavar="S",
+        help="at the end, wait this long for the hub's acknowledgements (default: %(default)s)",
+    )
     parser.add_argument("--description", help="a text for each report")
     parser.add_argument("--quiet", action="store_true", help="log only what went wrong")
     chosen = parser.parse_args()

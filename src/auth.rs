@@ -5,4 +5,10 @@
 pub mod chain;
 pub mod identity;
 pub mod rights;
+pub mod address;
+pub mod attempts;
+pub mod device_token;
+pub mod identity;
+pub mod password;
 pub mod secret;
+pub mod token;

@@ -8,7 +8,7 @@ pub mod migrate;
 use clap::{Parser, Subcommand};
 
 use crate::{
-    config::{DataOptions, LogOptions},
+    config::{DataOptions, LogFormat, LogOptions},
     telemetry,
 };
 
@@ -33,7 +33,7 @@ enum Command {
 /// # Errors
 /// What a person has to know who started it.
 pub async fn run(line: CommandLine) -> anyhow::Result<()> {
-    telemetry::start(&line.log.rust_log, line.log.log_format)?;
+    telemetry::start(&line.log.rust_log, line.log.log_format == LogFormat::Json)?;
     match line.command {
         Command::Migrate(options) => migrate::run(&options).await,
     }

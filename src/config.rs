@@ -13,7 +13,12 @@ use std::{
 
 use clap::{Args, ValueEnum};
 
-use crate::telemetry::LogFormat;
+/// How a log line is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    Text,
+    Json,
+}
 
 /// Where the hub's data and its database are; every command that works on them takes these.
 #[derive(Debug, Clone, Args)]

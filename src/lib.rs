@@ -22,8 +22,12 @@ pub mod store;
 // Rank 3: the workers.
 pub mod camera_watch;
 pub mod lock_agent;
-pub mod publisher;
 pub mod lock_desk;
+pub mod publisher;
 pub mod recorder;
 // Rank 5: the command line.
 pub mod commands;
+pub mod lock_desk;
+pub mod recorder;
+// Rank 4: what people and their programs talk to.
+pub mod bridge;

@@ -79,7 +79,7 @@ pub struct Parts {
     pub requests: mpsc::Receiver<LockRequest>,
     pub submissions: mpsc::Sender<Submission>,
     pub announcer: Announcer,
-    /// DATA_DIR: the audit's key and newest head are there.
+    /// `DATA_DIR`: the audit's key and newest head are there.
     pub folder: PathBuf,
     pub settings: DeskSettings,
 }

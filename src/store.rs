@@ -5,9 +5,15 @@
 pub mod attendance;
 pub mod changes;
 pub mod claim;
-pub mod private;
 pub mod lock_audit;
+pub mod private;
+pub mod cameras;
+pub mod devices;
+pub mod events;
 pub mod recording;
+pub mod rejected;
+pub mod totals;
+pub mod users;
 
 use std::time::Duration;
 
@@ -54,10 +60,57 @@ pub async fn migrate(database: &Database) -> Result<(), sqlx::migrate::MigrateEr
     MIGRATIONS.run(database).await
 }
 
+/// Makes another database on the same server.
+///
+/// # Errors
+/// When the server is away or has one of this name.
+pub async fn create_database(database: &Database, name: &str) -> Result<(), Error> {
+    // A name cannot be a parameter; quoted, it is a name whatever is in it.
+    let name = name.replace('"', "\"\"");
+    sqlx::query(sqlx::AssertSqlSafe(format!("CREATE DATABASE \"{name}\""))).execute(database).await.map(|_| ())
+}
+
 /// Asks the database for a sign of life.
 ///
 /// # Errors
 /// When it gives none.
 pub async fn ping(database: &Database) -> Result<(), Error> {
     sqlx::query_scalar!(r#"SELECT 1 AS "one!""#).fetch_one(database).await.map(|_| ())
+/// What a column holds was written by this program; if it cannot be read back, the database is another version's.
+fn unreadable(error: impl std::error::Error + Send + Sync + 'static) -> Error {
+    Error::Decode(Box::new(error))
+}
+
+/// Whether the database refused a row because its name or address is taken.
+#[must_use]
+pub fn is_taken(error: &Error) -> bool {
+    error.as_database_error().is_some_and(sqlx::error::DatabaseError::is_unique_violation)
+}
+
+/// Whether the database refused because of a row that is referred to: one that is not there, or one still in use.
+#[must_use]
+pub fn is_about_a_reference(error: &Error) -> bool {
+    error.as_database_error().is_some_and(sqlx::error::DatabaseError::is_foreign_key_violation)
+}
+
+/// Whether the database could not be reached at all, so that the same may well work soon.
+#[must_use]
+pub fn is_away(error: &Error) -> bool {
+    match error {
+        Error::Io(_) | Error::PoolTimedOut | Error::PoolClosed | Error::Tls(_) | Error::Protocol(_) => true,
+        // 08: the connection failed; 53: too few resources; 57P: it is shutting down or starting.
+        Error::Database(error) => {
+            error.code().is_some_and(|code| ["08", "53", "57P"].iter().any(|class| code.starts_with(class)))
+        }
+        _ => false,
+    }
+}
+
+/// Whether the database answers within a second.
+///
+/// # Errors
+/// Why it does not.
+pub async fn ping(database: &Database) -> Result<(), Error> {
+    let answer = sqlx::query!("SELECT 1 AS one").fetch_one(database);
+    tokio::time::timeout(std::time::Duration::from_secs(1), answer).await.map_err(|_| Error::PoolTimedOut)?.map(drop)
 }

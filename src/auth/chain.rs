@@ -3,7 +3,10 @@
 //!
 //! Must not know what the rows say, nor where they are kept.
 
-use std::{fmt, str::FromStr};
+use std::{
+    fmt::{self, Write as _},
+    str::FromStr,
+};
 
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
@@ -31,8 +34,10 @@ impl ChainKey {
     /// The seal of a row.
     #[must_use]
     pub fn seal(&self, number: i64, previous: &Hash, fields: &[Field<'_>]) -> Hash {
-        #[expect(clippy::expect_used, reason = "HMAC takes a key of any length")]
-        let mut mac = Hmac::<Sha256>::new_from_slice(&self.0).expect("a key");
+        // HMAC fills a short key up with zeros to SHA-256's block by itself; given a whole block it can't fail.
+        let mut block = [0; 64];
+        block[..32].copy_from_slice(&self.0);
+        let mut mac = Hmac::<Sha256>::new(&block.into());
         mac.update(PURPOSE);
         mac.update(&number.to_be_bytes());
         mac.update(&previous.0);
@@ -137,7 +142,11 @@ impl FromStr for Hash {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        // Writing into a String does not fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }
 
 /// The newest row of a chain; number 0 before the first. As text: `NUMBER:HASH`.

@@ -46,7 +46,7 @@ const PUBLISH_WITHIN: Duration = Duration::from_millis(500);
 /// The contract's limit for one sender.
 const COMMANDS: (usize, Duration) = (10, Duration::from_secs(10));
 /// More refusals of one sender than this in a minute become one row with a count.
-const REFUSALS: (u32, Duration) = (10, Duration::from_secs(60));
+const REFUSALS: (u32, Duration) = (10, Duration::from_mins(1));
 /// How many commands may be under way. More wait for their turn, and those that wait too long are not given.
 const UNDER_WAY: usize = 128;
 
@@ -117,7 +117,7 @@ impl Intake {
             let due = self.refusals.next_due();
             tokio::select! {
                 () = stop.cancelled() => break,
-                request = asked.recv() => match request {
+                request = asked.recv(), if self.under_way.len() < UNDER_WAY => match request {
                     Some(request) => self.take(request).await,
                     None => break,
                 },
@@ -176,11 +176,6 @@ impl Intake {
         arrived: Instant,
         reply: oneshot::Sender<Result<LockDone, LockFailure>>,
     ) {
-        if self.under_way.len() >= UNDER_WAY
-            && let Some(ended) = self.under_way.join_next().await
-        {
-            noted(ended);
-        }
         let Some(expectation) = self.pending.expect(order.command_id) else {
             let reason = "A command with this commandId is under way".to_owned();
             let failure = self.refuse(requester, order.name(), Some(order.command_id), reason).await;

@@ -17,7 +17,7 @@ use crate::{
 const WAITING: usize = 1024;
 /// More alerts of one subject than this in a minute become one with a count.
 const ALERTS: u32 = 6;
-const WINDOW: Duration = Duration::from_secs(60);
+const WINDOW: Duration = Duration::from_mins(1);
 
 /// The way to the reporter.
 #[derive(Debug, Clone)]

@@ -1,4 +1,4 @@
-//! LOCK_ON_DETECTION: a person before an open door closes it. Nothing here can open one.
+//! `LOCK_ON_DETECTION`: a person before an open door closes it. Nothing here can open one.
 
 use std::time::Duration;
 

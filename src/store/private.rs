@@ -17,7 +17,7 @@ use std::{
 
 use anyhow::{Context as _, bail};
 use rustix::process::{Pid, Signal, kill_process};
-use sqlx::{Connection as _, PgConnection, postgres::PgConnectOptions};
+use sqlx::{ConnectOptions as _, Connection as _, PgConnection, postgres::PgConnectOptions};
 use tokio::{process::Child, time::Instant};
 use tokio_util::sync::CancellationToken;
 
@@ -71,6 +71,12 @@ impl Private {
     #[must_use]
     pub fn address(&self) -> Address {
         Address(self.place.options.clone().database(NAME))
+    }
+
+    /// Where the hub's database is, for a program that takes a URL. It has the password in it.
+    #[must_use]
+    pub fn url(&self) -> String {
+        self.place.options.clone().database(NAME).to_url_lossy().into()
     }
 
     /// Starts the server again whenever it dies, until `stop`. One that does not start is tried again, and the log says

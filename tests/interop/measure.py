@@ -61,7 +61,9 @@ def main():
         print(f"idle memory: {resident_mib(hub):.1f} MiB")
         found = sorted(latencies(hub, rate, seconds))
         p99 = found[int(len(found) * 0.99)]
-        print(f"publish to event:detected at {rate}/s: median {statistics.median(found):.1f} ms, 99 % within {p99:.1f} ms")
+        print(
+            f"publish to event:detected at {rate}/s: median {statistics.median(found):.1f} ms, 99 % within {p99:.1f} ms"
+        )
         print(f"memory after {len(found)} detections: {resident_mib(hub):.1f} MiB")
         begin = time.monotonic()
         hub.stop()

@@ -9,7 +9,9 @@ import threading
 
 import cv2
 import numpy as np
+import onnx
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 from skimage import data
 
 from hub import ROOT
@@ -104,7 +106,9 @@ def test_a_missing_file_and_wrong_usage(engine, pictures):
 def test_an_answer_that_is_lost_makes_no_second_event(hub, engine, pictures):
     """Between engine and hub the first connection breaks as soon as the hub has answered the report."""
     with LosesTheAnswer(hub.port if engine.way == "http" else hub.mqtt_port, engine.way) as link:
-        code, reports, said = engine(pictures / "two.png", mqtt=f"mqtt://127.0.0.1:{link.port}", http=f"http://127.0.0.1:{link.port}")
+        code, reports, said = engine(
+            pictures / "two.png", mqtt=f"mqtt://127.0.0.1:{link.port}", http=f"http://127.0.0.1:{link.port}"
+        )
     assert code == 0, said
     assert link.lost, "an answer was lost"
     (event,) = events(hub, reports)
@@ -182,3 +186,41 @@ def test_the_cascade_counts_at_several_sizes(pictures, scale):
     for name, people in {"nobody": 0, "one": 1, "two": 2}.items():
         picture = cv2.resize(cv2.imread(str(pictures / f"{name}.png")), None, fx=scale, fy=scale)
         assert counter.count(picture)[0] == people, name
+
+
+def bright_squares(path):
+    """A network of a YOLOv8's form that takes bright squares for people: each of its 20 × 20 cells scores by how bright
+    its 32 × 32 pixels are, with a box of their size."""
+    side, cells = 640, 20
+    weights, offsets = np.zeros((84, 3, 1, 1), np.float32), np.zeros((1, 84, cells, cells), np.float32)
+    weights[4] = 1 / 3
+    middle = np.arange(cells, dtype=np.float32) * 32 + 16
+    offsets[0, 0], offsets[0, 1], offsets[0, 2:4] = middle[None, :], middle[:, None], 32
+    constants = {"weights": weights, "offsets": offsets, "shape": np.array([1, 84, cells * cells], np.int64)}
+    graph = helper.make_graph(
+        [
+            helper.make_node("AveragePool", ["picture"], ["cells"], kernel_shape=[32, 32], strides=[32, 32]),
+            helper.make_node("Conv", ["cells", "weights"], ["scores"]),
+            helper.make_node("Add", ["scores", "offsets"], ["boxes"]),
+            helper.make_node("Reshape", ["boxes", "shape"], ["output"]),
+        ],
+        "bright squares",
+        [helper.make_tensor_value_info("picture", TensorProto.FLOAT, [1, 3, side, side])],
+        [helper.make_tensor_value_info("output", TensorProto.FLOAT, [1, 84, cells * cells])],
+        [numpy_helper.from_array(value, name) for name, value in constants.items()],
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8), path)
+
+
+def test_a_network_counts_instead_of_the_cascade(hub, engine, pictures):
+    bright_squares(str(pictures / "squares.onnx"))
+    # Wider than high, so that the engine has to make it square: 640 × 320 with two bright cells.
+    picture = np.zeros((320, 640, 3), np.uint8)
+    picture[64:96, 64:96] = picture[256:288, 480:512] = 255
+    cv2.imwrite(str(pictures / "squares.png"), picture)
+    code, reports, said = engine(pictures / "squares.png", "--model", pictures / "squares.onnx")
+    assert code == 0, said
+    (event,) = events(hub, reports)
+    assert event["personCount"] == 2
+    assert event["confidence"] == pytest.approx(1.0, abs=0.01)
+    assert engine(pictures / "one.png", "--model", pictures / "one.png")[0] == 1, "no network"

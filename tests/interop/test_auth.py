@@ -30,7 +30,9 @@ def test_the_generated_passwords_file_is_the_owners_alone(hub):
     assert (hub.data / "admin-password").stat().st_mode & 0o077 == 0
 
 
-@pytest.mark.parametrize("body", [{"username": "admin", "password": "wrong-wrong"}, {"username": "nobody-here", "password": "wrong-wrong"}])
+@pytest.mark.parametrize(
+    "body", [{"username": "admin", "password": "wrong-wrong"}, {"username": "nobody-here", "password": "wrong-wrong"}]
+)
 def test_wrong_credentials_and_unknown_users_get_the_same_answer(hub, body):
     answer = requests.post(f"{hub.url}/auth/login", json=body, timeout=10)
     assert answer.status_code == 401

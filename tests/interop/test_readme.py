@@ -72,7 +72,9 @@ def test_the_tour_works_as_it_stands(hub, folder, closing, monkeypatch):
             terminals.append(closing(Terminal(script, folder)))
             terminals[-1].wait({0: "subscription:confirmed", 1: "lock/status"}[len(terminals) - 1])
             continue
-        done = subprocess.run(["bash", "-euo", "pipefail", "-c", script], cwd=folder, capture_output=True, text=True, timeout=60)
+        done = subprocess.run(
+            ["bash", "-euo", "pipefail", "-c", script], cwd=folder, capture_output=True, text=True, timeout=60
+        )
         assert done.returncode == 0, f"{script}\n{done.stdout}\n{done.stderr}"
         said += done.stdout
     dashboard, device = terminals
