@@ -2,8 +2,8 @@
 //!
 //! Must not know SQL, HTTP or GPIO. rumqttd and rumqttc appear nowhere else.
 
-pub mod client;
 mod afterlife;
+pub mod client;
 mod connect;
 mod connection;
 pub mod decode;

@@ -3,13 +3,13 @@
 //! Must not know HTTP, MQTT or GPIO.
 
 pub mod attendance;
+pub mod cameras;
 pub mod changes;
 pub mod claim;
-pub mod lock_audit;
-pub mod private;
-pub mod cameras;
 pub mod devices;
 pub mod events;
+pub mod lock_audit;
+pub mod private;
 pub mod recording;
 pub mod rejected;
 pub mod totals;
@@ -70,12 +70,6 @@ pub async fn create_database(database: &Database, name: &str) -> Result<(), Erro
     sqlx::query(sqlx::AssertSqlSafe(format!("CREATE DATABASE \"{name}\""))).execute(database).await.map(|_| ())
 }
 
-/// Asks the database for a sign of life.
-///
-/// # Errors
-/// When it gives none.
-pub async fn ping(database: &Database) -> Result<(), Error> {
-    sqlx::query_scalar!(r#"SELECT 1 AS "one!""#).fetch_one(database).await.map(|_| ())
 /// What a column holds was written by this program; if it cannot be read back, the database is another version's.
 fn unreadable(error: impl std::error::Error + Send + Sync + 'static) -> Error {
     Error::Decode(Box::new(error))

@@ -72,9 +72,7 @@ pub async fn create(
         Err(error) if store::is_taken(&error) => {
             Err(ApiError::conflict("Device or user with this name already exists"))
         }
-        Err(error) if store::is_about_a_reference(&error) => {
-            Err(cameras::unknown(camera.map_or(0, |camera| camera.0)))
-        }
+        Err(error) if store::is_about_a_reference(&error) => Err(cameras::unknown(camera.map_or(0, |camera| camera.0))),
         Err(error) => Err(error.into()),
     }
 }

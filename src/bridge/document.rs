@@ -4,11 +4,17 @@ use std::sync::Arc;
 
 use axum::{Json, Router, routing::get};
 use serde_json::{Value, json};
-use utoipa::{IntoParams, PartialSchema as _, ToSchema as _, openapi::{OpenApi, OpenApiBuilder}};
+use utoipa::{
+    IntoParams, PartialSchema as _, ToSchema as _,
+    openapi::{OpenApi, OpenApiBuilder},
+};
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
 use super::Settings;
-use crate::{domain::event::EventType, wire::{rest::ErrorBody, validation}};
+use crate::{
+    domain::event::EventType,
+    wire::{rest::ErrorBody, validation},
+};
 
 /// The parameters of lists of events.
 #[derive(Debug, IntoParams)]

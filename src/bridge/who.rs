@@ -7,17 +7,20 @@ use axum::{
     http::{HeaderMap, header, request::Parts},
 };
 
-use super::{Settings, error::ApiError, identities::{Caller, Identities}};
-use std::sync::Arc;
+use super::{
+    Settings,
+    error::ApiError,
+    identities::{Caller, Identities},
+};
 use crate::{
-    auth::{address, identity::{DeviceIdentity, UserIdentity}},
-    domain::{
-        camera::CameraId,
-        device::DeviceRole,
-        user::Role,
+    auth::{
+        address,
+        identity::{DeviceIdentity, UserIdentity},
     },
+    domain::{camera::CameraId, device::DeviceRole, user::Role},
     events::{Channel, Requester},
 };
+use std::sync::Arc;
 
 /// The bearer token of the request, if it has one.
 pub fn bearer(headers: &HeaderMap) -> Option<&str> {
