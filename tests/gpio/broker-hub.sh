@@ -4,7 +4,7 @@ export DATA_DIR=$W/data DATABASE_URL=${DATABASE_URL:-}
 [ -n "$DATABASE_URL" ] || { unset DATABASE_URL; rm -rf "$DATA_DIR"; }
 
 hub() {
-  env HOST=127.0.0.1 PORT=$HTTP_PORT MQTT_PORT="$PORT" LOCK_AGENT=remote LOCK_OPEN_SECONDS=2 RUST_LOG=info \
+  env HOST=127.0.0.1 PORT=$HTTP_PORT MQTT_PORT="$PORT" MQTT_TLS_PORT="$TLS_PORT" MQTT_TLS_CERT="$W/hub.pem" MQTT_TLS_KEY="$W/hub.key" LOCK_AGENT=remote LOCK_OPEN_SECONDS=2 RUST_LOG=info \
     GPIO_SIMULATED=true "$PORTCULLIS" "$@"
 }
 # Prints NAME's secret of a new device.

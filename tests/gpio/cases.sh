@@ -23,6 +23,16 @@ must 20 status_is CLOSED
 is "the worker came up, the relay" "$(relay)" 0
 is "line $LINE is an output" $((($(register 0) >> LINE) & 1)) 1
 
+# -- A hub that shows a certificate of somebody else's is no hub
+stop -TERM
+must 10 status_is offline
+start MQTT_CA=/other.pem
+if eventually 3 status_is CLOSED; then OUTCOME=connected; else OUTCOME=nothing; fi
+is "with another authority" "$OUTCOME" nothing
+stop -TERM
+start
+must 20 status_is CLOSED
+
 # -- Commands
 give open
 is "open" "$OUTCOME" done
