@@ -4,8 +4,10 @@
 
 pub mod address;
 pub mod attempts;
+pub mod chain;
 pub mod device_token;
 pub mod identity;
 pub mod password;
+pub mod rights;
 pub mod secret;
 pub mod token;

@@ -31,8 +31,9 @@ pub use self::{health::Part, realtime::Realtime};
 use crate::{
     auth::{
         address::Network,
-        attempts::{LockCommands, Logins},
+        attempts::Logins,
         password::{self, Passwords},
+        rights::Rights,
         token::Keys,
     },
     domain::user::UserId,
@@ -63,6 +64,8 @@ pub struct Settings {
     pub registration: Registration,
     /// For "today" and for the buckets of the analytics.
     pub time_zone: Tz,
+    /// For GET /api/devices/:id/explain.
+    pub rights: Rights,
     /// The hub's version.
     pub version: &'static str,
 }
@@ -127,7 +130,6 @@ struct Shared {
     settings: Arc<Settings>,
     passwords: Passwords,
     logins: Arc<Mutex<Logins>>,
-    lock_commands: Arc<Mutex<LockCommands>>,
     identities: Identities,
     readiness: Readiness,
 }
@@ -157,7 +159,6 @@ pub fn build(parts: Parts, lifecycle: &Lifecycle) -> Result<Hub, password::Refus
         settings: settings.clone(),
         passwords: Passwords::new()?,
         logins: Arc::default(),
-        lock_commands: Arc::default(),
         identities,
         readiness: parts.readiness,
     };
@@ -191,10 +192,13 @@ fn routes() -> OpenApiRouter<Shared> {
         .routes(routes!(lock::open))
         .routes(routes!(lock::close))
         .routes(routes!(lock::toggle))
+        .routes(routes!(lock::hold))
         .routes(routes!(lock::status))
+        .routes(routes!(lock::history))
         .routes(routes!(devices::list, devices::create))
         .routes(routes!(devices::remove))
         .routes(routes!(devices::rotate))
+        .routes(routes!(devices::explain))
         .routes(routes!(health::alive))
         .routes(routes!(health::ready))
 }

@@ -2,4 +2,5 @@
 //!
 //! Must not know SQL, HTTP or GPIO. rumqttd and rumqttc appear nowhere else.
 
+pub mod client;
 pub mod link;

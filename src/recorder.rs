@@ -12,9 +12,10 @@ mod group;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
+use self::group::{Answer, Group, is_about_data};
 use crate::{
     events::{Announcer, Channel, Item, Outcome, Submission},
     store::{self, Database},
@@ -39,7 +40,7 @@ pub struct Busy;
 pub struct Recorder(mpsc::Sender<Submission>);
 
 impl Recorder {
-    /// The handle, and the queue behind it, for [`run`].
+    /// The handle, and the queue behind it, for [`Worker::run`].
     #[must_use]
     pub fn new() -> (Self, mpsc::Receiver<Submission>) {
         let (sender, receiver) = mpsc::channel(WAITING);
@@ -64,93 +65,108 @@ impl Recorder {
     }
 }
 
-/// Stores what comes through the queue until `stop`, then what is left in it.
-///
-/// # Errors
-/// None for now: a database that is away is waited for.
-pub async fn run(
-    mut queue: mpsc::Receiver<Submission>,
-    database: Database,
-    announcer: Announcer,
-    stop: CancellationToken,
-    give_up: CancellationToken,
-) -> anyhow::Result<()> {
-    let mut clock = Clock::default();
-    let mut waiting = Vec::with_capacity(GROUP);
-    loop {
-        let count = tokio::select! {
-            biased;
-            count = queue.recv_many(&mut waiting, GROUP) => count,
-            () = stop.cancelled(), if !queue.is_closed() => {
-                queue.close();
-                continue;
+/// What the recorder works with.
+#[derive(Debug)]
+pub struct Worker {
+    pub database: Database,
+    pub announcer: Announcer,
+    /// True while a group cannot be stored because the database is away.
+    pub stalled: watch::Sender<bool>,
+    clock: Clock,
+}
+
+impl Worker {
+    #[must_use]
+    pub fn new(database: Database, announcer: Announcer, stalled: watch::Sender<bool>) -> Self {
+        Self { database, announcer, stalled, clock: Clock::default() }
+    }
+
+    /// Stores what comes through the queue until `stop`, then what is left in it, unless the database is away when
+    /// `give_up` is cancelled: then the rest stays unacknowledged.
+    ///
+    /// # Errors
+    /// None: a database that is away is waited for.
+    pub async fn run(
+        mut self,
+        mut queue: mpsc::Receiver<Submission>,
+        stop: CancellationToken,
+        give_up: CancellationToken,
+    ) -> anyhow::Result<()> {
+        let mut waiting = Vec::with_capacity(GROUP);
+        loop {
+            let count = tokio::select! {
+                biased;
+                count = queue.recv_many(&mut waiting, GROUP) => count,
+                () = stop.cancelled(), if !queue.is_closed() => {
+                    queue.close();
+                    continue;
+                }
+            };
+            if count == 0 {
+                return Ok(());
             }
-        };
-        if count == 0 {
-            return Ok(());
-        }
-        tokio::select! {
-            () = record(&database, &announcer, &mut clock, std::mem::take(&mut waiting)) => {}
-            () = give_up.cancelled() => {
-                tracing::warn!(submissions = count + queue.len(), "gave up with submissions unrecorded and unacknowledged");
+            let group = Group::new(std::mem::take(&mut waiting));
+            if give_up.run_until_cancelled(self.record(group)).await.is_none() {
+                tracing::warn!(
+                    submissions = count + queue.len(),
+                    "ended with submissions unrecorded and unacknowledged"
+                );
                 return Ok(());
             }
         }
     }
-}
 
-/// Stores one group, waiting for the database as long as it takes.
-async fn record(database: &Database, announcer: &Announcer, clock: &mut Clock, submissions: Vec<Submission>) {
-    let group = group::Group::new(submissions);
-    let mut pause = PAUSE.0;
-    loop {
-        match attempt(database, clock, &group).await {
-            Ok(outcomes) => return group.answer(outcomes, announcer),
-            Err(error) if group::is_about_data(&error) => {
-                tracing::warn!("the database refuses a row of a group, each is tried alone: {error}");
-                return record_one_by_one(database, announcer, clock, group).await;
-            }
+    /// Stores one group. One bad row must not sink it: then each submission gets a commit of its own, and the bad one is
+    /// rejected.
+    async fn record(&mut self, group: Group) {
+        match self.store(&group).await {
+            Ok(answers) => group.answer(answers, &self.announcer),
             Err(error) => {
-                tracing::warn!(group = group.len(), "not stored yet, trying again in {pause:?}: {error}");
-                tokio::time::sleep(pause).await;
-                pause = (pause * 2).min(PAUSE.1);
+                tracing::warn!("the database refuses a row of a group, each is tried alone: {error}");
+                for single in group.split() {
+                    match self.store(&single).await {
+                        Ok(answers) => single.answer(answers, &self.announcer),
+                        Err(error) => {
+                            tracing::warn!("the database refuses a row: {error}");
+                            single.refuse("the database refuses it; the hub's log says why");
+                        }
+                    }
+                }
             }
         }
     }
-}
 
-/// One bad row must not sink its group: each submission gets a commit of its own, and the bad one is rejected.
-async fn record_one_by_one(database: &Database, announcer: &Announcer, clock: &mut Clock, group: group::Group) {
-    for single in group.split() {
+    /// Commits a group, waiting for the database as long as it takes.
+    ///
+    /// # Errors
+    /// Only what would come again: a row that the database refuses.
+    async fn store(&mut self, group: &Group) -> Result<Vec<Answer>, store::Error> {
         let mut pause = PAUSE.0;
         loop {
-            match attempt(database, clock, &single).await {
-                Ok(outcomes) => break single.answer(outcomes, announcer),
-                Err(error) if group::is_about_data(&error) => {
-                    tracing::warn!("the database refuses a row: {error}");
-                    break single.refuse("the database refuses it; the hub's log says why");
+            let error = match self.attempt(group).await {
+                Err(error) if !is_about_data(&error) => error,
+                done => {
+                    self.stalled.send_if_modified(std::mem::take);
+                    return done;
                 }
-                Err(_) => {
-                    tokio::time::sleep(pause).await;
-                    pause = (pause * 2).min(PAUSE.1);
-                }
+            };
+            if !self.stalled.send_replace(true) {
+                tracing::warn!(submissions = group.len(), "the database is away, detections wait: {error}");
             }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(PAUSE.1);
         }
     }
-}
 
-async fn attempt(
-    database: &Database,
-    clock: &mut Clock,
-    group: &group::Group,
-) -> Result<Vec<group::Answer>, store::Error> {
-    let mut connection = database.acquire().await?;
-    let at = clock.next(&mut connection).await?;
-    group.store(&mut connection, at).await
+    async fn attempt(&mut self, group: &Group) -> Result<Vec<Answer>, store::Error> {
+        let mut connection = self.database.acquire().await?;
+        let at = self.clock.next(&mut connection).await?;
+        group.store(&mut connection, at).await
+    }
 }
 
 /// Gives each group a time that is never before the one of an event with a lower id, whatever the system's clock does.
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Clock {
     last: Option<DateTime<Utc>>,
 }

@@ -1,14 +1,23 @@
-//! Postgres: all SQL of the hub, in named functions, a file for each table.
+//! Postgres: all SQL of the hub, in named functions, a file for each table; the private PostgreSQL; the news of changes.
 //!
 //! Must not know HTTP, MQTT or GPIO.
 
+pub mod attendance;
 pub mod cameras;
+pub mod changes;
+pub mod claim;
 pub mod devices;
 pub mod events;
+pub mod lock_audit;
+pub mod private;
 pub mod recording;
 pub mod rejected;
 pub mod totals;
 pub mod users;
+
+use std::time::Duration;
+
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 
 /// Connections to the hub's database.
 pub type Database = sqlx::PgPool;
@@ -18,6 +27,30 @@ pub type Connection = sqlx::PgConnection;
 pub type Error = sqlx::Error;
 
 static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!();
+
+/// How long a caller waits for a free connection before the database counts as away.
+const ACQUIRE: Duration = Duration::from_secs(3);
+
+/// Where a database is and who asks.
+#[derive(Debug, Clone)]
+pub struct Address(PgConnectOptions);
+
+impl Address {
+    /// From a `postgres://` URL.
+    ///
+    /// # Errors
+    /// When it is none.
+    pub fn parse(url: &str) -> Result<Self, Error> {
+        url.parse().map(Self)
+    }
+
+    /// Connections that are made when they are first needed; the database may still be away.
+    #[must_use]
+    pub fn open(&self, connections: u32) -> Database {
+        let options = self.0.clone().application_name("portcullis");
+        PgPoolOptions::new().max_connections(connections).acquire_timeout(ACQUIRE).connect_lazy_with(options)
+    }
+}
 
 /// Brings the schema up to what this version of the hub needs; it only ever goes forward.
 ///
@@ -57,11 +90,20 @@ pub fn is_away(error: &Error) -> bool {
     }
 }
 
-/// Whether the database answers within a second.
+/// Makes another database on the same server.
 ///
 /// # Errors
-/// Why it does not.
+/// When the server is away or has one of this name.
+pub async fn create_database(database: &Database, name: &str) -> Result<(), Error> {
+    // A name cannot be a parameter; quoted, it is a name whatever is in it.
+    let name = name.replace('"', "\"\"");
+    sqlx::query(sqlx::AssertSqlSafe(format!("CREATE DATABASE \"{name}\""))).execute(database).await.map(|_| ())
+}
+
+/// Asks the database for a sign of life.
+///
+/// # Errors
+/// When it gives none.
 pub async fn ping(database: &Database) -> Result<(), Error> {
-    let answer = sqlx::query!("SELECT 1 AS one").fetch_one(database);
-    tokio::time::timeout(std::time::Duration::from_secs(1), answer).await.map_err(|_| Error::PoolTimedOut)?.map(drop)
+    sqlx::query_scalar!(r#"SELECT 1 AS "one!""#).fetch_one(database).await.map(|_| ())
 }

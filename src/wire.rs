@@ -8,6 +8,7 @@ pub mod detection;
 pub mod device;
 pub mod event;
 pub mod lock;
+pub mod lock_audit;
 pub mod presence;
 pub mod rest;
 pub mod time;

@@ -19,9 +19,7 @@ impl Network {
     pub fn contains(&self, address: IpAddr) -> bool {
         let cut = |bits: u128, width: u32| bits.checked_shr(width - u32::from(self.prefix)).unwrap_or(0);
         match (self.address, address.to_canonical()) {
-            (IpAddr::V4(own), IpAddr::V4(other)) => {
-                cut(own.to_bits().into(), 32) == cut(other.to_bits().into(), 32)
-            }
+            (IpAddr::V4(own), IpAddr::V4(other)) => cut(own.to_bits().into(), 32) == cut(other.to_bits().into(), 32),
             (IpAddr::V6(own), IpAddr::V6(other)) => cut(own.to_bits(), 128) == cut(other.to_bits(), 128),
             _ => false,
         }

@@ -14,8 +14,19 @@ use crate::domain::user::{Role, User, UserId};
 pub const KEY_MIN: usize = 32;
 
 /// Parts of keys that stand in examples and tutorials, in lower case. Whoever can read those can sign tokens.
-const EXAMPLES: &[&str] =
-    &["change-this", "change_this", "changethis", "change-me", "change_me", "changeme", "your-", "your_", "secret-key", "secret_key", "default"];
+const EXAMPLES: &[&str] = &[
+    "change-this",
+    "change_this",
+    "changethis",
+    "change-me",
+    "change_me",
+    "changeme",
+    "your-",
+    "your_",
+    "secret-key",
+    "secret_key",
+    "default",
+];
 /// A key with fewer different bytes was typed, not generated.
 const DIFFERENT_MIN: usize = 8;
 

@@ -4,11 +4,17 @@ use std::sync::Arc;
 
 use axum::{Json, Router, routing::get};
 use serde_json::{Value, json};
-use utoipa::{IntoParams, PartialSchema as _, ToSchema as _, openapi::{OpenApi, OpenApiBuilder}};
+use utoipa::{
+    IntoParams, PartialSchema as _, ToSchema as _,
+    openapi::{OpenApi, OpenApiBuilder},
+};
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
 use super::Settings;
-use crate::{domain::event::EventType, wire::{rest::ErrorBody, validation}};
+use crate::{
+    domain::event::EventType,
+    wire::{rest::ErrorBody, validation},
+};
 
 /// The parameters of lists of events.
 #[derive(Debug, IntoParams)]
@@ -52,6 +58,19 @@ pub struct AnalyticsQuery {
     #[param(pattern = "^(hour|day)$")]
     bucket: Option<String>,
     camera_id: Option<i32>,
+}
+
+/// What is to be explained.
+#[derive(Debug, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "described here, read by `Query`")]
+pub struct ExplainQuery {
+    /// `publish` or `subscribe`.
+    #[param(pattern = "^(publish|subscribe)$")]
+    action: String,
+    /// A topic, or for a subscription a filter.
+    #[param(min_length = 1, max_length = 65535)]
+    topic: String,
 }
 
 /// What the routes are added to.

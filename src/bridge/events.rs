@@ -2,18 +2,18 @@
 
 mod counts;
 
+use axum::Json;
 use axum::{
     body::Bytes,
     extract::State,
     http::{StatusCode, header},
     response::{IntoResponse, Response},
 };
-use axum::Json;
 use chrono::Utc;
 
-pub use self::counts::{analytics, stats};
 #[doc(hidden)]
 pub use self::counts::{__path_analytics, __path_stats};
+pub use self::counts::{analytics, stats};
 use super::{
     cameras,
     error::ApiError,

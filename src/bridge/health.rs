@@ -59,7 +59,8 @@ pub async fn ready(
     headers: HeaderMap,
 ) -> (StatusCode, Json<Ready>) {
     let answered = store::ping(&database).await;
-    let mut parts = vec![Part { name: "database", up: answered.is_ok(), detail: answered.err().map(|e| e.to_string()) }];
+    let mut parts =
+        vec![Part { name: "database", up: answered.is_ok(), detail: answered.err().map(|e| e.to_string()) }];
     parts.extend((readiness.0)());
     if !is_admin(&headers, &identities).await {
         parts.iter_mut().for_each(|part| part.detail = None);

@@ -7,17 +7,20 @@ use axum::{
     http::{HeaderMap, header, request::Parts},
 };
 
-use super::{Settings, error::ApiError, identities::{Caller, Identities}};
-use std::sync::Arc;
+use super::{
+    Settings,
+    error::ApiError,
+    identities::{Caller, Identities},
+};
 use crate::{
-    auth::{address, identity::{DeviceIdentity, UserIdentity}},
-    domain::{
-        camera::CameraId,
-        device::DeviceRole,
-        user::Role,
+    auth::{
+        address,
+        identity::{DeviceIdentity, UserIdentity},
     },
+    domain::{camera::CameraId, device::DeviceRole, user::Role},
     events::{Channel, Requester},
 };
+use std::sync::Arc;
 
 /// The bearer token of the request, if it has one.
 pub fn bearer(headers: &HeaderMap) -> Option<&str> {
@@ -41,7 +44,7 @@ pub struct Admin(pub UserIdentity);
 /// Somebody who may report detections.
 #[derive(Debug, Clone)]
 pub enum Reporter {
-    Operator(UserIdentity),
+    Operator,
     Device(DeviceIdentity),
 }
 
@@ -49,7 +52,7 @@ impl Reporter {
     /// Whether a detection of this camera may come from here.
     pub fn may_report(&self, camera: CameraId) -> bool {
         match self {
-            Self::Operator(_) => true,
+            Self::Operator => true,
             Self::Device(device) => device.role == DeviceRole::AiEngine || device.camera_id == Some(camera),
         }
     }
@@ -134,7 +137,7 @@ where
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
         match caller(parts, state).await? {
-            Caller::User(user) if user.role >= Role::Operator => Ok(Self::Operator(user)),
+            Caller::User(user) if user.role >= Role::Operator => Ok(Self::Operator),
             Caller::Device(device) if matches!(device.role, DeviceRole::Camera | DeviceRole::AiEngine) => {
                 Ok(Self::Device(device))
             }

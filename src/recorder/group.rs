@@ -6,8 +6,12 @@ use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use crate::{
-    domain::{camera::CameraId, detection::classify, event::Event},
-    events::{Announcer, Item, Malformed, Outcome, StoredEvent, Submission},
+    domain::{
+        camera::CameraId,
+        detection::{Detection, classify},
+        event::Event,
+    },
+    events::{Announcer, Item, Malformed, Outcome, Sighting, StoredEvent, Submission},
     store::{
         self, Connection,
         recording::{self, NewEvent, Rejected, Row},
@@ -99,6 +103,10 @@ impl Group {
     /// Announces what is new and tells each sender. Who no longer listens misses nothing that is not stored.
     pub fn answer(self, answers: Vec<Answer>, announcer: &Announcer) {
         for (submission, answer) in self.submissions.into_iter().zip(answers) {
+            if let (Item::Detection(detection), false) = (&submission.item, matches!(answer, Answer::UnknownCamera)) {
+                let Detection { camera_id: camera, person_count, .. } = *detection;
+                announcer.sighted(Sighting { camera, person_count });
+            }
             let outcome = match answer {
                 Answer::Ignored => Outcome::Ignored,
                 Answer::Kept(reason) => Outcome::Rejected(reason),

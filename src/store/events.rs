@@ -118,7 +118,9 @@ pub async fn list(db: impl PgExecutor<'_>, filter: &Filter, limit: i64, offset: 
     let unresolved = filter.is_resolved == Some(false);
     let rows = match camera {
         Some(camera) if unresolved => {
-            newest_events!("events.camera_id = $1 AND NOT is_resolved", camera, filter, limit, offset).fetch_all(db).await
+            newest_events!("events.camera_id = $1 AND NOT is_resolved", camera, filter, limit, offset)
+                .fetch_all(db)
+                .await
         }
         Some(camera) => newest_events!("events.camera_id = $1", camera, filter, limit, offset).fetch_all(db).await,
         None if unresolved => {

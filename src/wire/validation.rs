@@ -118,8 +118,10 @@ impl Checker {
     pub fn of<T: ToSchema>() -> Self {
         let mut referred = Vec::new();
         T::schemas(&mut referred);
-        let referred: Map<String, Value> =
-            referred.into_iter().map(|(name, schema)| (name, serde_json::to_value(schema).unwrap_or_default())).collect();
+        let referred: Map<String, Value> = referred
+            .into_iter()
+            .map(|(name, schema)| (name, serde_json::to_value(schema).unwrap_or_default()))
+            .collect();
         let mut schema = serde_json::to_value(T::schema()).unwrap_or_default();
         publish_no_nul(&mut schema);
         let properties = schema["properties"].as_object().cloned().unwrap_or_default();
@@ -168,7 +170,9 @@ impl Checker {
             ValidationErrorKind::MaxLength { limit } => {
                 vec![format!("{name} must be shorter than or equal to {limit} characters")]
             }
-            ValidationErrorKind::Pattern { pattern } if pattern == NO_NUL => vec![format!("{name} must not contain NUL")],
+            ValidationErrorKind::Pattern { pattern } if pattern == NO_NUL => {
+                vec![format!("{name} must not contain NUL")]
+            }
             ValidationErrorKind::Pattern { .. } | ValidationErrorKind::Format { .. } => {
                 let rules = self.properties.get(name).and_then(Value::as_object);
                 vec![rules.and_then(|rules| form(name, rules)).unwrap_or_else(|| error.to_string())]
@@ -190,7 +194,9 @@ impl Checker {
         }
         match rules.get("minLength").and_then(Value::as_u64) {
             Some(1) if value.is_none_or(Value::is_null) => words.push(format!("{name} should not be empty")),
-            Some(limit) if limit > 1 => words.push(format!("{name} must be longer than or equal to {limit} characters")),
+            Some(limit) if limit > 1 => {
+                words.push(format!("{name} must be longer than or equal to {limit} characters"))
+            }
             _ => {}
         }
         words.extend(form(name, rules).or_else(|| kind(name, rules)));
@@ -300,7 +306,11 @@ mod tests {
     fn what_is_missing_breaks_each_rule() {
         assert_eq!(
             faults("{}"),
-            ["username must be longer than or equal to 3 characters", "username must be a string", "email must be an email"]
+            [
+                "username must be longer than or equal to 3 characters",
+                "username must be a string",
+                "email must be an email"
+            ]
         );
         assert_eq!(faults(r#"{"username":"ada","email":"a@b.org","name":7}"#), ["name must be a string"]);
         assert_eq!(faults(r#"{"username":"ada","email":"a@b.org","name":""}"#), ["name should not be empty"]);

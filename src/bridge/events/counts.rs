@@ -160,9 +160,15 @@ mod tests {
     fn a_day_has_23_or_25_hours_when_clocks_are_changed() {
         let berlin = chrono_tz::Europe::Berlin;
         let spring = Bucket::Day.start(at("2026-03-29T12:00:00Z"), berlin);
-        assert_eq!((spring, Bucket::Day.after(spring, berlin)), (at("2026-03-28T23:00:00Z"), at("2026-03-29T22:00:00Z")));
+        assert_eq!(
+            (spring, Bucket::Day.after(spring, berlin)),
+            (at("2026-03-28T23:00:00Z"), at("2026-03-29T22:00:00Z"))
+        );
         let autumn = Bucket::Day.start(at("2026-10-25T12:00:00Z"), berlin);
-        assert_eq!((autumn, Bucket::Day.after(autumn, berlin)), (at("2026-10-24T22:00:00Z"), at("2026-10-25T23:00:00Z")));
+        assert_eq!(
+            (autumn, Bucket::Day.after(autumn, berlin)),
+            (at("2026-10-24T22:00:00Z"), at("2026-10-25T23:00:00Z"))
+        );
         // In Beirut there was no midnight on 2026-03-29.
         let beirut = chrono_tz::Asia::Beirut;
         assert_eq!(Bucket::Day.start(at("2026-03-29T12:00:00Z"), beirut), at("2026-03-28T22:00:00Z"));
@@ -171,7 +177,11 @@ mod tests {
     #[test]
     fn quarters_are_added_up() {
         let quarter = |start, count| Quarter { start: at(start), event_type: EventType::PersonDetected, count };
-        let quarters = [quarter("2026-05-01T10:00:00Z", 2), quarter("2026-05-01T10:45:00Z", 3), quarter("2026-05-01T11:00:00Z", 1)];
+        let quarters = [
+            quarter("2026-05-01T10:00:00Z", 2),
+            quarter("2026-05-01T10:45:00Z", 3),
+            quarter("2026-05-01T11:00:00Z", 1),
+        ];
         let lines = lines(&quarters, Bucket::Hour, chrono_tz::UTC);
         assert_eq!(lines.iter().map(|line| line.count).collect::<Vec<_>>(), [5, 1]);
     }

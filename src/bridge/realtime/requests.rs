@@ -24,23 +24,35 @@ type Fault = String;
 
 /// Registers the answers to all that the client may ask.
 pub fn answer(socket: &SocketRef) {
-    socket.on("subscribe:camera", async |socket: SocketRef, State(context): State<Context>, TryData(data): Arguments, ack: AckSender| {
-        let answer = subscribe(&socket, &context, &data.unwrap_or_default()).await;
-        reply(&socket, ack, "subscription:confirmed", answer);
-    });
+    socket.on(
+        "subscribe:camera",
+        async |socket: SocketRef, State(context): State<Context>, TryData(data): Arguments, ack: AckSender| {
+            let answer = subscribe(&socket, &context, &data.unwrap_or_default()).await;
+            reply(&socket, ack, "subscription:confirmed", answer);
+        },
+    );
     socket.on("unsubscribe:camera", async |socket: SocketRef, TryData(data): Arguments, ack: AckSender| {
         let answer = unsubscribe(&socket, &data.unwrap_or_default());
         reply(&socket, ack, "unsubscription:confirmed", answer);
     });
-    socket.on("request:latest-events", async |socket: SocketRef, State(context): State<Context>, TryData(data): Arguments, ack: AckSender| {
-        reply(&socket, ack, "latest:events", latest(&context, &data.unwrap_or_default()).await);
-    });
-    socket.on("request:events-since", async |socket: SocketRef, State(context): State<Context>, TryData(data): Arguments, ack: AckSender| {
-        reply(&socket, ack, "events:since", since(&context, &data.unwrap_or_default()).await);
-    });
-    socket.on("request:unresolved-events", async |socket: SocketRef, State(context): State<Context>, ack: AckSender| {
-        reply(&socket, ack, "unresolved:events", unresolved(&context).await);
-    });
+    socket.on(
+        "request:latest-events",
+        async |socket: SocketRef, State(context): State<Context>, TryData(data): Arguments, ack: AckSender| {
+            reply(&socket, ack, "latest:events", latest(&context, &data.unwrap_or_default()).await);
+        },
+    );
+    socket.on(
+        "request:events-since",
+        async |socket: SocketRef, State(context): State<Context>, TryData(data): Arguments, ack: AckSender| {
+            reply(&socket, ack, "events:since", since(&context, &data.unwrap_or_default()).await);
+        },
+    );
+    socket.on(
+        "request:unresolved-events",
+        async |socket: SocketRef, State(context): State<Context>, ack: AckSender| {
+            reply(&socket, ack, "unresolved:events", unresolved(&context).await);
+        },
+    );
     socket.on("ping", async |socket: SocketRef, ack: AckSender| {
         reply(&socket, ack, "pong", Ok(json!({"timestamp": now()})));
     });
