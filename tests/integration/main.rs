@@ -3,4 +3,6 @@
 mod lock_desk;
 mod ranks;
 mod recorder;
+mod rest_contract;
+mod rest_hub;
 mod server;
