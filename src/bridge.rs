@@ -15,6 +15,7 @@ mod input;
 mod lock;
 mod middleware;
 mod realtime;
+mod server;
 mod users;
 mod who;
 
@@ -27,7 +28,7 @@ use tokio::sync::broadcast;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use self::identities::Identities;
-pub use self::{health::Part, realtime::Realtime};
+pub use self::{health::Part, realtime::Realtime, server::serve};
 use crate::{
     auth::{
         address::Network,

@@ -3,12 +3,16 @@
 //! Must not know how anything is done, only who does it.
 
 pub mod data;
+pub mod device;
+pub mod lock_agent;
 pub mod migrate;
+pub mod serve;
+pub mod user;
 
 use clap::{Parser, Subcommand};
 
 use crate::{
-    config::{DataOptions, LogFormat, LogOptions},
+    config::{DataOptions, LockAgentOptions, LogFormat, LogOptions, ServeOptions},
     telemetry,
 };
 
@@ -24,6 +28,14 @@ pub struct CommandLine {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Runs the hub.
+    Serve(Box<ServeOptions>),
+    /// Runs the lock worker on a machine of its own.
+    LockAgent(Box<LockAgentOptions>),
+    /// Adds, lists and removes devices.
+    Device(device::DeviceCommand),
+    /// Adds users and sets their passwords.
+    User(user::UserCommand),
     /// Brings the database's schema up to date, and ends.
     Migrate(DataOptions),
 }
@@ -35,6 +47,10 @@ enum Command {
 pub async fn run(line: CommandLine) -> anyhow::Result<()> {
     telemetry::start(&line.log.rust_log, line.log.log_format == LogFormat::Json)?;
     match line.command {
+        Command::Serve(options) => serve::run(*options).await,
+        Command::LockAgent(options) => lock_agent::run(*options).await,
+        Command::Device(command) => device::run(command).await,
+        Command::User(command) => user::run(command).await,
         Command::Migrate(options) => migrate::run(&options).await,
     }
 }

@@ -66,9 +66,9 @@ pub struct HttpOptions {
         value_name = "ORIGINS"
     )]
     pub cors_origin: Vec<String>,
-    /// Addresses of reverse proxies whose X-Forwarded-For is believed, separated by commas.
+    /// Addresses or networks (10.0.0.0/8) of reverse proxies whose X-Forwarded-For is believed, separated by commas.
     #[arg(long, env, value_delimiter = ',', value_name = "ADDRESSES")]
-    pub trusted_proxies: Vec<IpAddr>,
+    pub trusted_proxies: Vec<String>,
     /// A listener of its own for /metrics.
     #[arg(long, env, value_name = "ADDRESS:PORT")]
     pub metrics_addr: Option<SocketAddr>,

@@ -103,8 +103,7 @@ pub fn open(settings: &RelaySettings) -> Result<Relay, Error> {
     let chip = match (settings.simulated, &settings.chip) {
         (Simulated::Yes, _) => None,
         (_, Some(path)) => Some(path.clone()),
-        (Simulated::No, None) => Some(chip::find()?.ok_or(Error::NoChip { labels: chip::LABELS })?),
-        (Simulated::Auto, None) => chip::find()?,
+        (wanted, None) => chip::find(wanted == Simulated::No)?,
     };
     let lines = match chip {
         Some(path) => Kind::Chip(Lines::request(&path, settings)?),

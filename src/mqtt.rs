@@ -2,5 +2,38 @@
 //!
 //! Must not know SQL, HTTP or GPIO. rumqttd and rumqttc appear nowhere else.
 
+mod afterlife;
 pub mod client;
+mod connect;
+mod connection;
+pub mod decode;
+mod delivery;
+mod detection;
+mod encode;
+pub mod filter;
+pub mod frame;
+mod front;
+pub mod gauges;
+mod inbound;
 pub mod link;
+mod local;
+mod lock;
+mod message;
+pub mod packet;
+mod property;
+mod publish;
+mod queue;
+mod retained;
+mod router;
+mod session;
+mod sessions;
+pub mod settings;
+mod shares;
+mod subscribe;
+mod subscriptions;
+pub mod tls;
+mod will;
+mod worker;
+
+pub use front::{Authenticate, BoxFuture, Credentials, Front, Hooks, Refusal};
+pub use settings::Settings;

@@ -60,6 +60,16 @@ pub async fn migrate(database: &Database) -> Result<(), sqlx::migrate::MigrateEr
     MIGRATIONS.run(database).await
 }
 
+/// Makes another database on the same server.
+///
+/// # Errors
+/// When the server is away or has one of this name.
+pub async fn create_database(database: &Database, name: &str) -> Result<(), Error> {
+    // A name cannot be a parameter; quoted, it is a name whatever is in it.
+    let name = name.replace('"', "\"\"");
+    sqlx::query(sqlx::AssertSqlSafe(format!("CREATE DATABASE \"{name}\""))).execute(database).await.map(|_| ())
+}
+
 /// What a column holds was written by this program; if it cannot be read back, the database is another version's.
 fn unreadable(error: impl std::error::Error + Send + Sync + 'static) -> Error {
     Error::Decode(Box::new(error))

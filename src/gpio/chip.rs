@@ -13,8 +13,8 @@ pub(super) const LABELS: &[&str] = &["pinctrl-bcm2835", "pinctrl-bcm2711", "pinc
 /// What the board calls itself, where firmware tells.
 const MODEL: &str = "/proc/device-tree/model";
 
-/// The chip of a Raspberry Pi's header, if this is one.
-pub(super) fn find() -> Result<Option<PathBuf>, Error> {
+/// The chip of a Raspberry Pi's header, if this is one. `must` says that there has to be one.
+pub(super) fn find(must: bool) -> Result<Option<PathBuf>, Error> {
     let Ok(devices) = std::fs::read_dir("/dev") else { return Ok(None) };
     let mut paths: Vec<PathBuf> = devices
         .filter_map(|entry| Some(entry.ok()?.path()))
@@ -31,7 +31,8 @@ pub(super) fn find() -> Result<Option<PathBuf>, Error> {
     }
     // A chip that won't be opened tells no label. On a Pi that is a missing group, and no reason to simulate.
     match closed_to_us {
-        Some(error) if is_raspberry_pi() => Err(error),
+        Some(error) if must || is_raspberry_pi() => Err(error),
+        None if must => Err(Error::NoChip { labels: LABELS }),
         _ => Ok(None),
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Must not know the lock: it is given entries and puts them into the chain in the order they come.
 
-use std::{path::Path, time::Duration};
+use std::{collections::VecDeque, path::Path, time::Duration};
 
 use chrono::Utc;
 use tokio::{
@@ -31,6 +31,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(500);
 /// How far back a detection may be to count as the one who stood there.
 const WITNESS: chrono::TimeDelta = chrono::TimeDelta::seconds(30);
+/// How many attempts of unknown fate are remembered.
+const DOUBTFUL: usize = 16;
 /// How many rows are read at once.
 const PAGE: i64 = 1000;
 
@@ -84,6 +86,8 @@ pub(super) struct Writer {
     ledger: Ledger,
     key: ChainKey,
     head: Head,
+    /// The head that is noted outside the database.
+    noted: Option<Head>,
     /// There was a key but no head at the start.
     headless: bool,
     /// Its own, so that no other work of the hub delays the lock. None before the first use and after a fault: then
@@ -91,8 +95,8 @@ pub(super) struct Writer {
     connection: Option<Connection>,
     /// Nothing was written since the start: attempts of the run before may lack their outcomes.
     fresh: bool,
-    /// An attempt that was answered as not recorded, and may have been committed all the same.
-    doubtful: Option<(Head, Entry)>,
+    /// Attempts that were answered as not recorded, and may have been committed all the same, or still may be.
+    doubtful: VecDeque<(Head, Entry)>,
     reports: Reports,
 }
 
@@ -108,10 +112,11 @@ impl Writer {
             ledger,
             key,
             head: head.unwrap_or_default(),
+            noted: head,
             headless: head.is_none(),
             connection: None,
             fresh: true,
-            doubtful: None,
+            doubtful: VecDeque::new(),
             reports,
         };
         Ok((Audit(sender), writer))
@@ -128,8 +133,10 @@ impl Writer {
 
     async fn work(&mut self) {
         // Early, so that a chain that was tampered with is told of at the start and not at the first command.
-        if let Err(error) = self.ready().await {
-            self.disconnect(&error);
+        match timeout(PATIENCE, self.ready()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => self.disconnect(&error),
+            Err(_) => self.disconnect(&"no answer"),
         }
         while let Some(job) = self.jobs.recv().await {
             match job {
@@ -155,7 +162,13 @@ impl Writer {
         match result {
             Some(number) if recorded.send(number).is_err() => self.insist(not_given(number, &entry)).await,
             Some(_) => {}
-            None => self.doubtful = tried.map(|head| (head, entry)),
+            None => {
+                self.doubtful.extend(tried.map(|head| (head, entry)));
+                // The server undoes what takes it longer than a connection lasts, so the oldest are settled.
+                while self.doubtful.len() > DOUBTFUL {
+                    self.doubtful.pop_front();
+                }
+            }
         }
     }
 
@@ -209,7 +222,7 @@ impl Writer {
     }
 
     async fn append(&mut self, row: Row) -> Result<i64, store::Error> {
-        lock_audit::append(self.connection().await?, std::slice::from_ref(&row)).await?;
+        lock_audit::append(self.connection().await?, &row).await?;
         self.head = row.head();
         let Entry { kind, action, requested_by, outcome, .. } = row.entry;
         let outcome = outcome.as_deref();
@@ -220,7 +233,7 @@ impl Writer {
     async fn connection(&mut self) -> Result<&mut Connection, store::Error> {
         let connection = match self.connection.take() {
             Some(connection) => connection,
-            None => self.database.acquire().await?.detach(),
+            None => lock_audit::connect(&self.database).await?,
         };
         Ok(self.connection.insert(connection))
     }
@@ -247,12 +260,17 @@ impl Writer {
 
     async fn mend(&mut self) -> Result<(), store::Error> {
         self.catch_up().await?;
-        if let Some((head, entry)) = self.doubtful.clone() {
-            if lock_audit::head_at(self.connection().await?, head.number).await? == Some(head) {
+        for _ in 0..self.doubtful.len() {
+            let Some((head, entry)) = self.doubtful.front().cloned() else { break };
+            let found = lock_audit::head_at(self.connection().await?, head.number).await?;
+            if found == Some(head) {
                 let row = Row::seal(&self.key, &self.head, not_given(head.number, &entry));
                 self.append(row).await?;
             }
-            self.doubtful = None;
+            self.doubtful.pop_front();
+            if found.is_none() {
+                self.doubtful.push_back((head, entry));
+            }
         }
         if self.fresh {
             let number = self.head.number;
@@ -309,9 +327,14 @@ impl Writer {
     /// start because they verify.
     async fn keep_head(&mut self) {
         let (ledger, head) = (self.ledger.clone(), self.head);
+        if self.noted == Some(head) {
+            return;
+        }
         let kept = tokio::task::spawn_blocking(move || ledger.keep(&head)).await;
         if let Err(error) = kept.map_err(std::io::Error::other).flatten() {
             tracing::error!("the newest row of the lock's audit cannot be noted in DATA_DIR: {error}");
+        } else {
+            self.noted = Some(head);
         }
     }
 }

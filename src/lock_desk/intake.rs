@@ -117,7 +117,7 @@ impl Intake {
             let due = self.refusals.next_due();
             tokio::select! {
                 () = stop.cancelled() => break,
-                request = asked.recv() => match request {
+                request = asked.recv(), if self.under_way.len() < UNDER_WAY => match request {
                     Some(request) => self.take(request).await,
                     None => break,
                 },
@@ -176,11 +176,6 @@ impl Intake {
         arrived: Instant,
         reply: oneshot::Sender<Result<LockDone, LockFailure>>,
     ) {
-        if self.under_way.len() >= UNDER_WAY
-            && let Some(ended) = self.under_way.join_next().await
-        {
-            noted(ended);
-        }
         let Some(expectation) = self.pending.expect(order.command_id) else {
             let reason = "A command with this commandId is under way".to_owned();
             let failure = self.refuse(requester, order.name(), Some(order.command_id), reason).await;

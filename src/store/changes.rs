@@ -1,5 +1,7 @@
 //! The news that a user, a device or a camera was changed, by whomever: the command line, another client, the hub itself.
 
+use std::collections::HashMap;
+
 use sqlx::postgres::{PgListener, PgNotification};
 use tokio::sync::mpsc;
 
@@ -10,7 +12,7 @@ use crate::domain::{camera::CameraId, device::DeviceId, user::UserId};
 const CHANNEL: &str = "portcullis_change";
 
 /// What was changed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Change {
     User(UserId),
     Device(DeviceId),
@@ -52,4 +54,24 @@ fn read(notification: &PgNotification) -> Option<Change> {
         "cameras" => Some(Change::Camera(CameraId(id))),
         _ => None,
     }
+}
+
+/// What decides over each user's and each device's sessions, as a fingerprint, to find out what was changed unheard.
+///
+/// # Errors
+/// When the database is away.
+pub async fn fingerprints(db: &Database) -> Result<HashMap<Change, String>, Error> {
+    let rows = sqlx::query!(
+        r#"
+        SELECT 'users' AS "table!", id AS "id!", md5(row(role, is_active, token_version, username, email)::text) AS "print!"
+        FROM users
+        UNION ALL
+        SELECT 'devices', id, md5(row(role, camera_id, secret_hash)::text) FROM devices
+        "#
+    )
+    .fetch_all(db)
+    .await?;
+    let change =
+        |table: &str, id| if table == "users" { Change::User(UserId(id)) } else { Change::Device(DeviceId(id)) };
+    Ok(rows.into_iter().map(|row| (change(&row.table, row.id), row.print)).collect())
 }

@@ -1,6 +1,4 @@
 //! The hub's side of the lock, against a real Postgres and a lock worker that the test plays.
-//!
-//! Each test has a database of its own on the server that `DATABASE_URL` names; without it there is nothing to test on.
 
 use std::{
     fs,
@@ -22,37 +20,25 @@ use portcullis::{
         Announcer, Channel, Item, LockAsk, LockDone, LockFailure, LockRequest, Outcome, Requester, StoredEvent,
         Submission,
     },
+    gpio::{self, simulated::SimulatedRelay},
     lifecycle::Lifecycle,
+    lock_agent::{self, AgentSettings},
     lock_desk::{self, DeskSettings, LockDesk, OnDetection, Parts},
     mqtt::link::{self, Carrier, Incoming, Message, QoS},
-    store::{self, Database, lock_audit::history},
+    store::{Database, lock_audit::history},
     wire::{
         self,
         lock::{Command, Response, Status},
         lock_audit::LockAttempt,
     },
 };
-use sqlx::{Connection as _, Executor as _, PgConnection, postgres::PgPoolOptions};
+use sqlx::Executor as _;
 use tempfile::TempDir;
 use tokio::sync::{mpsc, oneshot};
 
-const DEADLINE: Duration = Duration::from_secs(10);
+use crate::server;
 
-/// A new, empty, migrated database.
-async fn database() -> Option<Database> {
-    let Ok(address) = std::env::var("DATABASE_URL") else {
-        eprintln!("DATABASE_URL is not set: nothing was tested");
-        return None;
-    };
-    let name = format!("desk_{}", uuid::Uuid::new_v4().simple());
-    let mut server = PgConnection::connect(&address).await.expect("the server of DATABASE_URL");
-    server.execute(sqlx::AssertSqlSafe(format!("CREATE DATABASE {name}"))).await.expect("a database");
-    let mut own = url::Url::parse(&address).expect("an address");
-    own.set_path(&name);
-    let database = PgPoolOptions::new().max_connections(5).connect(own.as_str()).await.expect("a pool");
-    store::migrate(&database).await.expect("the schema");
-    Some(database)
-}
+const DEADLINE: Duration = Duration::from_secs(10);
 
 /// A desk, and everything around it in the test's hands.
 struct Hub {
@@ -177,8 +163,7 @@ impl Hub {
     async fn stop(self) {
         let Self { desk, front, lifecycle, .. } = self;
         drop((desk, front));
-        lifecycle.soft.cancel();
-        lifecycle.run().await.expect("an end");
+        lifecycle.stop(std::future::pending()).await;
     }
 }
 
@@ -219,7 +204,7 @@ async fn intact(database: &Database, folder: &TempDir) -> Head {
 
 #[tokio::test]
 async fn a_command_is_recorded_given_confirmed_and_answered() {
-    let Some(database) = database().await else { return };
+    let database = server::database().await;
     let folder = tempfile::tempdir().expect("a folder");
     let insert = "INSERT INTO cameras (name) VALUES ('Door') RETURNING id";
     let camera: i32 = sqlx::query_scalar(insert).fetch_one(&database).await.expect("a camera");
@@ -260,7 +245,7 @@ async fn a_command_is_recorded_given_confirmed_and_answered() {
 
 #[tokio::test]
 async fn the_status_may_come_after_the_answer_or_not_at_all() {
-    let Some(database) = database().await else { return };
+    let database = server::database().await;
     let folder = tempfile::tempdir().expect("a folder");
     let mut hub = Hub::with_worker(&database, &folder).await;
     let answer = hub.ask("user:1", Action::Toggle);
@@ -281,7 +266,7 @@ async fn the_status_may_come_after_the_answer_or_not_at_all() {
 
 #[tokio::test]
 async fn without_a_worker_nothing_leaves() {
-    let Some(database) = database().await else { return };
+    let database = server::database().await;
     let folder = tempfile::tempdir().expect("a folder");
     let mut hub = Hub::start(&database, &folder);
     assert_eq!(hub.published().await.topic, "lock/status");
@@ -294,7 +279,7 @@ async fn without_a_worker_nothing_leaves() {
 
 #[tokio::test]
 async fn what_the_worker_refuses_or_leaves_unanswered_is_told_so() {
-    let Some(database) = database().await else { return };
+    let database = server::database().await;
     let folder = tempfile::tempdir().expect("a folder");
     let mut hub = Hub::with_worker(&database, &folder).await;
     let answer = hub.ask("user:1", Action::Open);
@@ -318,7 +303,7 @@ async fn what_the_worker_refuses_or_leaves_unanswered_is_told_so() {
 
 #[tokio::test]
 async fn two_requests_at_once_are_two_commands_in_order() {
-    let Some(database) = database().await else { return };
+    let database = server::database().await;
     let folder = tempfile::tempdir().expect("a folder");
     let mut hub = Hub::with_worker(&database, &folder).await;
     let id = Some(uuid::Uuid::new_v4());
@@ -350,7 +335,7 @@ async fn two_requests_at_once_are_two_commands_in_order() {
 
 #[tokio::test]
 async fn a_sender_that_asks_too_often_is_refused_and_counted() {
-    let Some(database) = database().await else { return };
+    let database = server::database().await;
     let folder = tempfile::tempdir().expect("a folder");
     let mut hub = Hub::with_worker(&database, &folder).await;
     for _ in 0..10 {
@@ -371,6 +356,8 @@ async fn a_sender_that_asks_too_often_is_refused_and_counted() {
     }
     hub.stop().await;
     let history = attempts(&database).await;
+    let page = portcullis::store::lock_audit::history(&database, Some(history[1].id), 3).await.expect("a page");
+    assert_eq!(page, history[2..5]);
     let front: Vec<_> = history.iter().filter(|attempt| attempt.requested_by == "device:button").collect();
     assert_eq!(front.len(), 11);
     assert_eq!((front[0].times, front[1].times), (15, 1));
@@ -381,7 +368,7 @@ async fn a_sender_that_asks_too_often_is_refused_and_counted() {
 
 #[tokio::test]
 async fn what_cannot_be_recorded_in_time_is_not_given() {
-    let Some(database) = database().await else { return };
+    let database = server::database().await;
     let folder = tempfile::tempdir().expect("a folder");
     let mut hub = Hub::with_worker(&database, &folder).await;
     let answer = hub.ask("user:1", Action::Close);
@@ -405,7 +392,7 @@ async fn what_cannot_be_recorded_in_time_is_not_given() {
 
 #[tokio::test]
 async fn a_lost_connection_costs_no_command() {
-    let Some(database) = database().await else { return };
+    let database = server::database().await;
     let folder = tempfile::tempdir().expect("a folder");
     let mut hub = Hub::with_worker(&database, &folder).await;
     for _ in 0..3 {
@@ -422,7 +409,7 @@ async fn a_lost_connection_costs_no_command() {
 
 #[tokio::test]
 async fn the_audit_only_grows_and_tampering_is_found() {
-    let Some(database) = database().await else { return };
+    let database = server::database().await;
     let folder = tempfile::tempdir().expect("a folder");
     let mut hub = Hub::with_worker(&database, &folder).await;
     for _ in 0..3 {
@@ -463,7 +450,7 @@ async fn the_audit_only_grows_and_tampering_is_found() {
 
 #[tokio::test]
 async fn a_crash_between_commit_and_head_is_made_good_but_a_forged_row_is_not() {
-    let Some(database) = database().await else { return };
+    let database = server::database().await;
     let folder = tempfile::tempdir().expect("a folder");
     let head = folder.path().join("lock-audit-head");
     let mut hub = Hub::with_worker(&database, &folder).await;
@@ -496,7 +483,7 @@ async fn a_crash_between_commit_and_head_is_made_good_but_a_forged_row_is_not() 
 
 #[tokio::test]
 async fn an_attempt_that_a_crash_left_open_is_closed_at_the_next_start() {
-    let Some(database) = database().await else { return };
+    let database = server::database().await;
     let folder = tempfile::tempdir().expect("a folder");
     let mut hub = Hub::with_worker(&database, &folder).await;
     let answer = hub.ask("user:1", Action::Open);
@@ -513,7 +500,7 @@ async fn an_attempt_that_a_crash_left_open_is_closed_at_the_next_start() {
 
 #[tokio::test]
 async fn a_person_closes_an_open_door_and_never_opens_one() {
-    let Some(database) = database().await else { return };
+    let database = server::database().await;
     let folder = tempfile::tempdir().expect("a folder");
     let settings = DeskSettings { pin: 17, on_detection: OnDetection::Close, threshold: 0.5, hold_open: false };
     let mut hub = Hub::start_with(&database, &folder, settings);
@@ -553,7 +540,7 @@ fn person(confidence: f64) -> Arc<StoredEvent> {
 
 #[tokio::test]
 async fn a_worker_that_comes_and_goes_raises_few_alerts_and_none_is_forgotten() {
-    let Some(database) = database().await else { return };
+    let database = server::database().await;
     let folder = tempfile::tempdir().expect("a folder");
     let hub = Hub::with_worker(&database, &folder).await;
     for _ in 0..10 {
@@ -574,9 +561,9 @@ async fn a_worker_that_comes_and_goes_raises_few_alerts_and_none_is_forgotten() 
 
 #[tokio::test]
 async fn a_door_is_held_open_only_where_that_is_allowed() {
-    let Some(database) = database().await else { return };
+    let database = server::database().await;
     let folder = tempfile::tempdir().expect("a folder");
-    let until = Utc::now() + TimeDelta::hours(1);
+    let until = wire::time::millis(Utc::now() + TimeDelta::hours(1));
     let hub = Hub::with_worker(&database, &folder).await;
     let refused = hub.desk.hold(requester("user:1"), until, "movers".to_owned()).await.expect_err("switched off");
     assert!(refused.to_string().contains("LOCK_HOLD_OPEN"), "{refused}");
@@ -598,4 +585,50 @@ async fn a_door_is_held_open_only_where_that_is_allowed() {
     assert_eq!(outcomes(&history), ["done", "refused", "refused"]);
     assert_eq!(history[0].action, "hold");
     assert!(history[0].detail.as_deref().is_some_and(|detail| detail.ends_with(": movers")));
+}
+
+#[tokio::test]
+async fn the_desk_and_the_real_worker_understand_each_other() {
+    let database = server::database().await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut hub = Hub::start(&database, &folder);
+    let (link, mut worker) = link::pair();
+    let relay = gpio::Relay::simulated(17, SimulatedRelay::default());
+    let stop = hub.lifecycle.soft.clone();
+    hub.lifecycle.keep("lock worker", lock_agent::run(link, relay, AgentSettings::default(), stop.clone()));
+    worker.incoming.send(Incoming::Connected).await.expect("a worker");
+    let desk = hub.desk.clone();
+    // The broker between the two.
+    let broker = hub.lifecycle.track(async move {
+        loop {
+            tokio::select! {
+                Some(message) = hub.carrier.outgoing.recv() => if message.topic == "lock/command" {
+                    worker.incoming.send(Incoming::Message(message)).await.expect("a worker");
+                },
+                Some(message) = worker.outgoing.recv() => {
+                    hub.carrier.incoming.send(Incoming::Message(message)).await.expect("a desk");
+                }
+                () = stop.cancelled() => return,
+            }
+        }
+    });
+    eventually("the worker is seen", || desk.state().status.online).await;
+    let (mut before, mut times) = (LockStatus::Closed, Vec::new());
+    for sender in 0..9 {
+        let asked = Instant::now();
+        let done = desk.command(requester(&format!("user:{sender}")), Action::Toggle).await.expect("done");
+        times.push(asked.elapsed());
+        assert_eq!(done.previous, before);
+        assert_ne!(done.current, before);
+        before = done.current;
+        assert_eq!(desk.state().status.status, before);
+    }
+    times.sort();
+    eprintln!("from the request to its answer: median {:?}, longest {:?}", times[4], times[8]);
+    hub.lifecycle.soft.cancel();
+    broker.await.expect("a broker");
+    hub.lifecycle.stop(std::future::pending()).await;
+    intact(&database, &folder).await;
+    let kinds: Vec<_> = hub.recorded.lock().iter().map(|occurrence| occurrence.event_type).collect();
+    assert_eq!(kinds, [EventType::DoorOpened, EventType::DoorClosed].repeat(5)[..9]);
 }

@@ -1,6 +1,13 @@
 //! One binary for all integration tests, so that the crate is linked once.
 
 mod lock_desk;
+mod mqtt_broker;
+mod mqtt_client;
+mod mqtt_crashes;
+mod mqtt_fuzz;
+mod mqtt_hub;
+mod mqtt_interop_v3;
+mod mqtt_interop_v5;
 mod ranks;
 mod recorder;
 mod rest_contract;

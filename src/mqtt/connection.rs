@@ -1,0 +1,327 @@
+//! A client's connection: one loop that reads, decides, delivers and writes, and waits for all of them at once.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::Duration,
+};
+
+use bytes::{Buf as _, BytesMut};
+use futures_util::{FutureExt as _, StreamExt as _};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadHalf, WriteHalf},
+    time::{Instant, sleep_until, timeout},
+};
+
+use super::{
+    decode, delivery, encode, frame,
+    front::Core,
+    inbound,
+    packet::{Connect, Fault, Level, Reason},
+    publish::Sender,
+    session::{self, Session},
+    sessions::{Order, Seat},
+    subscribe, worker,
+};
+use crate::events::presence::Attendance;
+
+/// How much may wait to be written before no more messages are taken from the queue, in bytes.
+pub const WRITE_AHEAD: usize = 128 * 1024;
+/// Messages taken from the router at once.
+const GULP: usize = 256;
+
+/// What a connection runs over: TCP, TLS, or a WebSocket's bytes.
+pub trait Stream: AsyncRead + AsyncWrite + Send + 'static {}
+impl<S: AsyncRead + AsyncWrite + Send + 'static> Stream for S {}
+
+/// How a connection ended.
+#[derive(Debug)]
+pub enum End {
+    /// The client said so; the will is void, unless it asked for it.
+    Clean { with_will: bool },
+    /// Without a word: the socket failed, or the client was silent, slow or broke the protocol.
+    Lost(#[expect(dead_code, reason = "shown in the log by Debug")] &'static str),
+    /// A newer connection of the same client takes the session over.
+    TakenOver(Order),
+    /// The session is to end with the connection.
+    Ended(#[expect(dead_code, reason = "shown in the log by Debug")] &'static str),
+    /// The hub stops.
+    Stopping,
+}
+
+/// What a connection keeps about itself, apart from its session.
+pub struct Connection {
+    pub core: Arc<Core>,
+    pub session: Box<Session>,
+    pub seat: Seat,
+    pub sender: Sender,
+    pub level: Level,
+    pub out: BytesMut,
+    /// How many messages above QoS 0 may be on the way to the client.
+    pub window: usize,
+    /// The longest packet that the client takes.
+    pub longest: usize,
+    pub wants_problem_information: bool,
+    pub aliases: Aliases,
+    /// PUBLISHes above QoS 0 that have no acknowledgement yet.
+    pub unacknowledged: usize,
+    keep_alive: Duration,
+    /// When the identity ends, and the session with it.
+    deadline: Option<Instant>,
+    heard: Instant,
+    /// When the client last took something of what is to be written, or there was first something.
+    written: Instant,
+    /// Whether there was nothing to write when this was last looked at.
+    idle: bool,
+    /// Whether written bytes may still be in the stream's own buffer.
+    unflushed: bool,
+}
+
+/// The topic aliases of a connection, in both directions.
+#[derive(Debug, Default)]
+pub struct Aliases {
+    pub from_client: HashMap<u16, String>,
+    pub to_client: HashMap<Arc<str>, u16>,
+    pub to_client_most: u16,
+}
+
+/// What has to end with the connection.
+#[derive(Debug, Default)]
+pub struct Guards {
+    pub attendance: Option<Attendance>,
+    pub worker: Option<worker::Held>,
+}
+
+impl Connection {
+    #[must_use]
+    pub fn new(core: Arc<Core>, session: Box<Session>, seat: Seat, sender: Sender, connect: &Connect) -> Self {
+        let limits = &core.settings.limits;
+        let now = Instant::now();
+        let keep_alive = delivery::keep_alive(connect, limits);
+        let deadline = delivery::end_of(&sender.who).map(|left| now + left);
+        let to_client_most = connect.topic_alias_maximum.min(limits.topic_aliases);
+        Self {
+            window: usize::from(connect.receive_maximum.min(limits.inflight)),
+            longest: connect.maximum_packet as usize,
+            level: connect.level,
+            wants_problem_information: connect.wants_problem_information,
+            aliases: Aliases { to_client_most, ..Aliases::default() },
+            out: BytesMut::new(),
+            unacknowledged: 0,
+            keep_alive,
+            deadline,
+            heard: now,
+            written: now,
+            idle: true,
+            unflushed: false,
+            core,
+            session,
+            seat,
+            sender,
+        }
+    }
+
+    /// Serves the client until its connection ends, and says how it did.
+    pub async fn run<S: Stream>(&mut self, stream: S, mut input: BytesMut) -> End {
+        let (mut reader, mut writer) = tokio::io::split(stream);
+        self.session.mailbox.online.store(true, Relaxed);
+        self.send_again();
+        let end = match self.serve(&mut reader, &mut writer, &mut input).await {
+            Ok(never) => match never {},
+            Err(end) => end,
+        };
+        self.session.mailbox.online.store(false, Relaxed);
+        self.part(reader, writer, &end);
+        end
+    }
+
+    async fn serve<S: Stream>(
+        &mut self,
+        reader: &mut ReadHalf<S>,
+        writer: &mut WriteHalf<S>,
+        input: &mut BytesMut,
+    ) -> Result<std::convert::Infallible, End> {
+        loop {
+            self.read_packets(input).await?;
+            delivery::fill(self);
+            let may_read = self.may_read();
+            let wake_at = self.wake_at(may_read);
+            let stop = self.core.lifecycle.soft.clone();
+            tokio::select! {
+                order = self.seat.orders.recv() => return Err(self.ordered(order)),
+                read = reader.read_buf(input), if may_read => {
+                    if !matches!(read, Ok(1..)) {
+                        return Err(End::Lost("the client closed the connection"));
+                    }
+                    self.heard = Instant::now();
+                }
+                written = write_some(writer, &self.out), if !self.out.is_empty() || self.unflushed => {
+                    let count = written.map_err(|_| End::Lost("writing failed"))?;
+                    self.out.advance(count);
+                    self.unflushed = count > 0;
+                    self.written = Instant::now();
+                }
+                Some(decided) = self.session.pending.next(), if !self.session.pending.is_empty() => {
+                    inbound::settle(self, decided).await?;
+                    if !may_read {
+                        // The client could not be heard meanwhile, so its silence begins now.
+                        self.heard = Instant::now();
+                    }
+                }
+                arrival = session::arrival(&mut self.session.link) => {
+                    let arrival = arrival.map_err(|_| End::Stopping)?;
+                    subscribe::take_in(&self.core, &mut self.session, arrival.subscription, arrival.message, true);
+                    self.gulp()?;
+                }
+                Some(shared) = self.session.mailbox.receiver.recv() => {
+                    subscribe::take_in(&self.core, &mut self.session, shared.subscription, shared.message, true);
+                }
+                () = sleep_until(wake_at) => self.look_at_the_clock(may_read)?,
+                () = stop.cancelled() => {
+                    encode::disconnect(&mut self.out, self.level, Reason::ServerShuttingDown, "the hub stops");
+                    return Err(End::Stopping);
+                }
+            }
+        }
+    }
+
+    /// Takes what else the router has for the session, without waiting.
+    fn gulp(&mut self) -> Result<(), End> {
+        for _ in 0..GULP {
+            match session::arrival(&mut self.session.link).now_or_never() {
+                None => break,
+                Some(Err(_)) => return Err(End::Stopping),
+                Some(Ok(arrival)) => {
+                    subscribe::take_in(&self.core, &mut self.session, arrival.subscription, arrival.message, true);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Handles every whole packet that has arrived, as long as the client may be read.
+    async fn read_packets(&mut self, input: &mut BytesMut) -> Result<(), End> {
+        while self.may_read() {
+            let next = frame::next(input, self.core.settings.limits.packet_bytes);
+            let packet = match next {
+                Ok(None) => return Ok(()),
+                Ok(Some(frame)) => decode::packet(self.level, frame),
+                Err(fault) => Err(fault),
+            };
+            match packet {
+                Ok(packet) => inbound::handle(self, packet).await?,
+                Err(fault) => return Err(self.fault(fault)),
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the client is read: not while as many of its messages as it may send at once wait for their fate, and
+    /// not while it does not read its answers. A 5.0 client keeps to the number by itself, and its pings are heard.
+    fn may_read(&self) -> bool {
+        let most = usize::from(self.core.settings.limits.inflight) + usize::from(self.level == Level::V5);
+        self.session.pending.len() < most && self.out.len() < 2 * WRITE_AHEAD
+    }
+
+    /// When to look at the clock.
+    fn wake_at(&mut self, may_read: bool) -> Instant {
+        if self.idle && !self.out.is_empty() {
+            self.written = Instant::now();
+        }
+        self.idle = self.out.is_empty();
+        let mut at = Instant::now() + Duration::from_secs(60 * 60);
+        if !self.keep_alive.is_zero() && may_read {
+            at = at.min(self.heard + self.keep_alive);
+        }
+        if !self.out.is_empty() {
+            at = at.min(self.written + self.core.settings.limits.write_time());
+        }
+        self.deadline.map_or(at, |deadline| at.min(deadline))
+    }
+
+    fn look_at_the_clock(&mut self, may_read: bool) -> Result<(), End> {
+        let now = Instant::now();
+        if self.deadline.is_some_and(|deadline| deadline <= now) {
+            let why = "the credentials have expired";
+            encode::disconnect(&mut self.out, self.level, Reason::MaximumConnectTime, why);
+            return Err(End::Ended(why));
+        }
+        if !self.out.is_empty() && self.written + self.core.settings.limits.write_time() <= now {
+            return Err(End::Lost("the client does not read what is sent to it"));
+        }
+        if !self.keep_alive.is_zero() && may_read && self.heard + self.keep_alive <= now {
+            let why = "no packet within one and a half times the keep-alive";
+            encode::disconnect(&mut self.out, self.level, Reason::KeepAliveTimeout, why);
+            return Err(End::Lost(why));
+        }
+        Ok(())
+    }
+
+    fn ordered(&mut self, order: Option<Order>) -> End {
+        match order {
+            Some(order @ Order::HandOver { .. }) => {
+                let why = "the same client connected anew";
+                encode::disconnect(&mut self.out, self.level, Reason::SessionTakenOver, why);
+                End::TakenOver(order)
+            }
+            Some(Order::End { reason, why }) => {
+                encode::disconnect(&mut self.out, self.level, reason, why);
+                End::Ended(why)
+            }
+            None => End::Ended("the session has no owner"),
+        }
+    }
+
+    /// The client broke the protocol: it is told, as far as its version allows, and the connection ends.
+    pub fn fault(&mut self, fault: Fault) -> End {
+        self.core.gauges.protocol_errors.one();
+        encode::disconnect(&mut self.out, self.level, fault.reason, fault.why);
+        End::Lost(fault.why)
+    }
+
+    /// What an earlier connection sent and the client did not acknowledge goes out again, in its order (4.4).
+    fn send_again(&mut self) {
+        let mut out = std::mem::take(&mut self.out);
+        let unsent: Vec<u16> = self
+            .session
+            .queue
+            .unacknowledged()
+            .filter_map(|(id, stage, delivery)| {
+                let sent = delivery::write_again(&mut out, self.level, self.longest, id, stage, delivery);
+                (!sent).then_some(id)
+            })
+            .collect();
+        self.out = out;
+        for id in unsent {
+            self.core.gauges.undeliverable.one();
+            self.session.queue.finish(id);
+        }
+    }
+
+    /// Writes the last bytes, and reads until the client closes as well: closing with unread bytes would send a reset,
+    /// and the client would never see why the connection ended. Nobody waits for it but the process's end.
+    fn part<S: Stream>(&mut self, mut reader: ReadHalf<S>, mut writer: WriteHalf<S>, end: &End) {
+        const LAST_WORDS: Duration = Duration::from_secs(1);
+        tracing::debug!(who = %self.sender.who, address = %self.sender.address, ?end, "a connection ended");
+        let out = self.out.split();
+        self.core.lifecycle.track(timeout(LAST_WORDS, async move {
+            writer.write_all(&out).await?;
+            writer.shutdown().await?;
+            let mut ignored = [0; 4096];
+            while reader.read(&mut ignored).await? > 0 {}
+            std::io::Result::Ok(())
+        }));
+    }
+}
+
+/// Writes what the stream takes at once; with nothing to write, has the stream write what it still keeps. May be
+/// cancelled at any time.
+async fn write_some<W: AsyncWrite + Unpin>(writer: &mut W, bytes: &[u8]) -> std::io::Result<usize> {
+    if bytes.is_empty() {
+        return writer.flush().await.map(|()| 0);
+    }
+    match writer.write(bytes).await? {
+        0 => Err(std::io::ErrorKind::WriteZero.into()),
+        count => Ok(count),
+    }
+}

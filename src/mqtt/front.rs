@@ -1,0 +1,324 @@
+//! The front: what all connections share, and the ways in: listeners, byte streams, and links inside the process.
+
+use std::{
+    collections::HashMap,
+    net::IpAddr,
+    pin::Pin,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use parking_lot::Mutex;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpListener, TcpStream},
+    sync::{mpsc, oneshot},
+};
+use tokio_rustls::{TlsAcceptor, rustls};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    connect::{self, Origin},
+    gauges::{Gauges, Rate},
+    link, local,
+    packet::Reason,
+    queue::Budget,
+    router::Router,
+    sessions::Sessions,
+    settings::Settings,
+    shares::Shares,
+    tls,
+    worker::WorkerPlace,
+};
+use crate::{
+    auth::{identity::Identity, rights::Rights},
+    domain::event::{EventType, Occurrence},
+    events::{Channel, Item, LockRequest, Submission, presence::Presence},
+    lifecycle::Lifecycle,
+};
+
+/// What a client shows of itself in its CONNECT.
+#[derive(Clone)]
+pub struct Credentials {
+    pub client_id: String,
+    pub username: Option<String>,
+    pub password: Option<String>,
+    pub address: IpAddr,
+    /// Whether it came by TLS.
+    pub secure: bool,
+    /// The name in its certificate, which the TLS handshake has checked.
+    pub certificate_name: Option<String>,
+}
+
+impl std::fmt::Debug for Credentials {
+    /// Without the password.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Credentials")
+            .field("client_id", &self.client_id)
+            .field("username", &self.username)
+            .field("address", &self.address)
+            .field("certificate_name", &self.certificate_name)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why a client is not let in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refusal {
+    BadCredentials,
+    NotAuthorized,
+    /// Nobody can say who it is, since Postgres is away.
+    Unavailable,
+    /// Too many failed attempts.
+    TooMany,
+}
+
+/// An answer that takes a while.
+pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
+/// Says who a client is.
+pub type Authenticate = Arc<dyn Fn(Credentials) -> BoxFuture<Result<Identity, Refusal>> + Send + Sync>;
+
+/// What the front needs of the rest of the hub.
+#[derive(Clone)]
+pub struct Hooks {
+    pub authenticate: Authenticate,
+    /// Detections, read or malformed, to the recorder. Their acknowledgement waits for the reply.
+    pub submissions: mpsc::Sender<Submission>,
+    /// lock/command from clients, to the lock desk, which gives the command itself. The front never routes a client's.
+    pub lock: mpsc::Sender<LockRequest>,
+    pub presence: Presence,
+}
+
+/// What all connections share.
+pub struct Core {
+    pub settings: Settings,
+    pub rights: Rights,
+    pub hooks: Hooks,
+    pub lifecycle: Lifecycle,
+    pub router: Router,
+    pub sessions: Arc<Sessions>,
+    pub shares: Shares,
+    pub gauges: Arc<Gauges>,
+    pub budget: Budget,
+    pub worker: WorkerPlace,
+    /// How often refusals are logged.
+    pub refusals: Rate,
+    /// How often full queues are logged.
+    pub drops: Rate,
+    alarms: Rate,
+    addresses: Mutex<HashMap<IpAddr, usize>>,
+}
+
+impl Core {
+    /// Counts and logs a PUBLISH that somebody had no right to.
+    pub fn refused_publish(&self, who: &Identity, topic: &str, rule: &str) {
+        self.gauges.refused_publishes.one();
+        if let Some(held_back) = self.refusals.pass(Instant::now()) {
+            tracing::warn!(%who, topic, rule, held_back, "refused a PUBLISH");
+        }
+    }
+
+    /// Has an alert stored, at a limited rate, for somebody to look at.
+    pub fn alarm(&self, description: String) {
+        tracing::warn!("{description}");
+        if self.alarms.pass(Instant::now()).is_none() {
+            return;
+        }
+        // Nobody waits for the answer.
+        let (reply, _) = oneshot::channel();
+        let occurrence = Occurrence { event_type: EventType::SystemAlert, description };
+        let submission = Submission { channel: Channel::Internal, item: Item::Occurrence(occurrence), reply };
+        let submissions = self.hooks.submissions.clone();
+        self.lifecycle.track(async move { submissions.send(submission).await.is_ok() });
+    }
+}
+
+/// The MQTT front.
+#[derive(Clone)]
+pub struct Front(Arc<Core>);
+
+impl Front {
+    /// Starts the router and what watches over it: if it dies, the hub stops.
+    ///
+    /// # Errors
+    /// When the router cannot be started.
+    pub fn start(settings: Settings, rights: Rights, hooks: Hooks, lifecycle: &Lifecycle) -> anyhow::Result<Self> {
+        const LOGGED: Duration = Duration::from_secs(10);
+        const ALARMS: Duration = Duration::from_secs(60);
+        let gauges = Arc::new(Gauges::default());
+        let router = Router::start(&settings.limits, gauges.clone())?;
+        let (watched, stop) = (router.clone(), lifecycle.soft.clone());
+        lifecycle.keep("mqtt router", async move {
+            tokio::select! {
+                dead = watched.watch() => dead,
+                () = stop.cancelled() => Ok(()),
+            }
+        });
+        Ok(Self(Arc::new(Core {
+            rights,
+            hooks,
+            lifecycle: lifecycle.clone(),
+            sessions: Sessions::new(&settings.limits, gauges.clone()),
+            shares: Shares::new(router.clone(), lifecycle.clone()),
+            router,
+            gauges,
+            budget: Budget::new(&settings.limits),
+            worker: WorkerPlace::default(),
+            refusals: Rate::new(10, LOGGED),
+            drops: Rate::new(10, LOGGED),
+            alarms: Rate::new(2, ALARMS),
+            addresses: Mutex::default(),
+            settings,
+        })))
+    }
+
+    /// Accepts clients until `stop`. Handshakes run beside each other and never hold up the next accept.
+    ///
+    /// # Errors
+    /// Never while it runs: an accept that fails is logged and tried again, since its cause (no file descriptors, say)
+    /// passes.
+    pub async fn serve(
+        self,
+        listener: TcpListener,
+        tls: Option<Arc<rustls::ServerConfig>>,
+        stop: CancellationToken,
+    ) -> anyhow::Result<()> {
+        const AFTER_AN_ERROR: Duration = Duration::from_millis(50);
+        let limits = &self.0.settings.limits;
+        let every = Duration::from_secs(1) / limits.accepts_per_second;
+        let pace = Rate::new((limits.accepts_per_second / 10).max(1), every);
+        let acceptor = tls.map(TlsAcceptor::from);
+        loop {
+            let accepted = tokio::select! {
+                accepted = listener.accept() => accepted,
+                () = stop.cancelled() => return Ok(()),
+            };
+            match accepted {
+                Ok((stream, address)) => self.welcome(stream, address.ip(), acceptor.clone()),
+                Err(error) => {
+                    tracing::warn!("accepting an MQTT client failed: {error}");
+                    tokio::time::sleep(AFTER_AN_ERROR).await;
+                }
+            }
+            while pace.pass(Instant::now()).is_none() {
+                tokio::select! {
+                    () = tokio::time::sleep(every.max(Duration::from_millis(1))) => {}
+                    () = stop.cancelled() => return Ok(()),
+                }
+            }
+        }
+    }
+
+    fn welcome(&self, stream: TcpStream, address: IpAddr, acceptor: Option<TlsAcceptor>) {
+        let Some(guest) = self.admit(address) else { return };
+        let core = self.0.clone();
+        self.0.lifecycle.track(async move {
+            let _guest = guest;
+            // Without it small packets wait for each other; a socket that refuses it is slower and works.
+            let _ = stream.set_nodelay(true);
+            let Some(acceptor) = acceptor else {
+                let origin = Origin { address, secure: false, certificate_name: None };
+                return connect::serve(core, stream, origin).await;
+            };
+            match tokio::time::timeout(core.settings.limits.connect_time(), acceptor.accept(stream)).await {
+                Ok(Ok(stream)) => {
+                    let certificate_name = tls::peer_name(stream.get_ref().1);
+                    connect::serve(core, stream, Origin { address, secure: true, certificate_name }).await;
+                }
+                Ok(Err(error)) => tracing::debug!(%address, "a TLS handshake failed: {error}"),
+                Err(_) => tracing::debug!(%address, "a TLS handshake took too long"),
+            }
+        });
+    }
+
+    /// Serves a client whose bytes come by a stream that somebody else has accepted, such as a WebSocket, until its
+    /// connection ends.
+    pub async fn serve_stream(
+        &self,
+        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        address: IpAddr,
+        secure: bool,
+    ) {
+        let Some(guest) = self.admit(address) else { return };
+        let core = self.0.clone();
+        let origin = Origin { address, secure, certificate_name: None };
+        // A task of its own, so that the session survives its caller.
+        let served = self.0.lifecycle.track(async move {
+            let _guest = guest;
+            connect::serve(core, stream, origin).await;
+        });
+        let _ = served.await;
+    }
+
+    /// Counts a connection, if there is room for it.
+    fn admit(&self, address: IpAddr) -> Option<Guest> {
+        let limits = &self.0.settings.limits;
+        let address = address.to_canonical();
+        let mut addresses = self.0.addresses.lock();
+        let of_address = addresses.get(&address).copied().unwrap_or(0);
+        let in_all = usize::try_from(self.0.gauges.connections.get()).unwrap_or(usize::MAX);
+        if in_all >= limits.connections || of_address >= limits.connections_per_address {
+            drop(addresses);
+            self.0.gauges.turned_away.one();
+            if let Some(held_back) = self.0.refusals.pass(Instant::now()) {
+                tracing::warn!(%address, of_address, in_all, held_back, "turned an MQTT client away: too many connections");
+            }
+            return None;
+        }
+        addresses.insert(address, of_address + 1);
+        self.0.gauges.connections.shift(1);
+        Some(Guest { core: self.0.clone(), address })
+    }
+
+    /// A session inside the process, with the rights of `who`. Its will goes out if its worker goes while the hub runs.
+    #[must_use]
+    pub fn link(&self, who: Identity, will: Option<link::Message>, filters: &[&str]) -> link::Link {
+        local::start(&self.0, who, will, filters)
+    }
+
+    /// Ends the sessions of those whom `whose` names, with all that waits in them.
+    pub fn end_sessions(&self, whose: impl Fn(&Identity) -> bool) {
+        self.0.sessions.end(whose, Reason::AdministrativeAction, "the rights of this session have ended");
+    }
+
+    #[must_use]
+    pub fn settings(&self) -> &Settings {
+        &self.0.settings
+    }
+
+    #[must_use]
+    pub fn rights(&self) -> &Rights {
+        &self.0.rights
+    }
+
+    #[must_use]
+    pub fn gauges(&self) -> &Gauges {
+        &self.0.gauges
+    }
+}
+
+impl std::fmt::Debug for Front {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Front").field("gauges", &self.0.gauges).finish_non_exhaustive()
+    }
+}
+
+/// A connection that counts until this is dropped.
+struct Guest {
+    core: Arc<Core>,
+    address: IpAddr,
+}
+
+impl Drop for Guest {
+    fn drop(&mut self) {
+        self.core.gauges.connections.shift(-1);
+        let mut addresses = self.core.addresses.lock();
+        if let Some(count) = addresses.get_mut(&self.address) {
+            *count -= 1;
+            if *count == 0 {
+                addresses.remove(&self.address);
+            }
+        }
+    }
+}

@@ -1,0 +1,217 @@
+//! What a client's packets do, and how its messages are acknowledged: in the order of their arrival.
+
+use std::sync::Arc;
+
+use super::{
+    connection::{Connection, End},
+    decode, delivery,
+    encode::{self, AckKind},
+    link::QoS,
+    message::Message,
+    packet::{Ack, Disconnect, Fault, Level, Packet, Publish, Reason, Subscribe},
+    publish::{self, Answer, Offered, Settled, Verdict},
+    session::{Decided, Phase},
+    subscribe::{self, Broken},
+};
+use crate::domain::topic;
+
+/// Does what the packet says.
+///
+/// # Errors
+/// How the connection ends, if it does.
+pub async fn handle(connection: &mut Connection, packet: Packet) -> Result<(), End> {
+    match packet {
+        Packet::Publish(packet) => publish(connection, packet).await?,
+        Packet::PubAck(ack) => drop(connection.session.queue.finish(ack.id)),
+        Packet::PubRec(ack) => pubrec(connection, ack),
+        Packet::PubComp(ack) => drop(connection.session.queue.finish(ack.id)),
+        Packet::PubRel(ack) => pubrel(connection, ack),
+        Packet::Subscribe(packet) => subscribe(connection, &packet).await?,
+        Packet::Unsubscribe(packet) => {
+            let codes = subscribe::unsubscribe(&connection.core, &mut connection.session, &packet.filters).await;
+            let codes = codes.map_err(|_| End::Stopping)?;
+            encode::unsuback(&mut connection.out, connection.level, packet.id, &codes);
+        }
+        Packet::PingReq => encode::pong(&mut connection.out),
+        Packet::Disconnect(packet) => return Err(disconnect(connection, packet)),
+    }
+    delivery::fill(connection);
+    Ok(())
+}
+
+async fn publish(connection: &mut Connection, packet: Publish) -> Result<(), End> {
+    connection.core.gauges.received.one();
+    let topic = resolve(connection, &packet).map_err(|fault| connection.fault(fault))?;
+    let (id, twice) = (packet.id, packet.qos == QoS::ExactlyOnce);
+    if packet.qos != QoS::AtMostOnce {
+        if twice && let Some(phase) = connection.session.received.get_mut(&id) {
+            let can_answer = phase_after_repeat(phase, connection.session.connections);
+            return sent_again(connection, id, can_answer).await;
+        }
+        connection.unacknowledged += 1;
+        let most = usize::from(connection.core.settings.limits.inflight);
+        if connection.level == Level::V5 && connection.unacknowledged > most {
+            let why = "more unacknowledged messages than the receive maximum";
+            return Err(connection.fault(Fault { reason: Reason::ReceiveMaximumExceeded, why }));
+        }
+    }
+    if twice {
+        let answer_on = connection.session.connections;
+        connection.session.received.insert(id, Phase::Open { answer_on });
+    }
+    let message = Message {
+        topic,
+        payload: decode::compact(&packet.payload),
+        qos: packet.qos,
+        retain: packet.retain,
+        properties: packet.properties,
+        expires_at: publish::expires_at(packet.expiry),
+        origin: connection.session.number,
+        place: 0,
+    };
+    let offered = Offered { message, dup: packet.dup, is_will: false };
+    let number = connection.session.connections;
+    let decided = move |settled| Decided { id, twice, connection: number, settled };
+    match publish::judge(&connection.core, &connection.sender, offered) {
+        Verdict::Now(settled) if connection.session.pending.is_empty() => settle(connection, decided(settled)).await,
+        Verdict::Now(settled) => {
+            connection.session.pending.push_back(Box::pin(std::future::ready(decided(settled))));
+            Ok(())
+        }
+        Verdict::Later(future) => {
+            connection.session.pending.push_back(Box::pin(async move { decided(future.await) }));
+            Ok(())
+        }
+    }
+}
+
+/// The topic that a PUBLISH is for, by its alias if it has one.
+fn resolve(connection: &mut Connection, packet: &Publish) -> Result<Arc<str>, Fault> {
+    let mut name = packet.topic.as_str();
+    if let Some(alias) = packet.alias {
+        if alias == 0 || alias > connection.core.settings.limits.topic_aliases {
+            let why = "a topic alias above the topic alias maximum";
+            return Err(Fault { reason: Reason::TopicAliasInvalid, why });
+        }
+        if name.is_empty() {
+            let known = connection.aliases.from_client.get(&alias);
+            name = known.ok_or(Fault::protocol("a topic alias that was never given a topic"))?;
+        } else {
+            connection.aliases.from_client.insert(alias, name.to_owned());
+        }
+    }
+    if !topic::valid_topic(name) {
+        return Err(Fault { reason: Reason::TopicNameInvalid, why: "a PUBLISH to something that is no topic" });
+    }
+    Ok(name.into())
+}
+
+/// Marks a QoS 2 message that came again; says whether it can be acknowledged now.
+fn phase_after_repeat(phase: &mut Phase, connection: u64) -> bool {
+    if let Phase::Open { answer_on } = phase {
+        *answer_on = connection;
+        return false;
+    }
+    true
+}
+
+/// A QoS 2 message that came again is not published again, only acknowledged: after all that came before.
+async fn sent_again(connection: &mut Connection, id: u16, can_answer: bool) -> Result<(), End> {
+    if !can_answer {
+        return Ok(());
+    }
+    connection.unacknowledged += 1;
+    let number = connection.session.connections;
+    let decided = Decided { id, twice: true, connection: number, settled: Settled::done(None) };
+    if connection.session.pending.is_empty() {
+        return settle(connection, decided).await;
+    }
+    connection.session.pending.push_back(Box::pin(std::future::ready(decided)));
+    Ok(())
+}
+
+/// Acknowledges a message whose fate is settled, and routes it.
+///
+/// # Errors
+/// How the connection ends, if it does.
+pub async fn settle(connection: &mut Connection, decided: Decided) -> Result<(), End> {
+    let Decided { id, twice, connection: came_on, settled } = decided;
+    if let Some(message) = settled.route {
+        connection.core.router.publish(message).await.map_err(|_| End::Stopping)?;
+    }
+    if id == 0 {
+        return Ok(());
+    }
+    let now_on = connection.session.connections;
+    let mut heard = came_on == now_on;
+    let failed = matches!(settled.answer, Answer::Refused(..)) && connection.level == Level::V5;
+    if twice {
+        let phase = connection.session.received.get(&id).copied();
+        heard |= phase == Some(Phase::Open { answer_on: now_on });
+        if failed || settled.answer == Answer::Unknown {
+            // PUBREC with a failure ends the exchange: no PUBREL follows (4.3.3).
+            connection.session.received.remove(&id);
+        } else if phase.is_some() {
+            connection.session.received.insert(id, Phase::Received);
+        }
+    }
+    if !heard {
+        return Ok(());
+    }
+    let (reason, why) = match &settled.answer {
+        Answer::Unknown => return Err(End::Lost("the recorder is gone; the client may send its messages again")),
+        Answer::Done => (Reason::Success, None),
+        Answer::Refused(reason, why) => (*reason, Some(why.as_str())),
+    };
+    let why = why.filter(|_| connection.wants_problem_information);
+    let kind = if twice { AckKind::PubRec } else { AckKind::PubAck };
+    encode::ack(&mut connection.out, connection.level, kind, id, reason, why);
+    if !twice || failed {
+        connection.unacknowledged = connection.unacknowledged.saturating_sub(1);
+    }
+    Ok(())
+}
+
+fn pubrec(connection: &mut Connection, ack: Ack) {
+    if ack.failed {
+        connection.session.queue.finish(ack.id);
+        return;
+    }
+    let known = connection.session.queue.release(ack.id);
+    let reason =
+        if known || connection.level == Level::V311 { Reason::Success } else { Reason::PacketIdentifierNotFound };
+    encode::ack(&mut connection.out, connection.level, AckKind::PubRel, ack.id, reason, None);
+}
+
+fn pubrel(connection: &mut Connection, ack: Ack) {
+    let known = connection.session.received.remove(&ack.id).is_some();
+    if known {
+        connection.unacknowledged = connection.unacknowledged.saturating_sub(1);
+    }
+    let reason =
+        if known || connection.level == Level::V311 { Reason::Success } else { Reason::PacketIdentifierNotFound };
+    encode::ack(&mut connection.out, connection.level, AckKind::PubComp, ack.id, reason, None);
+}
+
+async fn subscribe(connection: &mut Connection, packet: &Subscribe) -> Result<(), End> {
+    let (codes, retained) = match subscribe::subscribe(&connection.core, &mut connection.session, packet).await {
+        Ok(answer) => answer,
+        Err(Broken::Fault(fault)) => return Err(connection.fault(fault)),
+        Err(Broken::Dead(_)) => return Err(End::Stopping),
+    };
+    encode::suback(&mut connection.out, connection.level, packet.id, &codes);
+    let dropped = retained.into_iter().map(|delivery| connection.session.queue.push(delivery)).sum();
+    connection.core.gauges.dropped.add(dropped);
+    Ok(())
+}
+
+fn disconnect(connection: &mut Connection, packet: Disconnect) -> End {
+    if let Some(seconds) = packet.session_expiry {
+        if connection.session.expiry.is_zero() && seconds > 0 {
+            return connection.fault(Fault::protocol("a session expiry in DISCONNECT after none in CONNECT"));
+        }
+        let most = connection.core.settings.limits.session_seconds;
+        connection.session.expiry = std::time::Duration::from_secs(seconds.min(most).into());
+    }
+    End::Clean { with_will: packet.with_will }
+}

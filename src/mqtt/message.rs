@@ -1,0 +1,143 @@
+//! A message between its acceptance and its delivery, and the form in which rumqttd's router carries it.
+//!
+//! The router knows topic and payload. All else (QoS, retain, expiry, who sent it, its place in the order, its
+//! properties) travels in one field that the router passes on untouched.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
+
+use super::link::QoS;
+
+/// Which session a message came from, so that one that wants none of its own can be spared. 0 is nobody's.
+pub type SessionNumber = u64;
+
+/// A message that was accepted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Message {
+    pub topic: Arc<str>,
+    pub payload: Bytes,
+    pub qos: QoS,
+    /// Published as the topic's retained message.
+    pub retain: bool,
+    /// As in [`super::packet::Publish::properties`].
+    pub properties: Bytes,
+    /// When nobody wants it any more.
+    pub expires_at: Option<Instant>,
+    pub origin: SessionNumber,
+    /// Its place in the order in which the router was given messages; 0 until then.
+    pub place: u64,
+}
+
+impl Message {
+    /// A message of the hub or one of its workers.
+    #[must_use]
+    pub fn plain(message: super::link::Message, origin: SessionNumber) -> Self {
+        Self {
+            topic: message.topic.into(),
+            payload: message.payload,
+            qos: message.qos,
+            retain: message.retain,
+            properties: Bytes::new(),
+            expires_at: None,
+            origin,
+            place: 0,
+        }
+    }
+
+    /// What it costs to keep, in bytes, roughly.
+    #[must_use]
+    pub fn cost(&self) -> usize {
+        const OVERHEAD: usize = 160;
+        OVERHEAD + self.topic.len() + self.payload.len() + self.properties.len()
+    }
+
+    /// What is left of its life in seconds, rounded up; none if it has no end.
+    #[must_use]
+    pub fn seconds_left(&self, now: Instant) -> Option<u32> {
+        let left = self.expires_at?.saturating_duration_since(now);
+        Some(u32::try_from(left.as_millis().div_ceil(1000)).unwrap_or(u32::MAX))
+    }
+
+    #[must_use]
+    pub fn is_expired(&self, now: Instant) -> bool {
+        self.expires_at.is_some_and(|end| end <= now)
+    }
+}
+
+const QOS: u8 = 0b0011;
+const RETAIN: u8 = 0b0100;
+const EXPIRES: u8 = 0b1000;
+/// Flags, origin, place, expiry.
+const HEAD: usize = 1 + 8 + 8 + 8;
+
+/// Packs what the router need not know. `epoch` is where the expiry counts from; the same for [`unpack`].
+#[must_use]
+pub fn pack(message: &Message, epoch: Instant) -> Bytes {
+    let mut packed = BytesMut::with_capacity(HEAD + message.properties.len());
+    let mut flags = message.qos as u8;
+    if message.retain {
+        flags |= RETAIN;
+    }
+    if message.expires_at.is_some() {
+        flags |= EXPIRES;
+    }
+    packed.put_u8(flags);
+    packed.put_u64(message.origin);
+    packed.put_u64(message.place);
+    let life = message.expires_at.map_or(0, |end| end.saturating_duration_since(epoch).as_millis());
+    packed.put_u64(u64::try_from(life).unwrap_or(u64::MAX));
+    packed.extend_from_slice(&message.properties);
+    packed.freeze()
+}
+
+/// Puts a message together again; none if it did not come from [`pack`].
+#[must_use]
+pub fn unpack(topic: &str, payload: Bytes, mut packed: Bytes, epoch: Instant) -> Option<Message> {
+    let flags = packed.try_get_u8().ok()?;
+    let origin = packed.try_get_u64().ok()?;
+    let place = packed.try_get_u64().ok()?;
+    let life = packed.try_get_u64().ok()?;
+    let qos = match flags & QOS {
+        0 => QoS::AtMostOnce,
+        1 => QoS::AtLeastOnce,
+        _ => QoS::ExactlyOnce,
+    };
+    let expires_at = if flags & EXPIRES == 0 { None } else { epoch.checked_add(Duration::from_millis(life)) };
+    Some(Message {
+        topic: topic.into(),
+        payload,
+        qos,
+        retain: flags & RETAIN != 0,
+        properties: packed,
+        expires_at,
+        origin,
+        place,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_survives_the_router() {
+        let epoch = Instant::now();
+        let message = Message {
+            topic: "é/b".into(),
+            payload: Bytes::from_static(b"p"),
+            qos: QoS::ExactlyOnce,
+            retain: true,
+            properties: Bytes::from_static(b"props"),
+            expires_at: Some(epoch + Duration::from_secs(7)),
+            origin: 3,
+            place: 9,
+        };
+        let again = unpack("é/b", message.payload.clone(), pack(&message, epoch), epoch);
+        assert_eq!(again, Some(message));
+        assert_eq!(unpack("a", Bytes::new(), Bytes::from_static(b"x"), epoch), None);
+    }
+}

@@ -1,0 +1,290 @@
+//! What a session still has to give its client: messages that wait, and those that were sent and not yet acknowledged.
+//!
+//! Pure state: it says what to send and does not send.
+
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+    time::Instant,
+};
+
+use super::{link::QoS, message::Message, settings::Limits};
+
+/// A message on its way to one subscriber.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Delivery {
+    /// With the QoS and the retain flag that this subscriber is to see.
+    pub message: Message,
+    pub subscription_ids: Vec<u32>,
+}
+
+impl Delivery {
+    fn cost(&self) -> usize {
+        self.message.cost() + 4 * self.subscription_ids.len()
+    }
+}
+
+/// How much may wait: in one queue, and in all that share the budget.
+#[derive(Debug, Clone)]
+pub struct Budget {
+    messages: usize,
+    bytes: usize,
+    bytes_in_all: usize,
+    used_in_all: Arc<AtomicUsize>,
+}
+
+impl Budget {
+    #[must_use]
+    pub fn new(limits: &Limits) -> Self {
+        Self {
+            messages: limits.queue_messages,
+            bytes: limits.queue_bytes,
+            bytes_in_all: limits.queue_bytes_in_all,
+            used_in_all: Arc::default(),
+        }
+    }
+}
+
+/// A message to send, under this packet identifier; 0 at QoS 0.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sending {
+    pub id: u16,
+    pub delivery: Delivery,
+}
+
+/// How far a message above QoS 0 has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    /// The PUBLISH was sent.
+    Published,
+    /// QoS 2: PUBREC came, PUBREL was sent.
+    Released,
+}
+
+#[derive(Debug)]
+struct InFlight {
+    id: u16,
+    stage: Stage,
+    delivery: Delivery,
+}
+
+/// What is still to be given to a client.
+#[derive(Debug)]
+pub struct Queue {
+    waiting: VecDeque<Delivery>,
+    bytes: usize,
+    /// In the order in which they were sent, which is the order in which they are sent again.
+    in_flight: VecDeque<InFlight>,
+    last_id: u16,
+    budget: Budget,
+}
+
+impl Queue {
+    #[must_use]
+    pub fn new(budget: Budget) -> Self {
+        Self { waiting: VecDeque::new(), bytes: 0, in_flight: VecDeque::new(), last_id: 0, budget }
+    }
+
+    /// Adds a message. Says how many were dropped for it: the oldest first, so that who comes back sees what is new.
+    #[must_use = "what is dropped is counted"]
+    pub fn push(&mut self, delivery: Delivery) -> u64 {
+        self.add(delivery.cost());
+        self.waiting.push_back(delivery);
+        let mut dropped = 0;
+        while !self.waiting.is_empty() && self.is_over() {
+            self.pop();
+            dropped += 1;
+        }
+        dropped
+    }
+
+    fn is_over(&self) -> bool {
+        self.waiting.len() > self.budget.messages
+            || self.bytes > self.budget.bytes
+            || self.budget.used_in_all.load(Relaxed) > self.budget.bytes_in_all
+    }
+
+    fn add(&mut self, cost: usize) {
+        self.bytes += cost;
+        self.budget.used_in_all.fetch_add(cost, Relaxed);
+    }
+
+    fn pop(&mut self) -> Option<Delivery> {
+        let delivery = self.waiting.pop_front()?;
+        self.bytes -= delivery.cost();
+        self.budget.used_in_all.fetch_sub(delivery.cost(), Relaxed);
+        Some(delivery)
+    }
+
+    /// The next message to send, if fewer than `window` are unacknowledged. Expired ones are left out; `expired` counts
+    /// them.
+    pub fn take(&mut self, window: usize, now: Instant, expired: &mut u64) -> Option<Sending> {
+        loop {
+            let above_zero = self.waiting.front()?.message.qos != QoS::AtMostOnce;
+            if above_zero && self.in_flight.len() >= window {
+                return None;
+            }
+            let delivery = self.pop()?;
+            if delivery.message.is_expired(now) {
+                *expired += 1;
+                continue;
+            }
+            if !above_zero {
+                return Some(Sending { id: 0, delivery });
+            }
+            let id = self.free_id();
+            self.in_flight.push_back(InFlight { id, stage: Stage::Published, delivery: delivery.clone() });
+            return Some(Sending { id, delivery });
+        }
+    }
+
+    /// An identifier that no unacknowledged message has. There is one: the window is smaller than their number.
+    fn free_id(&mut self) -> u16 {
+        loop {
+            self.last_id = self.last_id.checked_add(1).unwrap_or(1);
+            if self.position(self.last_id).is_none() {
+                return self.last_id;
+            }
+        }
+    }
+
+    fn position(&self, id: u16) -> Option<usize> {
+        self.in_flight.iter().position(|one| one.id == id)
+    }
+
+    /// PUBACK came, or PUBCOMP, or the message could not be sent after all. Says whether the identifier was known.
+    pub fn finish(&mut self, id: u16) -> bool {
+        let position = self.position(id);
+        position.and_then(|position| self.in_flight.remove(position)).is_some()
+    }
+
+    /// PUBREC came. Says whether the identifier was known; a PUBREL answers either way, unless the PUBREC refused.
+    pub fn release(&mut self, id: u16) -> bool {
+        match self.in_flight.iter_mut().find(|one| one.id == id) {
+            Some(one) => {
+                one.stage = Stage::Released;
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// What was sent on an earlier connection and not acknowledged, in its order.
+    pub fn unacknowledged(&self) -> impl Iterator<Item = (u16, Stage, &Delivery)> {
+        self.in_flight.iter().map(|one| (one.id, one.stage, &one.delivery))
+    }
+
+    /// Forgets every message that `unwanted` names, also those that were sent and not acknowledged.
+    pub fn purge(&mut self, unwanted: impl Fn(&Message) -> bool) {
+        let mut kept = VecDeque::with_capacity(self.waiting.len());
+        while let Some(delivery) = self.pop() {
+            if !unwanted(&delivery.message) {
+                kept.push_back(delivery);
+            }
+        }
+        for delivery in kept {
+            self.add(delivery.cost());
+            self.waiting.push_back(delivery);
+        }
+        self.in_flight.retain(|one| !unwanted(&one.delivery.message));
+    }
+}
+
+impl Drop for Queue {
+    fn drop(&mut self) {
+        self.budget.used_in_all.fetch_sub(self.bytes, Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::mqtt::link;
+
+    fn delivery(qos: QoS, mark: u32) -> Delivery {
+        let payload = Bytes::copy_from_slice(&mark.to_be_bytes());
+        let plain = link::Message { topic: "a".to_owned(), payload, qos, retain: false };
+        Delivery { message: Message::plain(plain, 0), subscription_ids: vec![] }
+    }
+
+    fn queue(limits: Limits) -> Queue {
+        Queue::new(Budget::new(&limits))
+    }
+
+    #[test]
+    fn the_oldest_is_dropped_from_a_full_queue() {
+        let mut queue = queue(Limits { queue_messages: 2, ..Limits::default() });
+        let dropped: u64 = (0..5).map(|mark| queue.push(delivery(QoS::AtLeastOnce, mark))).sum();
+        assert_eq!(dropped, 3);
+        let first = queue.take(10, Instant::now(), &mut 0).expect("a message");
+        assert_eq!(first.delivery, delivery(QoS::AtLeastOnce, 3));
+    }
+
+    #[test]
+    fn all_queues_share_one_budget() {
+        let limits = Limits { queue_bytes_in_all: 500, ..Limits::default() };
+        let budget = Budget::new(&limits);
+        let (mut one, mut other) = (Queue::new(budget.clone()), Queue::new(budget.clone()));
+        assert_eq!(one.push(delivery(QoS::AtLeastOnce, 0)) + one.push(delivery(QoS::AtLeastOnce, 1)), 0);
+        assert_eq!(other.push(delivery(QoS::AtLeastOnce, 2)) + other.push(delivery(QoS::AtLeastOnce, 3)), 1);
+        drop(one);
+        drop(other);
+        assert_eq!(budget.used_in_all.load(Relaxed), 0);
+    }
+
+    #[test]
+    fn the_window_holds_back_what_is_above_qos_0() {
+        let mut queue = queue(Limits::default());
+        for mark in 0..3 {
+            assert_eq!(queue.push(delivery(QoS::ExactlyOnce, mark)), 0);
+        }
+        let now = Instant::now();
+        let first = queue.take(1, now, &mut 0).expect("a message");
+        assert_eq!(queue.take(1, now, &mut 0), None);
+        assert!(queue.release(first.id));
+        assert_eq!(queue.take(1, now, &mut 0), None, "released is not yet acknowledged");
+        assert!(queue.finish(first.id));
+        assert!(!queue.finish(first.id));
+        assert!(queue.take(1, now, &mut 0).is_some());
+    }
+
+    proptest! {
+        /// Whatever the client acknowledges and in whatever order: every message is sent once, in order, under an
+        /// identifier that no other unacknowledged one has.
+        #[test]
+        fn every_message_goes_out_once_and_in_order(
+            steps in prop::collection::vec((0u8..4, any::<u16>()), 0..400), window in 1usize..8,
+        ) {
+            let mut queue = queue(Limits::default());
+            let (mut pushed, mut sent, mut open) = (0, 0, Vec::new());
+            for (step, number) in steps {
+                match step {
+                    0 => {
+                        prop_assert_eq!(queue.push(delivery(QoS::ExactlyOnce, pushed)), 0);
+                        pushed += 1;
+                    }
+                    1 => if let Some(next) = queue.take(window, Instant::now(), &mut 0) {
+                        prop_assert_eq!(next.delivery, delivery(QoS::ExactlyOnce, sent));
+                        prop_assert!(next.id != 0 && !open.contains(&next.id));
+                        open.push(next.id);
+                        sent += 1;
+                    },
+                    2 => { queue.release(number % 12); }
+                    _ => {
+                        let id = number % 12;
+                        prop_assert_eq!(queue.finish(id), open.contains(&id));
+                        open.retain(|one| *one != id);
+                    }
+                }
+                prop_assert!(queue.in_flight.len() <= window);
+                prop_assert_eq!(queue.unacknowledged().map(|(id, ..)| id).collect::<Vec<_>>(), open.clone());
+            }
+        }
+    }
+}

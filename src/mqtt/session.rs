@@ -1,0 +1,120 @@
+//! A session: what outlives a connection. It is owned by one task at a time, which hands it over whole.
+
+use std::{
+    collections::HashMap,
+    pin::Pin,
+    sync::{Arc, atomic::AtomicBool},
+    time::Duration,
+};
+
+use futures_util::stream::FuturesOrdered;
+use tokio::sync::mpsc;
+
+use super::{
+    message::{Message, SessionNumber},
+    publish::Settled,
+    queue::{Budget, Queue},
+    router::RouterLink,
+    subscriptions::Subscriptions,
+};
+use crate::auth::identity::Identity;
+
+/// Messages of shared subscriptions on their way to a session, which takes them at once into its queue. When it is full
+/// another member of the group gets the next one.
+const MAILBOX: usize = 256;
+
+/// A PUBLISH whose fate is open.
+pub type Pending = Pin<Box<dyn Future<Output = Decided> + Send>>;
+
+/// A PUBLISH whose fate is settled, and how to acknowledge it.
+#[derive(Debug)]
+pub struct Decided {
+    /// Its packet identifier; 0 at QoS 0.
+    pub id: u16,
+    /// Whether it came at QoS 2.
+    pub twice: bool,
+    /// On which of the session's connections it came: only that one hears of it.
+    pub connection: u64,
+    pub settled: Settled,
+}
+
+/// What became of a QoS 2 PUBLISH of the client, until its PUBREL.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// Its fate is open. Sent again meanwhile on this connection, it is answered there.
+    Open { answer_on: u64 },
+    /// PUBREC was sent, or is due as soon as it comes again.
+    Received,
+}
+
+/// A message for a member of a group that shares a subscription.
+#[derive(Debug)]
+pub struct Shared {
+    /// The member's number for the subscription.
+    pub subscription: usize,
+    pub message: Message,
+}
+
+/// Where a session takes messages of its shared subscriptions from.
+#[derive(Debug)]
+pub struct Mailbox {
+    pub sender: mpsc::Sender<Shared>,
+    pub receiver: mpsc::Receiver<Shared>,
+    /// Whether the client is connected: groups prefer members that are.
+    pub online: Arc<AtomicBool>,
+}
+
+/// What outlives a connection.
+pub struct Session {
+    pub number: SessionNumber,
+    pub who: Identity,
+    pub queue: Queue,
+    /// QoS 2 PUBLISHes of the client, by their packet identifier.
+    pub received: HashMap<u16, Phase>,
+    pub subscriptions: Subscriptions,
+    /// Opened with the first subscription: who only publishes needs none.
+    pub link: Option<RouterLink>,
+    pub mailbox: Mailbox,
+    /// In the order of arrival, which is the order of the acknowledgements.
+    pub pending: FuturesOrdered<Pending>,
+    /// How many connections it has had.
+    pub connections: u64,
+    /// How long it lives without a connection.
+    pub expiry: Duration,
+}
+
+impl std::fmt::Debug for Session {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Session").field("number", &self.number).field("who", &self.who).finish_non_exhaustive()
+    }
+}
+
+impl Session {
+    #[must_use]
+    pub fn new(number: SessionNumber, who: Identity, budget: Budget) -> Self {
+        let (sender, receiver) = mpsc::channel(MAILBOX);
+        Self {
+            number,
+            who,
+            queue: Queue::new(budget),
+            received: HashMap::new(),
+            subscriptions: Subscriptions::default(),
+            link: None,
+            mailbox: Mailbox { sender, receiver, online: Arc::default() },
+            pending: FuturesOrdered::new(),
+            connections: 0,
+            expiry: Duration::ZERO,
+        }
+    }
+}
+
+/// The next message from the router; for ever none where nothing is subscribed.
+///
+/// # Errors
+/// When the router is dead.
+pub async fn arrival(link: &mut Option<RouterLink>) -> Result<super::router::Arrival, super::router::Dead> {
+    match link {
+        Some(link) => link.receive().await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,229 @@
+//! Which session is whose, and how a client takes its session over from an older connection of its own.
+//!
+//! Sessions are keyed by identity and client id, so that nobody can take over a session of somebody else by using its
+//! client id. Each entry leads to the task that owns the session now.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+};
+
+use parking_lot::Mutex;
+use tokio::sync::{mpsc, oneshot};
+
+use super::{gauges::Gauges, packet::Reason, session::Session, settings::Limits};
+use crate::{
+    auth::identity::Identity,
+    domain::{device::DeviceId, user::UserId},
+};
+
+/// Orders that wait for a session's task. When it is full the session is being ended or handed over anyway.
+const ORDERS: usize = 4;
+
+/// Whose a session is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Owner {
+    Hub,
+    Device(DeviceId),
+    User(UserId),
+    Anonymous,
+}
+
+impl From<&Identity> for Owner {
+    fn from(who: &Identity) -> Self {
+        match who {
+            Identity::Hub => Self::Hub,
+            Identity::Device(device) => Self::Device(device.id),
+            Identity::User(user) => Self::User(user.id),
+            Identity::Anonymous => Self::Anonymous,
+        }
+    }
+}
+
+/// What names a session.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Key {
+    pub owner: Owner,
+    pub client_id: String,
+}
+
+/// What a session's task can be told.
+#[derive(Debug)]
+pub enum Order {
+    /// Give the session to a newer connection of the same client; or end it, if that one starts clean.
+    HandOver { clean: bool, reply: oneshot::Sender<Option<Box<Session>>> },
+    /// End connection and session.
+    End { reason: Reason, why: &'static str },
+}
+
+#[derive(Debug)]
+struct Entry {
+    number: u64,
+    orders: mpsc::Sender<Order>,
+    who: Identity,
+}
+
+#[derive(Debug, Default)]
+struct Table {
+    entries: HashMap<Key, Entry>,
+    of_owner: HashMap<Owner, usize>,
+}
+
+/// All sessions.
+#[derive(Debug)]
+pub struct Sessions {
+    table: Mutex<Table>,
+    last_number: AtomicU64,
+    /// How often sessions were ended from outside: who signs in meanwhile has to be asked again.
+    endings: AtomicU64,
+    most: usize,
+    most_of_owner: usize,
+    gauges: Arc<Gauges>,
+}
+
+/// Why no session can begin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Full {
+    #[error("more sessions than limits.sessions")]
+    InAll,
+    #[error("more sessions of one device or user than limits.sessions_per_identity")]
+    OfOwner,
+}
+
+impl Sessions {
+    #[must_use]
+    pub fn new(limits: &Limits, gauges: Arc<Gauges>) -> Arc<Self> {
+        Arc::new(Self {
+            table: Mutex::default(),
+            last_number: AtomicU64::new(0),
+            endings: AtomicU64::new(0),
+            most: limits.sessions,
+            most_of_owner: limits.sessions_per_identity,
+            gauges,
+        })
+    }
+
+    /// A number that no other session has, for [`Session::number`].
+    pub fn new_number(&self) -> u64 {
+        self.last_number.fetch_add(1, Relaxed) + 1
+    }
+
+    /// Makes the caller the owner of the session of this key, and gives the way to the task that owned it until now.
+    ///
+    /// # Errors
+    /// When there is no such session and no room for one more.
+    pub fn claim(self: &Arc<Self>, key: Key, who: Identity) -> Result<(Seat, Option<mpsc::Sender<Order>>), Full> {
+        let mut table = self.table.lock();
+        let is_new = !table.entries.contains_key(&key);
+        if is_new && table.entries.len() >= self.most {
+            return Err(Full::InAll);
+        }
+        let of_owner = table.of_owner.entry(key.owner).or_default();
+        if is_new && *of_owner >= self.most_of_owner {
+            return Err(Full::OfOwner);
+        }
+        *of_owner += usize::from(is_new);
+        let number = self.new_number();
+        let (sender, orders) = mpsc::channel(ORDERS);
+        let previous = table.entries.insert(key.clone(), Entry { number, orders: sender, who });
+        if is_new {
+            self.gauges.sessions.shift(1);
+        }
+        let seat = Seat { key, number, orders, sessions: self.clone() };
+        Ok((seat, previous.map(|entry| entry.orders)))
+    }
+
+    /// Ends the sessions of those whom `whose` names.
+    pub fn end(&self, whose: impl Fn(&Identity) -> bool, reason: Reason, why: &'static str) {
+        self.endings.fetch_add(1, Relaxed);
+        let table = self.table.lock();
+        for entry in table.entries.values().filter(|entry| whose(&entry.who)) {
+            // A full channel holds an end or a hand-over to somebody whose own entry is here.
+            let _ = entry.orders.try_send(Order::End { reason, why });
+        }
+    }
+
+    /// Changes whenever sessions were ended from outside.
+    pub fn endings(&self) -> u64 {
+        self.endings.load(Relaxed)
+    }
+
+    fn leave(&self, key: &Key, number: u64) {
+        let mut table = self.table.lock();
+        if table.entries.get(key).is_none_or(|entry| entry.number != number) {
+            return;
+        }
+        table.entries.remove(key);
+        self.gauges.sessions.shift(-1);
+        if let Some(count) = table.of_owner.get_mut(&key.owner) {
+            *count -= 1;
+            if *count == 0 {
+                table.of_owner.remove(&key.owner);
+            }
+        }
+    }
+}
+
+/// The right to own a session: dropped, the session is gone, unless somebody newer has claimed it.
+#[derive(Debug)]
+pub struct Seat {
+    pub key: Key,
+    number: u64,
+    pub orders: mpsc::Receiver<Order>,
+    sessions: Arc<Sessions>,
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.sessions.leave(&self.key, self.number);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sessions(limits: &Limits) -> Arc<Sessions> {
+        Sessions::new(limits, Arc::default())
+    }
+
+    fn key(owner: Owner, client_id: &str) -> Key {
+        Key { owner, client_id: client_id.to_owned() }
+    }
+
+    #[test]
+    fn a_newer_claim_finds_the_older_one_and_outlives_it() {
+        let sessions = sessions(&Limits::default());
+        let one = key(Owner::Device(DeviceId(1)), "c");
+        let (first, none) = sessions.claim(one.clone(), Identity::Anonymous).expect("room");
+        assert!(none.is_none());
+        let (second, previous) = sessions.claim(one.clone(), Identity::Anonymous).expect("room");
+        assert!(previous.is_some());
+        drop(first);
+        assert_eq!(sessions.gauges.sessions.get(), 1);
+        drop(second);
+        assert_eq!(sessions.gauges.sessions.get(), 0);
+        assert!(sessions.table.lock().of_owner.is_empty());
+    }
+
+    #[test]
+    fn the_same_client_id_of_somebody_else_is_another_session() {
+        let sessions = sessions(&Limits::default());
+        let _first = sessions.claim(key(Owner::Device(DeviceId(1)), "c"), Identity::Anonymous).expect("room");
+        let (_, previous) = sessions.claim(key(Owner::Device(DeviceId(2)), "c"), Identity::Anonymous).expect("room");
+        assert!(previous.is_none());
+    }
+
+    #[test]
+    fn there_is_an_end_to_sessions() {
+        let sessions = sessions(&Limits { sessions: 2, sessions_per_identity: 1, ..Limits::default() });
+        let first = sessions.claim(key(Owner::Anonymous, "a"), Identity::Anonymous).expect("room");
+        let second = sessions.claim(key(Owner::Anonymous, "b"), Identity::Anonymous);
+        assert_eq!(second.expect_err("full"), Full::OfOwner);
+        assert!(sessions.claim(key(Owner::Anonymous, "a"), Identity::Anonymous).is_ok(), "a takeover needs no room");
+        drop(first);
+    }
+}

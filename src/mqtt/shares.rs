@@ -1,0 +1,207 @@
+//! Shared subscriptions (`$share/group/filter`): each message goes to one member of the group.
+//!
+//! Groups are kept here and not in rumqttd's router, which confuses groups of the same name and can be killed by a
+//! member that leaves. A group is one link of the router, whose messages its members get in turn.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+};
+
+use parking_lot::Mutex;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    message::{Message, SessionNumber},
+    router::{NotSubscribed, Router, RouterLink},
+    session::Shared,
+};
+use crate::{domain::topic::Topic, lifecycle::Lifecycle};
+
+/// A member of a group.
+#[derive(Debug, Clone)]
+pub struct Member {
+    pub session: SessionNumber,
+    /// The member's number for its subscription.
+    pub subscription: usize,
+    pub mailbox: mpsc::Sender<Shared>,
+    pub online: Arc<AtomicBool>,
+}
+
+#[derive(Debug, Default)]
+struct Members {
+    list: Vec<Member>,
+    next: usize,
+}
+
+#[derive(Debug)]
+struct Group {
+    members: Arc<Mutex<Members>>,
+    stop: CancellationToken,
+}
+
+type Name = (String, String);
+
+/// All groups.
+#[derive(Debug)]
+pub struct Shares {
+    groups: Mutex<HashMap<Name, Group>>,
+    router: Router,
+    lifecycle: Lifecycle,
+}
+
+impl Shares {
+    #[must_use]
+    pub fn new(router: Router, lifecycle: Lifecycle) -> Self {
+        Self { groups: Mutex::default(), router, lifecycle }
+    }
+
+    /// Makes the member one of the group.
+    ///
+    /// # Errors
+    /// When the group is new and cannot subscribe.
+    pub async fn join(&self, group: &str, filter: &str, member: Member) -> Result<(), NotSubscribed> {
+        let name = (group.to_owned(), filter.to_owned());
+        if self.join_existing(&name, &member) {
+            return Ok(());
+        }
+        let link = self.router.open().await?;
+        link.subscribe(1, filter).await?;
+        let stop = self.lifecycle.soft.child_token();
+        let members = {
+            let mut groups = self.groups.lock();
+            // Somebody may have made it meanwhile.
+            if let Some(group) = groups.get(&name) {
+                group.members.lock().list.push(member);
+                return Ok(());
+            }
+            let members = Arc::new(Mutex::new(Members { list: vec![member], next: 0 }));
+            groups.insert(name, Group { members: members.clone(), stop: stop.clone() });
+            members
+        };
+        self.lifecycle.track(async move {
+            tokio::select! {
+                () = distribute(link, &members) => {}
+                () = stop.cancelled() => {}
+            }
+        });
+        Ok(())
+    }
+
+    fn join_existing(&self, name: &Name, member: &Member) -> bool {
+        let groups = self.groups.lock();
+        let Some(group) = groups.get(name) else { return false };
+        group.members.lock().list.push(member.clone());
+        true
+    }
+
+    /// Takes a session out of the group; the last one ends it.
+    pub fn leave(&self, group: &str, filter: &str, session: SessionNumber) {
+        let mut groups = self.groups.lock();
+        let name = (group.to_owned(), filter.to_owned());
+        let Some(group) = groups.get(&name) else { return };
+        let mut members = group.members.lock();
+        members.list.retain(|member| member.session != session);
+        let is_empty = members.list.is_empty();
+        drop(members);
+        if is_empty && let Some(group) = groups.remove(&name) {
+            group.stop.cancel();
+        }
+    }
+}
+
+/// Gives each message to one member. A dead router ends the hub by itself.
+async fn distribute(mut link: RouterLink, members: &Mutex<Members>) {
+    while let Ok(arrival) = link.receive().await {
+        if Topic::parse(&arrival.message.topic) == Some(Topic::LockCommand) {
+            continue;
+        }
+        let mut message = arrival.message;
+        loop {
+            let offered = offer(&mut members.lock(), message);
+            // Without a member left the message is nobody's.
+            let Err(Refusal { message: back, full: Some(mailbox) }) = offered else { break };
+            // All are behind: the group waits for the first of them, and the router's log for the group.
+            message = back;
+            let _ = mailbox.reserve().await;
+        }
+    }
+}
+
+struct Refusal {
+    message: Message,
+    full: Option<mpsc::Sender<Shared>>,
+}
+
+/// Gives the message to the next member with room, those with a connection first.
+fn offer(members: &mut Members, mut message: Message) -> Result<(), Refusal> {
+    let count = members.list.len();
+    let mut full = None;
+    for online in [true, false] {
+        for step in 0..count {
+            let index = (members.next + step) % count;
+            let member = &members.list[index];
+            if member.online.load(Relaxed) != online {
+                continue;
+            }
+            match member.mailbox.try_send(Shared { subscription: member.subscription, message }) {
+                Ok(()) => {
+                    members.next = index + 1;
+                    return Ok(());
+                }
+                Err(mpsc::error::TrySendError::Full(back)) => {
+                    full.get_or_insert_with(|| member.mailbox.clone());
+                    message = back.message;
+                }
+                Err(mpsc::error::TrySendError::Closed(back)) => message = back.message,
+            }
+        }
+    }
+    Err(Refusal { message, full })
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::mqtt::link::{self, QoS};
+
+    fn member(session: u64, online: bool, room: usize) -> (Member, mpsc::Receiver<Shared>) {
+        let (mailbox, receiver) = mpsc::channel(room);
+        (Member { session, subscription: 1, mailbox, online: Arc::new(AtomicBool::new(online)) }, receiver)
+    }
+
+    fn message() -> Message {
+        let plain =
+            link::Message { topic: "a".to_owned(), payload: Bytes::new(), qos: QoS::AtLeastOnce, retain: false };
+        Message::plain(plain, 0)
+    }
+
+    #[test]
+    fn members_take_turns_and_the_connected_go_first() {
+        let (one, mut first) = member(1, true, 9);
+        let (two, mut second) = member(2, true, 9);
+        let (three, mut absent) = member(3, false, 9);
+        let mut members = Members { list: vec![one, three, two], next: 0 };
+        for _ in 0..6 {
+            assert!(offer(&mut members, message()).is_ok());
+        }
+        let count = |receiver: &mut mpsc::Receiver<Shared>| std::iter::from_fn(|| receiver.try_recv().ok()).count();
+        assert_eq!((count(&mut first), count(&mut second), count(&mut absent)), (3, 3, 0));
+    }
+
+    #[test]
+    fn a_member_without_room_is_passed_over() {
+        let (one, _first) = member(1, true, 1);
+        let (two, _second) = member(2, true, 1);
+        let mut members = Members { list: vec![one, two], next: 0 };
+        assert!(offer(&mut members, message()).is_ok());
+        assert!(offer(&mut members, message()).is_ok());
+        assert!(offer(&mut members, message()).is_err_and(|refusal| refusal.full.is_some()));
+    }
+}

@@ -1,0 +1,179 @@
+//! SUBSCRIBE and UNSUBSCRIBE: who may hear what, and the retained messages that a subscription begins with.
+
+use std::time::Instant;
+
+use super::{
+    filter::{self, Parsed},
+    front::Core,
+    link::QoS,
+    message::Message,
+    packet::{Fault, Reason, RetainHandling, Subscribe, Wanted},
+    queue::Delivery,
+    router::{Dead, NotSubscribed},
+    session::Session,
+    shares::Member,
+};
+use crate::domain::topic::Topic;
+
+/// Why a SUBSCRIBE could not be answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Broken {
+    #[error(transparent)]
+    Fault(#[from] Fault),
+    #[error(transparent)]
+    Dead(#[from] Dead),
+}
+
+/// Subscribes to each filter. Answers a code for each, and the retained messages to deliver after the SUBACK.
+///
+/// # Errors
+/// When the SUBSCRIBE breaks the protocol, or the router is dead.
+pub async fn subscribe(
+    core: &Core,
+    session: &mut Session,
+    packet: &Subscribe,
+) -> Result<(Vec<Result<QoS, Reason>>, Vec<Delivery>), Broken> {
+    let (mut codes, mut retained) = (Vec::new(), Vec::new());
+    for wanted in &packet.filters {
+        let shared = filter::parse(&wanted.filter).is_some_and(|parsed| parsed.group.is_some());
+        if shared && wanted.no_local {
+            return Err(Fault::protocol("No Local on a shared subscription").into());
+        }
+        codes.push(match one(core, session, wanted, packet.subscription_id, &mut retained).await? {
+            Ok(()) => Ok(wanted.qos),
+            Err(reason) => Err(reason),
+        });
+    }
+    Ok((codes, retained))
+}
+
+async fn one(
+    core: &Core,
+    session: &mut Session,
+    wanted: &Wanted,
+    id: Option<u32>,
+    retained: &mut Vec<Delivery>,
+) -> Result<Result<(), Reason>, Dead> {
+    let Some(parsed) = filter::parse(&wanted.filter) else { return Ok(Err(Reason::TopicFilterInvalid)) };
+    if let Err(reason) = permit(core, session, parsed) {
+        return Ok(Err(reason));
+    }
+    let is_new = session.subscriptions.get(&wanted.filter).is_none();
+    let mut since = u64::MAX;
+    if is_new {
+        if session.subscriptions.len() >= core.settings.limits.subscriptions {
+            return Ok(Err(Reason::QuotaExceeded));
+        }
+        let number = session.subscriptions.new_number();
+        let made = match parsed.group {
+            Some(group) => {
+                let member = Member {
+                    session: session.number,
+                    subscription: number,
+                    mailbox: session.mailbox.sender.clone(),
+                    online: session.mailbox.online.clone(),
+                };
+                core.shares.join(group, parsed.filter, member).await.map(|()| 0)
+            }
+            None => {
+                if session.link.is_none() {
+                    session.link = Some(core.router.open().await?);
+                }
+                match &session.link {
+                    Some(link) => link.subscribe(number, parsed.filter).await,
+                    None => return Err(Dead),
+                }
+            }
+        };
+        since = match made {
+            Ok(since) => since,
+            Err(NotSubscribed::Dead(dead)) => return Err(dead),
+            Err(NotSubscribed::TooManyFilters) => return Ok(Err(Reason::QuotaExceeded)),
+        };
+        session.subscriptions.insert(wanted, id, number, since);
+    } else {
+        session.subscriptions.update(wanted, id);
+    }
+    let brings_retained = match wanted.retain_handling {
+        RetainHandling::Always => true,
+        RetainHandling::IfNew => is_new,
+        RetainHandling::Never => false,
+    };
+    if parsed.group.is_none() && brings_retained {
+        let found = core.router.retained().lock().matching(parsed.filter, since, Instant::now());
+        let heard = found.into_iter().filter(|message| core.rights.may_receive(&session.who, &message.topic));
+        retained.extend(heard.map(|message| Delivery {
+            message: Message { qos: message.qos.min(wanted.qos), retain: true, ..message },
+            subscription_ids: id.into_iter().collect(),
+        }));
+    }
+    Ok(Ok(()))
+}
+
+fn permit(core: &Core, session: &Session, parsed: Parsed<'_>) -> Result<(), Reason> {
+    let right = core.rights.subscribe(&session.who, parsed.filter);
+    let shared_command = parsed.group.is_some() && Topic::parse(parsed.filter) == Some(Topic::LockCommand);
+    if right.allowed && !shared_command {
+        return Ok(());
+    }
+    core.gauges.refused_subscriptions.one();
+    if let Some(held_back) = core.refusals.pass(Instant::now()) {
+        tracing::warn!(who = %session.who, filter = parsed.filter, rule = right.rule, held_back, "refused a subscription");
+    }
+    Err(Reason::NotAuthorized)
+}
+
+/// Ends each subscription. Answers a code for each.
+///
+/// # Errors
+/// When the router is dead.
+pub async fn unsubscribe(core: &Core, session: &mut Session, filters: &[String]) -> Result<Vec<Reason>, Dead> {
+    let mut codes = Vec::new();
+    for text in filters {
+        let Some(removed) = session.subscriptions.remove(text) else {
+            codes.push(Reason::NoSubscriptionExisted);
+            continue;
+        };
+        match (&removed.group, &mut session.link) {
+            (Some(group), _) => core.shares.leave(group, &removed.filter, session.number),
+            (None, Some(link)) => link.unsubscribe(removed.number, &removed.filter).await?,
+            (None, None) => {}
+        }
+        codes.push(Reason::Success);
+    }
+    Ok(codes)
+}
+
+/// Ends what a session has outside itself, at its end.
+pub fn leave_groups(core: &Core, session: &Session) {
+    for subscription in session.subscriptions.iter() {
+        if let Some(group) = &subscription.group {
+            core.shares.leave(group, &subscription.filter, session.number);
+        }
+    }
+}
+
+/// Takes a message that arrived for the session into its queue, if its client may hear it. `online` is whether there is
+/// a connection: without one, nothing at QoS 0 and no command to the lock waits.
+pub fn take_in(core: &Core, session: &mut Session, subscription: usize, message: Message, online: bool) {
+    if !core.rights.may_receive(&session.who, &message.topic) {
+        return;
+    }
+    let Some(delivery) = session.subscriptions.deliver(subscription, message, session.number) else { return };
+    if !online && (delivery.message.qos == QoS::AtMostOnce || is_lock_command(&delivery.message)) {
+        return;
+    }
+    let dropped = session.queue.push(delivery);
+    if dropped > 0 {
+        core.gauges.dropped.add(dropped);
+        if let Some(held_back) = core.drops.pass(Instant::now()) {
+            tracing::warn!(who = %session.who, dropped, held_back, "a subscriber's queue is full, its oldest messages are dropped");
+        }
+    }
+}
+
+/// A command to the lock, which is for now or not at all.
+#[must_use]
+pub fn is_lock_command(message: &Message) -> bool {
+    Topic::parse(&message.topic) == Some(Topic::LockCommand)
+}
