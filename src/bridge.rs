@@ -14,6 +14,7 @@ mod identities;
 mod input;
 mod lock;
 mod middleware;
+mod mqtt_socket;
 mod realtime;
 mod server;
 mod users;
@@ -21,7 +22,7 @@ mod who;
 
 use std::{fmt, sync::Arc};
 
-use axum::{Router, extract::FromRef};
+use axum::{Router, extract::FromRef, routing::get};
 use chrono_tz::Tz;
 use parking_lot::Mutex;
 use tokio::sync::broadcast;
@@ -41,6 +42,7 @@ use crate::{
     events::{Announcer, presence::Presence},
     lifecycle::Lifecycle,
     lock_desk::LockDesk,
+    mqtt::Front,
     recorder::Recorder,
     store::Database,
 };
@@ -114,6 +116,8 @@ pub struct Parts {
     pub lock: LockDesk,
     pub announcer: Announcer,
     pub presence: Presence,
+    /// For MQTT over WebSocket.
+    pub front: Option<Front>,
     pub tokens: Keys,
     pub settings: Settings,
     pub revocations: Revocations,
@@ -127,6 +131,7 @@ struct Shared {
     recorder: Recorder,
     lock: LockDesk,
     presence: Presence,
+    front: Option<Front>,
     tokens: Keys,
     settings: Arc<Settings>,
     passwords: Passwords,
@@ -156,6 +161,7 @@ pub fn build(parts: Parts, lifecycle: &Lifecycle) -> Result<Hub, password::Refus
         recorder: parts.recorder,
         lock: parts.lock,
         presence: parts.presence,
+        front: parts.front,
         tokens: parts.tokens,
         settings: settings.clone(),
         passwords: Passwords::new()?,
@@ -165,7 +171,10 @@ pub fn build(parts: Parts, lifecycle: &Lifecycle) -> Result<Hub, password::Refus
     };
     let (layer, realtime) = realtime::start(&shared, &parts.announcer, &parts.revocations, lifecycle);
     let (router, document) = routes().split_for_parts();
-    let router = router.with_state(shared.clone()).merge(document::routes(document, &settings));
+    let router = router
+        .route("/mqtt", get(mqtt_socket::upgrade))
+        .with_state(shared.clone())
+        .merge(document::routes(document, &settings));
     Ok(Hub { router: middleware::around(router, layer, &settings), realtime })
 }
 

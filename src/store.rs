@@ -100,16 +100,6 @@ pub fn is_away(error: &Error) -> bool {
     }
 }
 
-/// Makes another database on the same server.
-///
-/// # Errors
-/// When the server is away or has one of this name.
-pub async fn create_database(database: &Database, name: &str) -> Result<(), Error> {
-    // A name cannot be a parameter; quoted, it is a name whatever is in it.
-    let name = name.replace('"', "\"\"");
-    sqlx::query(sqlx::AssertSqlSafe(format!("CREATE DATABASE \"{name}\""))).execute(database).await.map(|_| ())
-}
-
 /// Asks the database for a sign of life.
 ///
 /// # Errors

@@ -64,12 +64,23 @@ pub struct Address(pub IpAddr);
 
 impl Address {
     pub fn of(parts: &Parts, settings: &Settings) -> Self {
-        let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>();
-        let peer = peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |ConnectInfo(address)| address.ip());
         let forwarded = parts.headers.get_all("x-forwarded-for").iter();
         let forwarded: Vec<_> = forwarded.filter_map(|value| value.to_str().ok()).collect();
-        Self(address::client(peer, &forwarded, &settings.trusted_proxies))
+        Self(address::client(peer(parts), &forwarded, &settings.trusted_proxies))
     }
+}
+
+/// Whoever is at the other end of the connection, be it a proxy.
+fn peer(parts: &Parts) -> IpAddr {
+    let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>();
+    peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |ConnectInfo(address)| address.ip())
+}
+
+/// Whether the client's own connection is encrypted, by the word of a trusted proxy.
+pub fn is_secure(parts: &Parts, settings: &Settings) -> bool {
+    let peer = peer(parts);
+    settings.trusted_proxies.iter().any(|proxy| proxy.contains(peer))
+        && parts.headers.get("x-forwarded-proto").is_some_and(|proto| proto == "https")
 }
 
 /// How the audit and the log name a user who asks over HTTP.

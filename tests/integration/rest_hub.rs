@@ -105,6 +105,7 @@ impl Hub {
             lock: lock.clone(),
             announcer: announcer.clone(),
             presence: Presence::default(),
+            front: None,
             tokens: Keys::new(b"0f8a6c1e9b7d5324a1b2c3d4e5f60718", options.token_lifetime).expect("a key"),
             settings,
             revocations: revocations.clone(),
