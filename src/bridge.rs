@@ -14,6 +14,7 @@ mod identities;
 mod input;
 mod lock;
 mod middleware;
+mod mqtt_socket;
 mod realtime;
 mod server;
 mod users;
@@ -21,7 +22,7 @@ mod who;
 
 use std::{fmt, sync::Arc};
 
-use axum::{Router, extract::FromRef};
+use axum::{Router, extract::FromRef, routing::get};
 use chrono_tz::Tz;
 use parking_lot::Mutex;
 use tokio::sync::broadcast;
@@ -32,14 +33,16 @@ pub use self::{health::Part, realtime::Realtime, server::serve};
 use crate::{
     auth::{
         address::Network,
-        attempts::{LockCommands, Logins},
+        attempts::Logins,
         password::{self, Passwords},
+        rights::Rights,
         token::Keys,
     },
     domain::user::UserId,
     events::{Announcer, presence::Presence},
     lifecycle::Lifecycle,
     lock_desk::LockDesk,
+    mqtt::Front,
     recorder::Recorder,
     store::Database,
 };
@@ -64,6 +67,8 @@ pub struct Settings {
     pub registration: Registration,
     /// For "today" and for the buckets of the analytics.
     pub time_zone: Tz,
+    /// For GET /api/devices/:id/explain.
+    pub rights: Rights,
     /// The hub's version.
     pub version: &'static str,
 }
@@ -111,6 +116,8 @@ pub struct Parts {
     pub lock: LockDesk,
     pub announcer: Announcer,
     pub presence: Presence,
+    /// For MQTT over WebSocket.
+    pub front: Option<Front>,
     pub tokens: Keys,
     pub settings: Settings,
     pub revocations: Revocations,
@@ -124,11 +131,11 @@ struct Shared {
     recorder: Recorder,
     lock: LockDesk,
     presence: Presence,
+    front: Option<Front>,
     tokens: Keys,
     settings: Arc<Settings>,
     passwords: Passwords,
     logins: Arc<Mutex<Logins>>,
-    lock_commands: Arc<Mutex<LockCommands>>,
     identities: Identities,
     readiness: Readiness,
 }
@@ -154,17 +161,20 @@ pub fn build(parts: Parts, lifecycle: &Lifecycle) -> Result<Hub, password::Refus
         recorder: parts.recorder,
         lock: parts.lock,
         presence: parts.presence,
+        front: parts.front,
         tokens: parts.tokens,
         settings: settings.clone(),
         passwords: Passwords::new()?,
         logins: Arc::default(),
-        lock_commands: Arc::default(),
         identities,
         readiness: parts.readiness,
     };
     let (layer, realtime) = realtime::start(&shared, &parts.announcer, &parts.revocations, lifecycle);
     let (router, document) = routes().split_for_parts();
-    let router = router.with_state(shared.clone()).merge(document::routes(document, &settings));
+    let router = router
+        .route("/mqtt", get(mqtt_socket::upgrade))
+        .with_state(shared.clone())
+        .merge(document::routes(document, &settings));
     Ok(Hub { router: middleware::around(router, layer, &settings), realtime })
 }
 
@@ -192,10 +202,13 @@ fn routes() -> OpenApiRouter<Shared> {
         .routes(routes!(lock::open))
         .routes(routes!(lock::close))
         .routes(routes!(lock::toggle))
+        .routes(routes!(lock::hold))
         .routes(routes!(lock::status))
+        .routes(routes!(lock::history))
         .routes(routes!(devices::list, devices::create))
         .routes(routes!(devices::remove))
         .routes(routes!(devices::rotate))
+        .routes(routes!(devices::explain))
         .routes(routes!(health::alive))
         .routes(routes!(health::ready))
 }

@@ -184,6 +184,9 @@ pub enum LockFailure {
     /// The worker's own words.
     #[error("{0}")]
     Refused(String),
+    /// The sender has asked too often; it may ask again after `wait`.
+    #[error("{words}")]
+    TooOften { words: String, wait: std::time::Duration },
     #[error("The lock worker did not confirm in time; ask for the lock's status")]
     NoConfirmation,
     #[error("The command could not be recorded, so it was not given")]

@@ -100,11 +100,10 @@ pub fn is_away(error: &Error) -> bool {
     }
 }
 
-/// Whether the database answers within a second.
+/// Asks the database for a sign of life.
 ///
 /// # Errors
-/// Why it does not.
+/// When it gives none.
 pub async fn ping(database: &Database) -> Result<(), Error> {
-    let answer = sqlx::query!("SELECT 1 AS one").fetch_one(database);
-    tokio::time::timeout(std::time::Duration::from_secs(1), answer).await.map_err(|_| Error::PoolTimedOut)?.map(drop)
+    sqlx::query_scalar!(r#"SELECT 1 AS "one!""#).fetch_one(database).await.map(|_| ())
 }

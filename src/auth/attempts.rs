@@ -1,4 +1,4 @@
-//! How often somebody may fail, or ask, in a while: decisions on counts, with time as an argument.
+//! How often somebody may fail to sign in: decisions on counts, with time as an argument.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -13,9 +13,6 @@ const LOGIN_WINDOW: Duration = Duration::from_secs(5 * 60);
 const ACCOUNT_FAILURES: usize = 10;
 /// Failed logins from one address, whatever the accounts.
 const ADDRESS_FAILURES: usize = 100;
-/// Lock commands of one sender in [`LOCK_WINDOW`].
-const LOCK_COMMANDS: usize = 10;
-const LOCK_WINDOW: Duration = Duration::from_secs(10);
 /// How many keys are remembered. When there are more, the one that was used longest ago is forgotten: who has so many
 /// addresses is limited by the cost of a password instead.
 const KEYS: usize = 10_000;
@@ -115,29 +112,6 @@ fn network(address: IpAddr) -> IpAddr {
     }
 }
 
-/// Lock commands of each sender, `user:ID` or `device:NAME`.
-#[derive(Debug)]
-pub struct LockCommands(Window<String>);
-
-impl Default for LockCommands {
-    fn default() -> Self {
-        Self(Window::new(LOCK_COMMANDS, LOCK_WINDOW))
-    }
-}
-
-impl LockCommands {
-    /// Counts a command, if the sender may give one now.
-    ///
-    /// # Errors
-    /// [`TooMany`]; then it is not counted.
-    pub fn take(&mut self, sender: &str, now: Instant) -> Result<(), TooMany> {
-        let sender = sender.to_owned();
-        self.0.check(&sender, now)?;
-        self.0.note(&sender, now);
-        Ok(())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -187,16 +161,5 @@ mod tests {
             logins.failed(&count.to_string(), HERE, now);
         }
         assert!(logins.accounts.uses.len() <= KEYS);
-    }
-
-    #[test]
-    fn the_eleventh_lock_command_waits() {
-        let (mut commands, now) = (LockCommands::default(), Instant::now());
-        for _ in 0..10 {
-            assert_eq!(commands.take("user:1", now), Ok(()));
-        }
-        assert_eq!(commands.take("user:1", now), Err(TooMany(Duration::from_secs(10))));
-        assert_eq!(commands.take("user:2", now), Ok(()));
-        assert_eq!(commands.take("user:1", now + Duration::from_secs(10)), Ok(()));
     }
 }

@@ -1,15 +1,22 @@
 //! Devices, for ADMINs.
 
+use std::sync::Arc;
+
 use axum::{Json, extract::State, http::StatusCode};
 
 use super::{
-    cameras,
+    Settings, cameras,
     error::ApiError,
-    input::{Checked, Id},
+    input::{Checked, Id, Query},
     who::Admin,
 };
 use crate::{
-    auth::{device_token, secret},
+    auth::{
+        device_token,
+        identity::{DeviceIdentity, Identity},
+        rights::Action,
+        secret,
+    },
     domain::{
         camera::CameraId,
         device::{Device, DeviceId, DeviceName, DeviceRole},
@@ -17,10 +24,13 @@ use crate::{
     events::presence::Presence,
     store::{self, Database},
     wire::{
-        device::{AddDevice, DeviceJson, DeviceWithSecret},
+        device::{AddDevice, DeviceJson, DeviceWithSecret, Explanation},
         validation::Faults,
     },
 };
+
+/// The longest topic of MQTT, in bytes.
+const TOPIC_MAX: usize = 65_535;
 
 /// All devices.
 #[utoipa::path(get, path = "/api/devices", tag = "devices", security(("bearer" = [])),
@@ -107,4 +117,25 @@ pub async fn rotate(
     let device = device.ok_or_else(|| unknown(&id))?;
     let online = presence.is_online(device.id);
     Ok((StatusCode::CREATED, with_secret(device, secret, online)))
+}
+
+/// What a device may do with a topic, and by which rule.
+#[utoipa::path(get, path = "/api/devices/{id}/explain", tag = "devices", security(("bearer" = [])),
+    params(("id" = i32, Path), super::document::ExplainQuery), responses((status = 200, body = Explanation)))]
+pub async fn explain(
+    _: Admin,
+    State(database): State<Database>,
+    State(settings): State<Arc<Settings>>,
+    id: Id,
+    mut query: Query,
+) -> Result<Json<Explanation>, ApiError> {
+    let action = query.required("action", 16);
+    let topic = query.required("topic", TOPIC_MAX);
+    query.finish()?;
+    let action: Action =
+        action.parse().map_err(|_| fault("action must be one of the following values: publish, subscribe"))?;
+    let device = store::devices::by_id(&database, device_id(&id)?).await?.ok_or_else(|| unknown(&id))?;
+    let identity = DeviceIdentity { id: device.id, name: device.name, role: device.role, camera_id: device.camera_id };
+    let decision = settings.rights.explain(&Identity::Device(identity), action, &topic);
+    Ok(Json(Explanation { allowed: decision.allowed, rule: decision.rule }))
 }

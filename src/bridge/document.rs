@@ -60,6 +60,19 @@ pub struct AnalyticsQuery {
     camera_id: Option<i32>,
 }
 
+/// What is to be explained.
+#[derive(Debug, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "described here, read by `Query`")]
+pub struct ExplainQuery {
+    /// `publish` or `subscribe`.
+    #[param(pattern = "^(publish|subscribe)$")]
+    action: String,
+    /// A topic, or for a subscription a filter.
+    #[param(min_length = 1, max_length = 65535)]
+    topic: String,
+}
+
 /// What the routes are added to.
 pub fn frame() -> OpenApi {
     OpenApiBuilder::new().build()

@@ -23,9 +23,9 @@ const SOON: Duration = Duration::from_secs(1);
 /// An answer that is no success.
 #[derive(Debug)]
 pub struct ApiError {
-    status: StatusCode,
-    message: Message,
-    retry_after: Option<Duration>,
+    pub(super) status: StatusCode,
+    pub(super) message: Message,
+    pub(super) retry_after: Option<Duration>,
 }
 
 impl ApiError {

@@ -1,20 +1,22 @@
 //! The lock.
 
-use std::{sync::Arc, time::Instant};
-
 use axum::{Json, extract::State, http::StatusCode};
-use parking_lot::Mutex;
 
 use super::{
     error::ApiError,
-    who::{Address, Operator, SignedIn, requester},
+    input::{Checked, Query},
+    who::{Address, Admin, Operator, SignedIn, requester},
 };
 use crate::{
-    auth::{attempts::LockCommands, identity::UserIdentity},
+    auth::attempts::TooMany,
     domain::lock::Action,
-    events::{LockDone, LockFailure},
+    events::LockFailure,
     lock_desk::LockDesk,
-    wire::rest::{LockAnswer, LockStatusJson, ToggleAnswer},
+    store::{self, Database},
+    wire::{
+        lock_audit::LockAttempt,
+        rest::{Hold, LockAnswer, LockStatusJson, ToggleAnswer},
+    },
 };
 
 impl From<LockFailure> for ApiError {
@@ -23,25 +25,10 @@ impl From<LockFailure> for ApiError {
         match failure {
             LockFailure::NoWorker | LockFailure::NotRecorded => Self::unavailable(&words),
             LockFailure::Refused(_) => Self::conflict(words),
+            LockFailure::TooOften { wait, .. } => Self { message: words.into(), ..TooMany(wait).into() },
             LockFailure::NoConfirmation => Self::new(StatusCode::GATEWAY_TIMEOUT, words),
         }
     }
-}
-
-async fn command(
-    action: Action,
-    user: &UserIdentity,
-    address: Address,
-    lock: &LockDesk,
-    commands: &Mutex<LockCommands>,
-) -> Result<LockDone, ApiError> {
-    let requester = requester(user, address);
-    commands.lock().take(&requester.name, Instant::now())?;
-    Ok(lock.command(requester, action).await?)
-}
-
-fn answer(done: &LockDone, message: &str) -> Json<LockAnswer> {
-    Json(LockAnswer { status: "SUCCESS", message: message.to_owned(), pin: done.pin })
 }
 
 /// Opens the door; answered once the lock worker has confirmed it.
@@ -51,10 +38,9 @@ pub async fn open(
     Operator(user): Operator,
     address: Address,
     State(lock): State<LockDesk>,
-    State(commands): State<Arc<Mutex<LockCommands>>>,
 ) -> Result<Json<LockAnswer>, ApiError> {
-    let done = command(Action::Open, &user, address, &lock, &commands).await?;
-    Ok(answer(&done, "Door opened successfully"))
+    let done = lock.command(requester(&user, address), Action::Open).await?;
+    Ok(Json(LockAnswer { status: "SUCCESS", message: "Door opened successfully", pin: done.pin }))
 }
 
 /// Closes the door; answered once the lock worker has confirmed it.
@@ -64,10 +50,9 @@ pub async fn close(
     Operator(user): Operator,
     address: Address,
     State(lock): State<LockDesk>,
-    State(commands): State<Arc<Mutex<LockCommands>>>,
 ) -> Result<Json<LockAnswer>, ApiError> {
-    let done = command(Action::Close, &user, address, &lock, &commands).await?;
-    Ok(answer(&done, "Door closed successfully"))
+    let done = lock.command(requester(&user, address), Action::Close).await?;
+    Ok(Json(LockAnswer { status: "SUCCESS", message: "Door closed successfully", pin: done.pin }))
 }
 
 /// Opens or closes the door, whichever it is not; answered once the lock worker has confirmed it.
@@ -77,10 +62,23 @@ pub async fn toggle(
     Operator(user): Operator,
     address: Address,
     State(lock): State<LockDesk>,
-    State(commands): State<Arc<Mutex<LockCommands>>>,
 ) -> Result<Json<ToggleAnswer>, ApiError> {
-    let done = command(Action::Toggle, &user, address, &lock, &commands).await?;
+    let done = lock.command(requester(&user, address), Action::Toggle).await?;
     Ok(Json(ToggleAnswer { previous_status: done.previous, current_status: done.current, pin: done.pin }))
+}
+
+/// Opens the door and holds it open, where that is switched on: the only exception to the longest open time.
+#[utoipa::path(post, path = "/api/lock/hold", tag = "lock", security(("bearer" = [])), request_body = Hold,
+    responses((status = 200, body = LockStatusJson)))]
+pub async fn hold(
+    Admin(user): Admin,
+    address: Address,
+    State(lock): State<LockDesk>,
+    Checked(hold): Checked<Hold>,
+) -> Result<Json<LockStatusJson>, ApiError> {
+    lock.hold(requester(&user, address), hold.until, hold.reason).await?;
+    let state = lock.state();
+    Ok(Json(LockStatusJson::of(&state.status, state.changed_at)))
 }
 
 /// What the relay was last read to be.
@@ -89,4 +87,17 @@ pub async fn toggle(
 pub async fn status(_: SignedIn, State(lock): State<LockDesk>) -> Json<LockStatusJson> {
     let state = lock.state();
     Json(LockStatusJson::of(&state.status, state.changed_at))
+}
+
+/// What was asked of the lock, newest first, refused commands too.
+#[utoipa::path(get, path = "/api/lock/history", tag = "lock", security(("bearer" = [])),
+    params(super::document::CursorQuery), responses((status = 200, body = Vec<LockAttempt>)))]
+pub async fn history(
+    _: Operator,
+    State(database): State<Database>,
+    mut query: Query,
+) -> Result<Json<Vec<LockAttempt>>, ApiError> {
+    let (limit, before) = (query.limit(), query.integer("before", i64::MIN, i64::MAX));
+    query.finish()?;
+    Ok(Json(store::lock_audit::history(&database, before, limit).await?))
 }

@@ -6,9 +6,9 @@ use std::{sync::Arc, time::Instant};
 use axum::{
     Router,
     extract::{DefaultBodyLimit, Request, State},
-    http::{HeaderName, HeaderValue, Method, header},
+    http::{HeaderMap, HeaderName, HeaderValue, Method, header},
     middleware::{Next, from_fn_with_state},
-    response::Response,
+    response::{IntoResponse as _, Response},
 };
 use socketioxide::layer::SocketIoLayer;
 use tower_http::{
@@ -18,7 +18,11 @@ use tower_http::{
 };
 use uuid::Uuid;
 
-use super::{Settings, error, who::Address};
+use super::{
+    Settings,
+    error::{self, ApiError},
+    who::Address,
+};
 
 /// The largest body: larger than any description that fits its limit.
 const BODY_MAX: usize = 64 * 1024;
@@ -33,12 +37,13 @@ pub fn around(router: Router, socket_io: SocketIoLayer, settings: &Arc<Settings>
         .layer(CatchPanicLayer::custom(error::panicked))
         .layer(CompressionLayer::new())
         .layer(socket_io)
+        .layer(from_fn_with_state(settings.clone(), check_origin))
         .layer(cors(settings))
         .layer(from_fn_with_state(settings.clone(), account))
 }
 
 /// Whether a browser on a page of this origin may talk to the hub.
-pub fn is_welcome(settings: &Settings, origin: &HeaderValue) -> bool {
+fn is_welcome(settings: &Settings, origin: &HeaderValue) -> bool {
     settings.origins.iter().any(|welcome| welcome == "*" || welcome.as_bytes() == origin.as_bytes())
 }
 
@@ -50,6 +55,26 @@ fn cors(settings: &Arc<Settings>) -> CorsLayer {
         .allow_headers([header::AUTHORIZATION, header::CONTENT_TYPE])
         .expose_headers([header::RETRY_AFTER, REQUEST_ID])
         .allow_credentials(true)
+}
+
+/// Browsers let any page open a WebSocket anywhere, and only say from where: so this is where pages are turned away that
+/// CORS would. A client without an origin is no browser.
+async fn check_origin(State(settings): State<Arc<Settings>>, request: Request, next: Next) -> Response {
+    let headers = request.headers();
+    let is_upgrade = headers.get(header::UPGRADE).is_some_and(|to| to.as_bytes().eq_ignore_ascii_case(b"websocket"));
+    match headers.get(header::ORIGIN) {
+        Some(origin) if is_upgrade && !is_welcome(&settings, origin) && !is_own(origin, headers) => {
+            ApiError::forbidden().into_response()
+        }
+        _ => next.run(request).await,
+    }
+}
+
+/// Whether the page came from the hub itself.
+fn is_own(origin: &HeaderValue, headers: &HeaderMap) -> bool {
+    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
+    let origin = origin.to_str().ok().and_then(|origin| origin.split_once("://")).map(|(_, authority)| authority);
+    host.is_some() && host == origin
 }
 
 /// Gives the request an id, and the log one line of it.

@@ -44,7 +44,7 @@ pub struct Admin(pub UserIdentity);
 /// Somebody who may report detections.
 #[derive(Debug, Clone)]
 pub enum Reporter {
-    Operator(UserIdentity),
+    Operator,
     Device(DeviceIdentity),
 }
 
@@ -52,7 +52,7 @@ impl Reporter {
     /// Whether a detection of this camera may come from here.
     pub fn may_report(&self, camera: CameraId) -> bool {
         match self {
-            Self::Operator(_) => true,
+            Self::Operator => true,
             Self::Device(device) => device.role == DeviceRole::AiEngine || device.camera_id == Some(camera),
         }
     }
@@ -64,12 +64,23 @@ pub struct Address(pub IpAddr);
 
 impl Address {
     pub fn of(parts: &Parts, settings: &Settings) -> Self {
-        let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>();
-        let peer = peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |ConnectInfo(address)| address.ip());
         let forwarded = parts.headers.get_all("x-forwarded-for").iter();
         let forwarded: Vec<_> = forwarded.filter_map(|value| value.to_str().ok()).collect();
-        Self(address::client(peer, &forwarded, &settings.trusted_proxies))
+        Self(address::client(peer(parts), &forwarded, &settings.trusted_proxies))
     }
+}
+
+/// Whoever is at the other end of the connection, be it a proxy.
+fn peer(parts: &Parts) -> IpAddr {
+    let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>();
+    peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |ConnectInfo(address)| address.ip())
+}
+
+/// Whether the client's own connection is encrypted, by the word of a trusted proxy.
+pub fn is_secure(parts: &Parts, settings: &Settings) -> bool {
+    let peer = peer(parts);
+    settings.trusted_proxies.iter().any(|proxy| proxy.contains(peer))
+        && parts.headers.get("x-forwarded-proto").is_some_and(|proto| proto == "https")
 }
 
 /// How the audit and the log name a user who asks over HTTP.
@@ -137,7 +148,7 @@ where
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
         match caller(parts, state).await? {
-            Caller::User(user) if user.role >= Role::Operator => Ok(Self::Operator(user)),
+            Caller::User(user) if user.role >= Role::Operator => Ok(Self::Operator),
             Caller::Device(device) if matches!(device.role, DeviceRole::Camera | DeviceRole::AiEngine) => {
                 Ok(Self::Device(device))
             }

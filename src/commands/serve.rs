@@ -129,6 +129,7 @@ async fn start(
         lock: lock.clone(),
         announcer: parts.announcer,
         presence: parts.presence,
+        front: Some(front.clone()),
         tokens: settings.tokens,
         settings: settings.bridge,
         revocations,

@@ -141,9 +141,14 @@ impl Intake {
             Ask::Give { .. } if arrived.elapsed() > RECORD_WITHIN => LockFailure::NotRecorded,
             Ask::Give { action, command_id, hold } => {
                 let order = Order { command_id: command_id.unwrap_or_else(Uuid::now_v7), action, hold };
-                match self.objection(&requester, &order) {
-                    Some(reason) => self.refuse(&requester, order.name(), Some(order.command_id), reason).await,
-                    None => return self.give(&requester, order, arrived, reply).await,
+                if let Err(wait) = self.rate.admit(Instant::now(), &requester.name) {
+                    let failure = too_often(wait);
+                    self.refuse(&requester, order.name(), Some(order.command_id), failure.to_string()).await;
+                    failure
+                } else if let Some(reason) = self.objection(&order) {
+                    self.refuse(&requester, order.name(), Some(order.command_id), reason).await
+                } else {
+                    return self.give(&requester, order, arrived, reply).await;
                 }
             }
         };
@@ -152,12 +157,7 @@ impl Intake {
     }
 
     /// Why the hub itself refuses an order, before the worker hears of it.
-    fn objection(&mut self, requester: &Requester, order: &Order) -> Option<String> {
-        if let Err(wait) = self.rate.admit(Instant::now(), &requester.name) {
-            let (limit, window) = COMMANDS;
-            let (window, wait) = (window.as_secs(), wait.as_secs() + 1);
-            return Some(format!("Too many lock commands: {limit} in {window} s at most; try again in {wait} s"));
-        }
+    fn objection(&self, order: &Order) -> Option<String> {
         let (until, reason) = order.hold.as_ref()?;
         if !self.hold_open {
             return Some("Holding the door open is switched off (LOCK_HOLD_OPEN)".to_owned());
@@ -243,6 +243,13 @@ impl Intake {
             self.audit.lasting(Entry { times, ..entry }).await;
         }
     }
+}
+
+fn too_often(wait: Duration) -> LockFailure {
+    let (limit, window) = COMMANDS;
+    let (window, seconds) = (window.as_secs(), wait.as_secs() + 1);
+    let words = format!("Too many lock commands: {limit} in {window} s at most; try again in {seconds} s");
+    LockFailure::TooOften { words, wait }
 }
 
 fn noted(ended: Result<(), tokio::task::JoinError>) {
@@ -368,7 +375,7 @@ impl Course {
             Err(failure) => {
                 let outcome = match failure {
                     LockFailure::NoWorker => "no-worker",
-                    LockFailure::Refused(_) => "refused",
+                    LockFailure::Refused(_) | LockFailure::TooOften { .. } => "refused",
                     LockFailure::NoConfirmation => "no-confirmation",
                     LockFailure::NotRecorded => "not-given",
                 };

@@ -95,7 +95,7 @@ pub struct RejectedJson {
 pub struct LockAnswer {
     /// Always `SUCCESS`.
     pub status: &'static str,
-    pub message: String,
+    pub message: &'static str,
     /// The relay's GPIO line.
     pub pin: u32,
 }

@@ -11,4 +11,6 @@ mod mqtt_interop_v5;
 mod mqtt_order;
 mod ranks;
 mod recorder;
+mod rest_contract;
+mod rest_hub;
 mod server;

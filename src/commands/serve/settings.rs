@@ -35,7 +35,7 @@ impl Settings {
             tokens: token_keys(options, data)?,
             tls: tls(options)?,
             desk: desk(options),
-            bridge: bridge(options)?,
+            bridge: bridge(options, rights.clone())?,
             broker,
             rights,
         })
@@ -69,7 +69,7 @@ fn desk(options: &ServeOptions) -> DeskSettings {
     }
 }
 
-fn bridge(options: &ServeOptions) -> anyhow::Result<bridge::Settings> {
+fn bridge(options: &ServeOptions, rights: Rights) -> anyhow::Result<bridge::Settings> {
     let trusted_proxies = options.http.trusted_proxies.iter().map(|proxy| proxy.parse()).collect::<Result<_, _>>();
     Ok(bridge::Settings {
         origins: options.http.cors_origin.clone(),
@@ -79,6 +79,7 @@ fn bridge(options: &ServeOptions) -> anyhow::Result<bridge::Settings> {
             config::Registration::Open => bridge::Registration::Open,
         },
         time_zone: options.hub.timezone,
+        rights,
         version: env!("CARGO_PKG_VERSION"),
     })
 }
