@@ -12,7 +12,7 @@ use tracing_subscriber::{EnvFilter, layer::SubscriberExt as _, util::SubscriberI
 /// When the filter cannot be read, or a log was started before.
 pub fn start(filter: &str, json: bool) -> anyhow::Result<()> {
     use anyhow::Context as _;
-    let filter = quiet(filter) + filter;
+    let filter = quiet(filter);
     let filter = EnvFilter::try_new(&filter)
         .with_context(|| format!("RUST_LOG={filter:?} is no filter; try info, or portcullis=debug,info"))?;
     let registry = tracing_subscriber::registry().with(filter);
@@ -26,9 +26,12 @@ pub fn start(filter: &str, json: bool) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Directives for libraries that would tell people nothing: `PostgreSQL`'s notices ("relation exists, skipping") and each
-/// step of the router. Whoever names them in the filter hears them all the same.
+/// The filter, less what libraries say that tells people nothing: PostgreSQL's notices ("relation exists, skipping") and
+/// each step of the router. Whoever names them in the filter hears them all the same.
 fn quiet(filter: &str) -> String {
-    let talkers = [("sqlx", "warn"), ("rumqttd", "error")];
-    talkers.iter().filter(|(name, _)| !filter.contains(name)).map(|(name, level)| format!("{name}={level},")).collect()
+    let talkers = [("sqlx", "sqlx=warn"), ("rumqttd", "rumqttd=error")];
+    let mut directives: Vec<_> =
+        talkers.iter().filter(|(name, _)| !filter.contains(name)).map(|(_, directive)| *directive).collect();
+    directives.push(filter);
+    directives.join(",")
 }

@@ -266,7 +266,7 @@ mod tests {
         email: String,
         #[schema(min_length = 1, max_length = 5)]
         name: Option<String>,
-        #[schema(minimum = 0, maximum = 2147483647)]
+        #[schema(minimum = 0, maximum = 2_147_483_647)]
         person_count: Option<i64>,
         role: Option<Role>,
         is_active: Option<bool>,
