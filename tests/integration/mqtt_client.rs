@@ -275,6 +275,19 @@ impl Client {
         drop(self);
     }
 
+    /// Says that nothing more will be sent; the broker has to close, too, whatever it still says.
+    pub async fn hang_up_and_wait(mut self, patience: Duration) {
+        let _ = self.stream.shutdown().await;
+        let drained = timeout(patience, async {
+            let mut piece = [0; 16 * 1024];
+            while !self.closed {
+                self.closed = self.stream.read(&mut piece).await.unwrap_or(0) == 0;
+            }
+        });
+        assert!(drained.await.is_ok(), "a connection is stuck: not closed in {patience:?}");
+        self.reset();
+    }
+
     /// Forgets what came.
     pub fn clear(&mut self) {
         self.messages.clear();

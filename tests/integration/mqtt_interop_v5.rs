@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use tokio::time::sleep;
 
 use crate::{
-    mqtt_broker::Broker,
+    mqtt_broker::{Broker, FORBIDDEN},
     mqtt_client::{
         Client, PATIENCE, SILENCE,
         packet::{
@@ -28,7 +28,6 @@ const TOPICS: [&str; 5] = [
     "client_test5//TopicA",
 ];
 const TWO_LEVELS: &str = "client_test5/+/+";
-const FORBIDDEN: &str = "test/nosubscribe";
 const LONG: u32 = 99_999;
 
 fn connect(client_id: &str) -> Connect {
