@@ -109,6 +109,8 @@ impl Afterlife {
                 while let Some(Ok(arrival)) = session::arrival(&mut self.session.link).now_or_never() {
                     subscribe::take_in(&self.core, &mut self.session, arrival.subscription, arrival.message, false);
                 }
+                // A command to the lock is for now: the worker that returns does not get it again.
+                self.session.queue.purge(subscribe::is_lock_command);
                 let Self { session, seat, .. } = self;
                 // Whoever asked is gone: then the session goes with it.
                 let _ = reply.send(Some(session));
