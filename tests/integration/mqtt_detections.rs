@@ -82,7 +82,7 @@ async fn a_client_is_not_read_while_its_window_is_full_and_not_timed_out() {
     // Longer than one and a half times its keep-alive.
     let early = tokio::time::timeout(Duration::from_millis(2500), hub.submissions.recv()).await;
     assert!(early.is_err(), "the fourth is not read");
-    assert_eq!(hub.presence.is_online(portcullis::domain::device::DeviceId(1)), true);
+    assert!(hub.presence.is_online(portcullis::domain::device::DeviceId(1)));
     for submission in open {
         submission.reply.send(stored()).expect("the front waits");
     }
