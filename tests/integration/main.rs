@@ -10,4 +10,5 @@ mod mqtt_hub;
 mod mqtt_interop_v3;
 mod mqtt_interop_v5;
 mod mqtt_lock;
+mod mqtt_order;
 mod ranks;

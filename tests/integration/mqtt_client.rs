@@ -196,8 +196,13 @@ impl Client {
 
     /// Takes whatever comes in this time: only so can be shown that something does not come.
     pub async fn listen(&mut self, time: Duration) {
+        self.listen_for(usize::MAX, time).await;
+    }
+
+    /// Takes whatever comes until there are so many messages, or this time is over.
+    pub async fn listen_for(&mut self, count: usize, time: Duration) {
         let until = Instant::now() + time;
-        while !self.closed && Instant::now() < until {
+        while !self.closed && self.messages.len() < count && Instant::now() < until {
             self.pump(until.saturating_duration_since(Instant::now())).await;
         }
     }

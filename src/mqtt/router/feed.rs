@@ -14,7 +14,7 @@ use rumqttd::{
     local::{LinkRx, LinkTx},
     protocol,
 };
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use super::{Command, Dead, Ended, FENCE_TIME, LinkNumber, NotSubscribed, PREFIX};
 use crate::mqtt::{
@@ -32,6 +32,9 @@ const FENCE: &str = "fence";
 /// Opens a link of the router by its name.
 pub(super) type Build = Box<dyn Fn(&str) -> anyhow::Result<(LinkTx, LinkRx)> + Send>;
 
+/// Where the answer to a subscription goes: the place of the last message before it.
+type SubscribeReply = oneshot::Sender<Result<u64, NotSubscribed>>;
+
 /// The thread that feeds the router.
 pub(super) struct Feed {
     build: Build,
@@ -41,12 +44,16 @@ pub(super) struct Feed {
     filters: HashSet<String>,
     most_filters: usize,
     publisher: LinkTx,
+    /// Publishes marks only, one at a time: see [`Feed::confirm_subscriptions`].
+    marker: LinkTx,
     fence: LinkRx,
     fences: u64,
     /// Messages and bytes since the last fence.
     unfenced: (usize, usize),
     /// The place of the last message.
     place: u64,
+    /// Subscriptions that were sent to the router and not yet confirmed, each with its answer. Empty between batches.
+    unconfirmed: Vec<(SubscribeReply, u64)>,
     ended: Arc<Mutex<Vec<Ended>>>,
     retained: Arc<Mutex<Retained>>,
     gauges: Arc<Gauges>,
@@ -63,6 +70,7 @@ impl Feed {
         epoch: Instant,
     ) -> anyhow::Result<Self> {
         let (publisher, _) = build("publisher")?;
+        let (marker, _) = build("marker")?;
         let (mut sender, fence) = build("fence")?;
         sender.subscribe(FENCE).map_err(|error| anyhow::anyhow!("the MQTT router takes no subscription: {error}"))?;
         let links = HashMap::from([(0, sender)]);
@@ -73,10 +81,12 @@ impl Feed {
             filters: HashSet::new(),
             most_filters,
             publisher,
+            marker,
             fence,
             fences: 0,
             unfenced: (0, 0),
             place: 0,
+            unconfirmed: Vec::new(),
             ended,
             retained,
             gauges,
@@ -108,6 +118,7 @@ impl Feed {
             }
         }
         self.publish(&mut packets)?;
+        self.confirm_subscriptions()?;
         self.end_links()
     }
 
@@ -124,8 +135,11 @@ impl Feed {
                 }
             }
             Command::Subscribe { link, number, filter, reply } => {
-                // Whoever asked may be gone.
-                let _ = reply.send(self.subscribe(link, number, filter)?);
+                match self.subscribe(link, number, filter)? {
+                    Ok(place) => self.unconfirmed.push((reply, place)),
+                    // Whoever asked may be gone.
+                    refused => drop(reply.send(refused)),
+                }
             }
             Command::Unsubscribe { link, filter } => {
                 let packet = protocol::Unsubscribe { pkid: 1, filters: vec![format!("{PREFIX}{filter}")] };
@@ -178,28 +192,58 @@ impl Feed {
 
     fn publish(&mut self, packets: &mut Vec<protocol::Packet>) -> anyhow::Result<()> {
         if let Some(last) = packets.pop() {
+            self.confirm_subscriptions()?;
             self.publisher.buffer().extend(packets.drain(..));
             send(&mut self.publisher, last)?;
         }
         if self.unfenced.0 >= FENCE_MESSAGES || self.unfenced.1 >= FENCE_BYTES { self.fence() } else { Ok(()) }
     }
 
-    /// Sends a mark through the router and waits until it has come out.
+    /// Sends a mark through the router behind all that was published, and waits until it has come out.
     fn fence(&mut self) -> anyhow::Result<()> {
+        let (mark, packet) = self.mark();
+        send(&mut self.publisher, packet)?;
+        self.wait_for(&mark)?;
+        self.unfenced = (0, 0);
+        Ok(())
+    }
+
+    /// Waits until the router has taken all subscriptions that it was sent, and only then lets anybody count on them.
+    ///
+    /// The router takes all that waits in a link's buffer at the first notice for that link. So what is published now
+    /// may be taken at an earlier notice of the publisher's, before a subscription that was sent before it, and be
+    /// missed by it. The marker has no earlier notice: when its mark comes out, all notices before are done with.
+    fn confirm_subscriptions(&mut self) -> anyhow::Result<()> {
+        if self.unconfirmed.is_empty() {
+            return Ok(());
+        }
+        let (mark, packet) = self.mark();
+        send(&mut self.marker, packet)?;
+        self.wait_for(&mark)?;
+        for (reply, place) in self.unconfirmed.drain(..) {
+            // Whoever asked may be gone.
+            let _ = reply.send(Ok(place));
+        }
+        Ok(())
+    }
+
+    fn mark(&mut self) -> (Bytes, protocol::Packet) {
         self.fences += 1;
         let mark = Bytes::copy_from_slice(&self.fences.to_be_bytes());
-        let packet = protocol::Publish::new(Bytes::from_static(FENCE.as_bytes()), mark.clone(), false);
-        send(&mut self.publisher, protocol::Packet::Publish(packet, None))?;
+        let publish = protocol::Publish::new(Bytes::from_static(FENCE.as_bytes()), mark.clone(), false);
+        (mark, protocol::Packet::Publish(publish, None))
+    }
+
+    /// Waits until this mark has come out of the router.
+    fn wait_for(&mut self, mark: &Bytes) -> anyhow::Result<()> {
         let deadline = Instant::now() + FENCE_TIME;
         loop {
             match self.fence.recv_deadline(deadline).context(Dead)? {
-                Some(Notification::Forward(forward)) if forward.publish.payload == mark => break,
+                Some(Notification::Forward(forward)) if forward.publish.payload == mark => return Ok(()),
                 Some(Notification::Unschedule) => self.fence.ready().context(Dead)?,
                 _ => {}
             }
         }
-        self.unfenced = (0, 0);
-        Ok(())
     }
 
     fn send(&mut self, link: LinkNumber, packet: protocol::Packet) -> anyhow::Result<()> {
