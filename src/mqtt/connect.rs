@@ -31,6 +31,8 @@ use crate::{
     domain::topic::{self, Topic},
 };
 
+/// The longest CONNECT, in bytes: room for a will of 64 KiB, and little for who has not yet said who they are.
+const CONNECT: usize = 72 * 1024;
 /// The longest client id, in bytes.
 const CLIENT_ID: usize = 256;
 /// How long an older connection may take to hand its session over.
@@ -53,7 +55,11 @@ pub struct Refused(pub Reason, pub &'static str);
 pub async fn serve<S: Stream + Unpin>(core: Arc<Core>, mut stream: S, origin: Origin) {
     let mut input = BytesMut::new();
     let limits = &core.settings.limits;
-    let first = timeout(limits.connect_time(), first_packet(&mut stream, &mut input, limits.packet_bytes)).await;
+    let first = first_packet(&mut stream, &mut input, limits.packet_bytes.min(CONNECT));
+    let first = tokio::select! {
+        first = timeout(limits.connect_time(), first) => first,
+        () = core.lifecycle.soft.cancelled() => return,
+    };
     let Ok(Some(first)) = first else { return };
     let connect = match first {
         Ok(connect) => connect,
@@ -255,7 +261,7 @@ fn admit_worker(core: &Arc<Core>, origin: &Origin, who: &Identity, key: &Key) ->
 
 fn admit_will(core: &Arc<Core>, sender: &Sender, will: Will) -> Result<Will, Refused> {
     let name = will.topic();
-    if !topic::valid_topic(name) {
+    if !topic::valid_topic(name) || name.len() > core.settings.limits.topic_bytes {
         return Err(Refused(Reason::TopicNameInvalid, "a will for something that is no topic"));
     }
     if Topic::parse(name) == Some(Topic::LockCommand) {

@@ -99,7 +99,7 @@ fn resolve(connection: &mut Connection, packet: &Publish) -> Result<Arc<str>, Fa
             connection.aliases.from_client.insert(alias, name.to_owned());
         }
     }
-    if !topic::valid_topic(name) {
+    if !topic::valid_topic(name) || name.len() > connection.core.settings.limits.topic_bytes {
         return Err(Fault { reason: Reason::TopicNameInvalid, why: "a PUBLISH to something that is no topic" });
     }
     Ok(name.into())

@@ -74,7 +74,7 @@ impl Local {
             if !topic::valid_filter(filter) || !right.allowed {
                 return Err(format!("no right to subscribe to {filter}: {}", right.rule));
             }
-            let since = router.subscribe(number, filter).await.map_err(|error| error.to_string())?;
+            let since = router.subscribe(number + 1, filter).await.map_err(|error| error.to_string())?;
             let retained = self.core.router.retained().lock().matching(filter, since, std::time::Instant::now());
             for message in retained {
                 self.take_in(message, true);

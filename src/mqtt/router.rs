@@ -218,7 +218,7 @@ pub struct Arrival {
 }
 
 impl RouterLink {
-    /// Subscribes under a number that comes with each message. Answers the place of the last message before the
+    /// Subscribes under a number, at least 1, that comes with each message. Answers the place of the last message before the
     /// subscription.
     ///
     /// # Errors
@@ -257,7 +257,11 @@ impl RouterLink {
                     }
                 }
                 Ok(Some(Notification::Unschedule)) => self.paused = true,
-                Ok(Some(Notification::Disconnect(..))) | Err(_) => return Err(Dead),
+                Ok(Some(Notification::Disconnect(reason, _))) => {
+                    tracing::error!(?reason, "the MQTT router has ended a session by itself");
+                    return Err(Dead);
+                }
+                Err(_) => return Err(Dead),
                 Ok(_) => {}
             }
         }

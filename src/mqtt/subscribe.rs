@@ -55,6 +55,9 @@ async fn one(
     retained: &mut Vec<Delivery>,
 ) -> Result<Result<(), Reason>, Dead> {
     let Some(parsed) = filter::parse(&wanted.filter) else { return Ok(Err(Reason::TopicFilterInvalid)) };
+    if wanted.filter.len() > core.settings.limits.topic_bytes {
+        return Ok(Err(Reason::TopicFilterInvalid));
+    }
     if let Err(reason) = permit(core, session, parsed) {
         return Ok(Err(reason));
     }

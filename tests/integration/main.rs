@@ -3,9 +3,12 @@
 mod mqtt_broker;
 mod mqtt_client;
 mod mqtt_crashes;
+mod mqtt_detections;
+mod mqtt_front;
 mod mqtt_fuzz;
 mod mqtt_hub;
 mod mqtt_interop_v3;
 mod mqtt_interop_v5;
+mod mqtt_lock;
 mod mqtt_order;
 mod ranks;

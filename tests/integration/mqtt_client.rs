@@ -116,7 +116,7 @@ impl Client {
             if let Some(packet) = packet::take(self.version, &mut self.buffer) {
                 return Some(packet);
             }
-            let mut piece = [0; 16 * 1024];
+            let mut piece = [0; 4 * 1024];
             let left = until.saturating_duration_since(Instant::now());
             match timeout(left, self.stream.read(&mut piece)).await {
                 Err(_) => return None,
@@ -284,7 +284,7 @@ impl Client {
     pub async fn hang_up_and_wait(mut self, patience: Duration) {
         let _ = self.stream.shutdown().await;
         let drained = timeout(patience, async {
-            let mut piece = [0; 16 * 1024];
+            let mut piece = [0; 4 * 1024];
             while !self.closed {
                 self.closed = self.stream.read(&mut piece).await.unwrap_or(0) == 0;
             }

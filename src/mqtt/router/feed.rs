@@ -253,8 +253,18 @@ impl Feed {
         }
     }
 
+    /// Ends the links whose sessions are gone.
+    ///
+    /// A link may have been woken just before, and a wake that the router finds after the Disconnect kills it. The
+    /// Disconnect could be taken at an earlier notice of its link, so a mark goes first: then no notice is left.
     fn end_links(&mut self) -> anyhow::Result<()> {
         let ended = std::mem::take(&mut *self.ended.lock());
+        if ended.is_empty() {
+            return Ok(());
+        }
+        let (mark, packet) = self.mark();
+        send(&mut self.marker, packet)?;
+        self.wait_for(&mark)?;
         for link in ended {
             if let Some(mut sender) = self.links.remove(&link.number) {
                 let reason = protocol::DisconnectReasonCode::NormalDisconnection;
