@@ -11,7 +11,7 @@
 #   BROKER=hub        (the default) `PORTCULLIS serve` with a private PostgreSQL, LOCK_AGENT=remote
 #   BROKER=mosquitto  Mosquitto, for what a hub would not let through: the worker must refuse it by itself
 #   W=FOLDER          where kernel, memory image and logs go; the kernel is kept for the next run
-#   LATENCY=N         measure N openings (10)
+#   LATENCY=N         measure N openings (5)
 #
 # Needs root (packages, namespace) and Debian's archive at the first run; no KVM.
 set -euo pipefail
@@ -20,7 +20,7 @@ HERE=$(dirname "$SELF")
 PORTCULLIS=$(realpath "${1:?usage: tests/gpio/vm.sh PORTCULLIS}")
 BROKER=${BROKER:-hub}
 W=${W:-${TMPDIR:-/tmp}/portcullis-gpio-vm}
-LATENCY=${LATENCY:-10}
+LATENCY=${LATENCY:-5}
 PORT=41883     # plain, for the test's own clients
 TLS_PORT=48883 # for the worker
 MEMORY=256
@@ -228,7 +228,7 @@ give() {
   fresh
   mark
   publish lock/command "$(command "$@")"
-  if eventually 6 answered; then OUTCOME=$(answer .outcome); MESSAGE=$(answer .message); else OUTCOME=nothing; MESSAGE=; fi
+  if eventually "${PATIENCE:-6}" answered; then OUTCOME=$(answer .outcome); MESSAGE=$(answer .message); else OUTCOME=nothing; MESSAGE=; fi
 }
 
 # start [SETTING=VALUE…]: the worker in the guest
