@@ -4,6 +4,7 @@
 
 pub mod data;
 pub mod device;
+pub mod lock;
 pub mod lock_agent;
 pub mod migrate;
 pub mod serve;
@@ -34,6 +35,8 @@ enum Command {
     LockAgent(Box<LockAgentOptions>),
     /// Adds, lists and removes devices.
     Device(device::DeviceCommand),
+    /// Looks after the lock's audit.
+    Lock(lock::LockCommand),
     /// Adds users and sets their passwords.
     User(user::UserCommand),
     /// Brings the database's schema up to date, and ends.
@@ -50,6 +53,7 @@ pub async fn run(line: CommandLine) -> anyhow::Result<()> {
         Command::Serve(options) => serve::run(*options).await,
         Command::LockAgent(options) => lock_agent::run(*options).await,
         Command::Device(command) => device::run(command).await,
+        Command::Lock(command) => lock::run(command).await,
         Command::User(command) => user::run(command).await,
         Command::Migrate(options) => migrate::run(&options).await,
     }
