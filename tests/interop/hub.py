@@ -86,16 +86,21 @@ class Hub:
         def answers():
             if self.process.poll() is not None:
                 raise AssertionError(f"the hub ended with {self.process.returncode}:\n{self.tail()}")
-            return requests.get(self.url + ready, timeout=5).status_code == 200
+            answer = requests.get(self.url + ready, timeout=5)
+            said.append(answer.text)
+            return answer.status_code == 200
 
+        said = []
         try:
             until(answers, f"{ready} answers 200", READY_SECONDS)
         except AssertionError as error:
-            raise AssertionError(f"{error}\n{self.tail()}") from None
+            raise AssertionError(f"{error}\n{said[-1:]}\n{self.tail()}") from None
         return self
 
     def tail(self):
-        return self.log.read_text(errors="replace")[-4000:]
+        """The end of the log, without the lines that asking whether it is ready makes."""
+        lines = self.log.read_text(errors="replace").splitlines()
+        return "\n".join(line for line in lines if "/readyz" not in line and "/healthz" not in line)[-4000:]
 
     def stop(self, number=signal.SIGINT, group=False, seconds=30):
         """Ends the hub by a signal; its exit code."""
