@@ -47,7 +47,8 @@ function device({ id, url, options }) {
       client.publish(topic, payload, { qos, retain }, (error) => say(id, `(ack ${ack})`, { code: error?.code ?? 0 })),
     subscribe: ({ filter, ack }) =>
       client.subscribe(filter, { qos: 1 }, (error, granted) =>
-        say(id, `(ack ${ack})`, { granted: granted?.map((one) => one.qos) ?? [], error: error?.message ?? null }),
+        // Of a refused subscription, mqtt.js gives the wanted QoS beside the error.
+        say(id, `(ack ${ack})`, { granted: error ? [] : granted.map((one) => one.qos), error: error?.message ?? null }),
       ),
     close: () => client.end(true),
   });

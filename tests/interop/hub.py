@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import random
 import shutil
 import signal
 import socket
@@ -20,9 +21,15 @@ READY_SECONDS = 60.0
 
 
 def free_port():
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
+    """Below those that the system gives to outgoing connections, so that none of them takes it before the hub does."""
+    while True:
+        port = random.randrange(20_000, 32_000)
+        with socket.socket() as listener:
+            try:
+                listener.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+        return port
 
 
 def short_temporary_folder():
@@ -79,16 +86,21 @@ class Hub:
         def answers():
             if self.process.poll() is not None:
                 raise AssertionError(f"the hub ended with {self.process.returncode}:\n{self.tail()}")
-            return requests.get(self.url + ready, timeout=5).status_code == 200
+            answer = requests.get(self.url + ready, timeout=5)
+            said.append(answer.text)
+            return answer.status_code == 200
 
+        said = []
         try:
             until(answers, f"{ready} answers 200", READY_SECONDS)
         except AssertionError as error:
-            raise AssertionError(f"{error}\n{self.tail()}") from None
+            raise AssertionError(f"{error}\n{said[-1:]}\n{self.tail()}") from None
         return self
 
     def tail(self):
-        return self.log.read_text(errors="replace")[-4000:]
+        """The end of the log, without the lines that asking whether it is ready makes."""
+        lines = self.log.read_text(errors="replace").splitlines()
+        return "\n".join(line for line in lines if "/readyz" not in line and "/healthz" not in line)[-4000:]
 
     def stop(self, number=signal.SIGINT, group=False, seconds=30):
         """Ends the hub by a signal; its exit code."""

@@ -51,8 +51,9 @@ def test_an_unknown_route_has_the_contracts_error_body(hub):
     assert answer.json()["message"] == "Cannot GET /nope"
 
 
-@pytest.mark.parametrize("transport", ["websocket", "polling"])
-@pytest.mark.parametrize("token", [None, "not.a.token"])
+@pytest.mark.parametrize(
+    ("transport", "token"), [("websocket", None), ("websocket", "not.a.token"), ("polling", None)]
+)
 def test_socket_io_refuses_a_handshake_without_a_valid_token(hub, dashboard, transport, token):
     with pytest.raises(Refused) as refused:
         dashboard(hub.url, token, transports=[transport])

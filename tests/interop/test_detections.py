@@ -243,10 +243,11 @@ def test_resolving(hub, devices, detection):
 
 
 def test_a_burst_is_acknowledged_and_heard_whole(hub, devices, mqtt_js, python_dashboard, detection):
-    """200 detections pipelined by one engine: each acknowledged, stored and broadcast once."""
+    """200 detections pipelined by one engine: each acknowledged, stored and broadcast once. In MQTT 3.1.1, which has no
+    word for how many may be on their way; mqtt.js does not keep to the one of MQTT 5."""
     dashboard = python_dashboard(hub.url, hub.token())
     dashboard.wait("connection")
-    session = mqtt_js(hub, devices.engine)
+    session = mqtt_js(hub, devices.engine, version=4)
     sent = [detection(1) for _ in range(200)]
     for one in sent:
         session.node.tell(session.number, op="publish", topic="camera/1/detections", payload=json_of(one), qos=1,
