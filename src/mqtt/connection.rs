@@ -69,10 +69,10 @@ pub struct Connection {
     /// When the identity ends, and the session with it.
     deadline: Option<Instant>,
     heard: Instant,
-    /// When the client last took something of what is to be written, or there was first something.
-    written: Instant,
-    /// Whether there was nothing to write when this was last looked at.
-    idle: bool,
+    /// Since when the client has taken nothing of what is to be written, if there is something.
+    stalled_since: Option<Instant>,
+    /// Whether publishers slow down for this client.
+    pressing: bool,
     /// Whether written bytes may still be in the stream's own buffer.
     unflushed: bool,
 }
@@ -111,8 +111,8 @@ impl Connection {
             keep_alive,
             deadline,
             heard: now,
-            written: now,
-            idle: true,
+            stalled_since: None,
+            pressing: false,
             unflushed: false,
             core,
             session,
@@ -131,6 +131,9 @@ impl Connection {
             Err(end) => end,
         };
         self.session.mailbox.online.store(false, Relaxed);
+        if self.pressing {
+            self.core.pressure.fetch_sub(1, Relaxed);
+        }
         self.part(reader, writer, &end);
         end
     }
@@ -144,6 +147,7 @@ impl Connection {
         loop {
             self.read_packets(input).await?;
             delivery::fill(self);
+            self.press();
             let may_read = self.may_read();
             let wake_at = self.wake_at(may_read);
             let stop = self.core.lifecycle.soft.clone();
@@ -159,7 +163,7 @@ impl Connection {
                     let count = written.map_err(|_| End::Lost("writing failed"))?;
                     self.out.advance(count);
                     self.unflushed = count > 0;
-                    self.written = Instant::now();
+                    self.stalled_since = None;
                 }
                 Some(decided) = self.session.pending.next(), if !self.session.pending.is_empty() => {
                     inbound::settle(self, decided).await?;
@@ -183,6 +187,20 @@ impl Connection {
                 }
             }
         }
+    }
+
+    /// Asks publishers to slow down while the client reads, and yet its queue fills; a client that does not read gets no
+    /// such favour.
+    fn press(&mut self) {
+        const READS: Duration = Duration::from_secs(1);
+        let reads = self.stalled_since.is_none_or(|since| since.elapsed() < READS);
+        let pressing = reads && self.session.queue.is_filling();
+        if pressing && !self.pressing {
+            self.core.pressure.fetch_add(1, Relaxed);
+        } else if self.pressing && !pressing {
+            self.core.pressure.fetch_sub(1, Relaxed);
+        }
+        self.pressing = pressing;
     }
 
     /// Takes what else the router has for the session, without waiting.
@@ -225,16 +243,15 @@ impl Connection {
 
     /// When to look at the clock.
     fn wake_at(&mut self, may_read: bool) -> Instant {
-        if self.idle && !self.out.is_empty() {
-            self.written = Instant::now();
-        }
-        self.idle = self.out.is_empty();
         let mut at = Instant::now() + Duration::from_hours(1);
+        if self.out.is_empty() {
+            self.stalled_since = None;
+        } else {
+            let since = *self.stalled_since.get_or_insert_with(Instant::now);
+            at = at.min(since + self.core.settings.limits.write_time());
+        }
         if !self.keep_alive.is_zero() && may_read {
             at = at.min(self.heard + self.keep_alive);
-        }
-        if !self.out.is_empty() {
-            at = at.min(self.written + self.core.settings.limits.write_time());
         }
         self.deadline.map_or(at, |deadline| at.min(deadline))
     }
@@ -246,7 +263,8 @@ impl Connection {
             encode::disconnect(&mut self.out, self.level, Reason::MaximumConnectTime, why);
             return Err(End::Ended(why));
         }
-        if !self.out.is_empty() && self.written + self.core.settings.limits.write_time() <= now {
+        let write_time = self.core.settings.limits.write_time();
+        if self.stalled_since.is_some_and(|since| since + write_time <= now) {
             return Err(End::Lost("the client does not read what is sent to it"));
         }
         if !self.keep_alive.is_zero() && may_read && self.heard + self.keep_alive <= now {

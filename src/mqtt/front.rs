@@ -4,7 +4,7 @@ use std::{
     collections::HashMap,
     net::IpAddr,
     pin::Pin,
-    sync::Arc,
+    sync::{Arc, atomic::AtomicUsize},
     time::{Duration, Instant},
 };
 
@@ -103,6 +103,8 @@ pub struct Core {
     pub gauges: Arc<Gauges>,
     pub budget: Budget,
     pub worker: WorkerPlace,
+    /// How many subscribers read and fall behind all the same: publishers slow down for them.
+    pub pressure: AtomicUsize,
     /// How often refusals are logged.
     pub refusals: Rate,
     /// How often full queues are logged.
@@ -166,6 +168,7 @@ impl Front {
             gauges,
             budget: Budget::new(&settings.limits),
             worker: WorkerPlace::default(),
+            pressure: AtomicUsize::new(0),
             refusals: Rate::new(10, LOGGED),
             drops: Rate::new(10, LOGGED),
             alarms: Rate::new(2, ALARMS),

@@ -1,6 +1,9 @@
 //! What a client's packets do, and how its messages are acknowledged: in the order of their arrival.
 
-use std::sync::Arc;
+use std::{
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::Duration,
+};
 
 use super::{
     connection::{Connection, End},
@@ -14,6 +17,10 @@ use super::{
     subscribe::{self, Broken},
 };
 use crate::domain::topic;
+
+/// What each message takes longer while a subscriber that reads falls behind. Still 1,000 messages a second of each
+/// client, so that nobody can do harm by reading slowly; detections and commands to the lock are never slowed.
+const SLOWER: Duration = Duration::from_millis(1);
 
 /// Does what the packet says.
 ///
@@ -71,7 +78,11 @@ async fn publish(connection: &mut Connection, packet: Publish) -> Result<(), End
     let offered = Offered { message, dup: packet.dup, is_will: false };
     let number = connection.session.connections;
     let decided = move |settled| Decided { id, twice, connection: number, settled };
-    match publish::judge(&connection.core, &connection.sender, offered) {
+    let verdict = publish::judge(&connection.core, &connection.sender, offered);
+    if matches!(verdict, Verdict::Now(_)) && connection.core.pressure.load(Relaxed) > 0 {
+        tokio::time::sleep(SLOWER).await;
+    }
+    match verdict {
         Verdict::Now(settled) if connection.session.pending.is_empty() => settle(connection, decided(settled)).await,
         Verdict::Now(settled) => {
             connection.session.pending.push_back(Box::pin(std::future::ready(decided(settled))));
@@ -210,7 +221,7 @@ fn disconnect(connection: &mut Connection, packet: Disconnect) -> End {
             return connection.fault(Fault::protocol("a session expiry in DISCONNECT after none in CONNECT"));
         }
         let most = connection.core.settings.limits.session_seconds;
-        connection.session.expiry = std::time::Duration::from_secs(seconds.min(most).into());
+        connection.session.expiry = Duration::from_secs(seconds.min(most).into());
     }
     End::Clean { with_will: packet.with_will }
 }

@@ -107,6 +107,12 @@ impl Queue {
             || self.budget.used_in_all.load(Relaxed) > self.budget.bytes_in_all
     }
 
+    /// Whether so much waits that who publishes should slow down: a quarter of what may wait.
+    #[must_use]
+    pub fn is_filling(&self) -> bool {
+        self.waiting.len() > self.budget.messages / 4 || self.bytes > self.budget.bytes / 4
+    }
+
     fn add(&mut self, cost: usize) {
         self.bytes += cost;
         self.budget.used_in_all.fetch_add(cost, Relaxed);

@@ -116,15 +116,14 @@ impl Client {
             if let Some(packet) = packet::take(self.version, &mut self.buffer) {
                 return Some(packet);
             }
-            let mut piece = [0; 4 * 1024];
             let left = until.saturating_duration_since(Instant::now());
-            match timeout(left, self.stream.read(&mut piece)).await {
+            match timeout(left, self.stream.read_buf(&mut self.buffer)).await {
                 Err(_) => return None,
                 Ok(Ok(0) | Err(_)) => {
                     self.closed = true;
                     return None;
                 }
-                Ok(Ok(count)) => self.buffer.extend(&piece[..count]),
+                Ok(Ok(_)) => {}
             }
         }
     }

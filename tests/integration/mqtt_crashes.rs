@@ -134,7 +134,7 @@ fn plain_rumqttd(max_connections: usize) -> Target {
     };
     let config = rumqttd::Config { router, v4: server("v4", v311), v5: server("v5", v5), ..Default::default() };
     let mut broker = rumqttd::Broker::new(config);
-    std::thread::spawn(move || broker.start());
+    std::thread::spawn(move || broker.start().is_ok());
     for address in [v311, v5] {
         let until = Instant::now() + Duration::from_secs(10);
         while std::net::TcpStream::connect(address).is_err() {

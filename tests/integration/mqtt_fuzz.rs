@@ -186,7 +186,7 @@ async fn answers_ping(client: &mut Client) -> bool {
     }
 }
 
-/// SplitMix64: small, and the same everywhere.
+/// `SplitMix64`: small, and the same everywhere.
 struct Random(u64);
 
 impl Random {

@@ -231,7 +231,7 @@ pub fn ack(kind: u8, id: u16) -> Vec<u8> {
 /// One filter of a SUBSCRIBE. In 3.1.1 only the `QoS` counts.
 #[derive(Debug, Clone)]
 pub struct Filter {
-    pub filter: String,
+    pub text: String,
     pub qos: u8,
     pub no_local: bool,
     pub retain_as_published: bool,
@@ -240,8 +240,8 @@ pub struct Filter {
 
 impl Filter {
     pub fn new(filter: &str, qos: u8) -> Self {
-        let filter = filter.to_owned();
-        Self { filter, qos, no_local: false, retain_as_published: false, retain_handling: 0 }
+        let text = filter.to_owned();
+        Self { text, qos, no_local: false, retain_as_published: false, retain_handling: 0 }
     }
 
     fn options(&self) -> u8 {
@@ -255,7 +255,7 @@ pub fn subscribe(version: Version, id: u16, filters: &[Filter], properties: &Pro
         properties.write(&mut body);
     }
     for filter in filters {
-        binary(filter.filter.as_bytes(), &mut body);
+        binary(filter.text.as_bytes(), &mut body);
         body.push(filter.options());
     }
     frame(0x82, &body)
