@@ -1,7 +1,7 @@
 //! MQTT's control packets as values: what a client may send, and the reason codes that answer it.
 //!
 //! Must not know sockets or sessions. Only packets that a client sends are here; what the front sends is written
-//! straight into a buffer by [`super::encode`].
+//! straight into a buffer by `encode`.
 
 use bytes::Bytes;
 
