@@ -2,6 +2,8 @@
 //!
 //! Must not know tokio, sqlx, axum, rumqttd, rumqttc or gpio-cdev.
 
+pub mod attendance;
+pub mod bolt;
 pub mod camera;
 pub mod detection;
 pub mod device;

@@ -13,6 +13,7 @@ use tokio::sync::{broadcast, oneshot};
 use uuid::Uuid;
 
 use crate::domain::{
+    camera::CameraId,
     detection::Detection,
     event::{Event, Occurrence},
     lock::{Action, LockStatus},
@@ -88,29 +89,51 @@ pub struct StoredEvent {
     pub json: Box<RawValue>,
 }
 
-/// How many committed events a slow listener may be behind. When it is further behind it loses the oldest notices, and
-/// is told how many; no row is lost, and dashboards replay by id.
+/// A sign of life of a camera: a detection that came in, with or without persons.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sighting {
+    pub camera: CameraId,
+    pub person_count: u32,
+}
+
+/// How many notices a slow listener may be behind. When it is further behind it loses the oldest ones, and is told how
+/// many; no row is lost, and dashboards replay by id.
 const BEHIND: usize = 8192;
 
-/// Tells everybody of committed events.
+/// Tells everybody of committed events, and of signs of life.
 #[derive(Debug, Clone)]
-pub struct Announcer(broadcast::Sender<Arc<StoredEvent>>);
+pub struct Announcer {
+    events: broadcast::Sender<Arc<StoredEvent>>,
+    sightings: broadcast::Sender<Sighting>,
+}
 
 impl Default for Announcer {
     fn default() -> Self {
-        Self(broadcast::channel(BEHIND).0)
+        Self { events: broadcast::channel(BEHIND).0, sightings: broadcast::channel(BEHIND).0 }
     }
 }
 
 impl Announcer {
+    /// Tells of an event that is committed. That nobody listens is no fault.
     pub fn announce(&self, event: Arc<StoredEvent>) {
-        // No listener is no fault: the event is stored.
-        let _ = self.0.send(event);
+        let _ = self.events.send(event);
     }
 
+    /// Tells of a sign of life.
+    pub fn sighted(&self, sighting: Sighting) {
+        let _ = self.sightings.send(sighting);
+    }
+
+    /// Hears of committed events from now on.
     #[must_use]
     pub fn listen(&self) -> broadcast::Receiver<Arc<StoredEvent>> {
-        self.0.subscribe()
+        self.events.subscribe()
+    }
+
+    /// Hears of signs of life from now on.
+    #[must_use]
+    pub fn listen_to_sightings(&self) -> broadcast::Receiver<Sighting> {
+        self.sightings.subscribe()
     }
 }
 
@@ -161,6 +184,9 @@ pub enum LockFailure {
     /// The worker's own words.
     #[error("{0}")]
     Refused(String),
+    /// The sender has asked too often; it may ask again after `wait`.
+    #[error("{words}")]
+    TooOften { words: String, wait: std::time::Duration },
     #[error("The lock worker did not confirm in time; ask for the lock's status")]
     NoConfirmation,
     #[error("The command could not be recorded, so it was not given")]

@@ -16,5 +16,17 @@ pub mod lifecycle;
 pub mod telemetry;
 pub mod wire;
 // Rank 2: the outside world, each part for itself.
+pub mod gpio;
 pub mod mqtt;
 pub mod store;
+// Rank 3: the workers.
+pub mod camera_watch;
+pub mod lock_agent;
+pub mod lock_desk;
+pub mod publisher;
+pub mod recorder;
+// Rank 4: what people and their programs talk to.
+// Rank 4: REST and Socket.io.
+pub mod bridge;
+// Rank 5: the command line.
+pub mod commands;

@@ -5,7 +5,7 @@
 
 use std::{future::Future, time::Duration};
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 /// How long the soft stop may take before the hard one: less than the 10 s that `docker stop` grants.
@@ -22,6 +22,12 @@ pub struct Lifecycle {
 }
 
 impl Lifecycle {
+    /// A lifecycle within this one: it stops when this one does, and can be stopped before it.
+    #[must_use]
+    pub fn inner(&self) -> Self {
+        Self { soft: self.soft.child_token(), hard: self.hard.child_token(), tasks: TaskTracker::new() }
+    }
+
     /// Runs a task that must live as long as the hub: its end before the soft stop, by whatever cause, stops the hub.
     pub fn keep<F>(&self, name: &'static str, task: F)
     where
@@ -48,31 +54,43 @@ impl Lifecycle {
         self.tasks.spawn(task)
     }
 
-    /// Waits for SIGINT or SIGTERM or for a task's death, then for the tasks: softly at first, hard after a while or
-    /// at a second signal.
-    ///
-    /// # Errors
-    /// When the signals cannot be listened to.
-    pub async fn run(&self) -> std::io::Result<()> {
-        let mut interrupt = signal(SignalKind::interrupt())?;
-        let mut terminate = signal(SignalKind::terminate())?;
-        tokio::select! {
-            _ = interrupt.recv() => tracing::info!("SIGINT: stopping (once more to stop at once)"),
-            _ = terminate.recv() => tracing::info!("SIGTERM: stopping"),
-            () = self.soft.cancelled() => {}
-        }
+    /// Stops in two steps: softly at first, hard after a while or when `hurry` is done.
+    pub async fn stop(&self, hurry: impl Future<Output = ()>) {
         self.soft.cancel();
         self.tasks.close();
         tokio::select! {
-            () = self.tasks.wait() => return Ok(()),
+            () = self.tasks.wait() => return,
             () = tokio::time::sleep(GRACE) => tracing::warn!("tasks did not end in {GRACE:?}, ending them"),
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
+            () = hurry => {}
         }
         self.hard.cancel();
         if tokio::time::timeout(Duration::from_secs(1), self.tasks.wait()).await.is_err() {
             tracing::warn!(tasks = self.tasks.len(), "left behind");
         }
-        Ok(())
+    }
+}
+
+/// The signals that ask a process to end.
+#[derive(Debug)]
+pub struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Signals {
+    /// Listens from now on, so that a signal during the start is not missed.
+    ///
+    /// # Errors
+    /// When the signals cannot be listened to.
+    pub fn listen() -> std::io::Result<Self> {
+        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
+    }
+
+    /// Waits for SIGINT (Ctrl-C) or SIGTERM.
+    pub async fn next(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => tracing::info!("SIGINT: stopping (once more to stop at once)"),
+            _ = self.terminate.recv() => tracing::info!("SIGTERM: stopping"),
+        }
     }
 }

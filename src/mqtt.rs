@@ -3,6 +3,7 @@
 //! Must not know SQL, HTTP or GPIO. rumqttd and rumqttc appear nowhere else.
 
 mod afterlife;
+pub mod client;
 mod connect;
 mod connection;
 pub mod decode;

@@ -1,13 +1,56 @@
-//! Postgres: all SQL of the hub, in named functions, a file for each table.
+//! Postgres: all SQL of the hub, in named functions, a file for each table; the private PostgreSQL; the news of changes.
 //!
 //! Must not know HTTP, MQTT or GPIO.
 
+pub mod attendance;
+pub mod cameras;
+pub mod changes;
+pub mod claim;
+pub mod devices;
+pub mod events;
+pub mod lock_audit;
+pub mod private;
+pub mod recording;
+pub mod rejected;
+pub mod totals;
+pub mod users;
+
+use std::time::Duration;
+
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+
 /// Connections to the hub's database.
 pub type Database = sqlx::PgPool;
+/// One of them.
+pub type Connection = sqlx::PgConnection;
 /// Why the database did not answer, or would not.
 pub type Error = sqlx::Error;
 
 static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!();
+
+/// How long a caller waits for a free connection before the database counts as away.
+const ACQUIRE: Duration = Duration::from_secs(3);
+
+/// Where a database is and who asks.
+#[derive(Debug, Clone)]
+pub struct Address(PgConnectOptions);
+
+impl Address {
+    /// From a `postgres://` URL.
+    ///
+    /// # Errors
+    /// When it is none.
+    pub fn parse(url: &str) -> Result<Self, Error> {
+        url.parse().map(Self)
+    }
+
+    /// Connections that are made when they are first needed; the database may still be away.
+    #[must_use]
+    pub fn open(&self, connections: u32) -> Database {
+        let options = self.0.clone().application_name("portcullis");
+        PgPoolOptions::new().max_connections(connections).acquire_timeout(ACQUIRE).connect_lazy_with(options)
+    }
+}
 
 /// Brings the schema up to what this version of the hub needs; it only ever goes forward.
 ///
@@ -15,4 +58,52 @@ static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!();
 /// When the database is away, or its schema is newer than this version knows.
 pub async fn migrate(database: &Database) -> Result<(), sqlx::migrate::MigrateError> {
     MIGRATIONS.run(database).await
+}
+
+/// Makes another database on the same server.
+///
+/// # Errors
+/// When the server is away or has one of this name.
+pub async fn create_database(database: &Database, name: &str) -> Result<(), Error> {
+    // A name cannot be a parameter; quoted, it is a name whatever is in it.
+    let name = name.replace('"', "\"\"");
+    sqlx::query(sqlx::AssertSqlSafe(format!("CREATE DATABASE \"{name}\""))).execute(database).await.map(|_| ())
+}
+
+/// What a column holds was written by this program; if it cannot be read back, the database is another version's.
+fn unreadable(error: impl std::error::Error + Send + Sync + 'static) -> Error {
+    Error::Decode(Box::new(error))
+}
+
+/// Whether the database refused a row because its name or address is taken.
+#[must_use]
+pub fn is_taken(error: &Error) -> bool {
+    error.as_database_error().is_some_and(sqlx::error::DatabaseError::is_unique_violation)
+}
+
+/// Whether the database refused because of a row that is referred to: one that is not there, or one still in use.
+#[must_use]
+pub fn is_about_a_reference(error: &Error) -> bool {
+    error.as_database_error().is_some_and(sqlx::error::DatabaseError::is_foreign_key_violation)
+}
+
+/// Whether the database could not be reached at all, so that the same may well work soon.
+#[must_use]
+pub fn is_away(error: &Error) -> bool {
+    match error {
+        Error::Io(_) | Error::PoolTimedOut | Error::PoolClosed | Error::Tls(_) | Error::Protocol(_) => true,
+        // 08: the connection failed; 53: too few resources; 57P: it is shutting down or starting.
+        Error::Database(error) => {
+            error.code().is_some_and(|code| ["08", "53", "57P"].iter().any(|class| code.starts_with(class)))
+        }
+        _ => false,
+    }
+}
+
+/// Asks the database for a sign of life.
+///
+/// # Errors
+/// When it gives none.
+pub async fn ping(database: &Database) -> Result<(), Error> {
+    sqlx::query_scalar!(r#"SELECT 1 AS "one!""#).fetch_one(database).await.map(|_| ())
 }

@@ -2,8 +2,14 @@
 //!
 //! Must not know SQL, sockets, axum or the broker.
 
+pub mod account;
+pub mod camera;
 pub mod detection;
+pub mod device;
 pub mod event;
 pub mod lock;
+pub mod lock_audit;
 pub mod presence;
+pub mod rest;
 pub mod time;
+pub mod validation;

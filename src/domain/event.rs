@@ -1,12 +1,12 @@
 //! An event: what is stored, shown and replayed.
 
-use std::fmt;
+use std::{fmt, str::FromStr};
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::camera::CameraLabel;
+use super::{Invalid, camera::CameraLabel};
 
 /// The id of an event. Events are ordered by it everywhere.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -28,6 +28,41 @@ pub enum EventType {
     DoorOpened,
     DoorClosed,
     SystemAlert,
+}
+
+impl EventType {
+    pub const ALL: [Self; 5] =
+        [Self::PersonDetected, Self::MultiplePersons, Self::DoorOpened, Self::DoorClosed, Self::SystemAlert];
+
+    /// Its name in JSON and in Postgres.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::PersonDetected => "PERSON_DETECTED",
+            Self::MultiplePersons => "MULTIPLE_PERSONS",
+            Self::DoorOpened => "DOOR_OPENED",
+            Self::DoorClosed => "DOOR_CLOSED",
+            Self::SystemAlert => "SYSTEM_ALERT",
+        }
+    }
+}
+
+impl fmt::Display for EventType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for EventType {
+    type Err = Invalid;
+
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == text).ok_or_else(|| {
+            let allowed =
+                "a kind of event: PERSON_DETECTED, MULTIPLE_PERSONS, DOOR_OPENED, DOOR_CLOSED or SYSTEM_ALERT";
+            Invalid(text.to_owned(), allowed)
+        })
+    }
 }
 
 /// An event as it is stored.

@@ -69,7 +69,8 @@ impl Local {
         }
         let router = self.core.router.open().await.map_err(|dead| dead.to_string())?;
         self.waiting.push_back(Incoming::Connected);
-        for (number, filter) in std::mem::take(&mut self.filters).iter().enumerate() {
+        // From 1: the router takes 0 for a protocol error.
+        for (number, filter) in (1..).zip(&std::mem::take(&mut self.filters)) {
             let right = self.core.rights.subscribe(&self.sender.who, filter);
             if !topic::valid_filter(filter) || !right.allowed {
                 return Err(format!("no right to subscribe to {filter}: {}", right.rule));

@@ -1,34 +1,69 @@
 //! The body of a detection, as AI engines send it by MQTT and by HTTP, read into a [`Detection`].
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, Datelike as _, Utc};
 use serde::Deserialize;
+use utoipa::ToSchema;
 use uuid::Uuid;
 
+pub use super::validation::Faults;
+use super::validation::{self, Unreadable, checked};
 use crate::domain::{camera::CameraId, detection::Detection};
 
 /// The longest `snapshotPath`, in characters.
 pub const SNAPSHOT_PATH_MAX: usize = 1024;
 /// The longest `description`, in characters.
 pub const DESCRIPTION_MAX: usize = 2000;
-/// The largest `personCount`: what an `integer` of Postgres holds.
-pub const PERSON_COUNT_MAX: i64 = i32::MAX as i64;
 
-/// What is wrong with a body, one sentence for each fault.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{}", .0.join("; "))]
-pub struct Faults(pub Vec<String>);
-
-/// The body as it stands in JSON.
-#[derive(Debug, Deserialize)]
+/// The body of POST /api/events.
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct Body {
-    camera_id: Option<i64>,
+pub struct DetectionBody {
+    #[schema(maximum = 2_147_483_647)]
+    camera_id: i64,
+    /// 0 is no event, only a sign that the camera lives.
+    #[schema(minimum = 0, maximum = 2_147_483_647)]
     person_count: i64,
+    #[schema(minimum = 0, maximum = 1)]
     confidence: Option<f64>,
+    #[schema(max_length = 1024)]
     snapshot_path: Option<String>,
+    #[schema(max_length = 2000)]
+    description: Option<String>,
+    /// The same id twice for a camera is the same detection sent again.
+    detection_id: Option<Uuid>,
+    /// When the engine saw it, by the engine's clock.
+    detected_at: Option<DateTime<Utc>>,
+}
+
+/// A message on `camera/<id>/detections`: the camera is in the topic.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct DetectionMessage {
+    #[schema(minimum = 0, maximum = 2_147_483_647)]
+    person_count: i64,
+    #[schema(minimum = 0, maximum = 1)]
+    confidence: Option<f64>,
+    #[schema(max_length = 1024)]
+    snapshot_path: Option<String>,
+    #[schema(max_length = 2000)]
     description: Option<String>,
     detection_id: Option<Uuid>,
     detected_at: Option<DateTime<Utc>>,
+}
+checked!(DetectionBody, DetectionMessage);
+
+impl DetectionMessage {
+    fn of_camera(self, camera_id: i64) -> DetectionBody {
+        DetectionBody {
+            camera_id,
+            person_count: self.person_count,
+            confidence: self.confidence,
+            snapshot_path: self.snapshot_path,
+            description: self.description,
+            detection_id: self.detection_id,
+            detected_at: self.detected_at,
+        }
+    }
 }
 
 /// Reads a detection that came by MQTT: the camera is in the topic and not in the body.
@@ -36,52 +71,48 @@ struct Body {
 /// # Errors
 /// All that is wrong with the body.
 pub fn decode(camera_id: CameraId, body: &[u8]) -> Result<Detection, Faults> {
-    let body = parse(body)?;
-    if body.camera_id.is_some() {
-        return Err(Faults(vec!["property cameraId should not exist".to_owned()]));
+    // The schema would find the same, but slower: it is asked only to say what is wrong.
+    let quick = serde_json::from_slice::<DetectionMessage>(body).ok();
+    if let Some(detection) = quick.and_then(|message| check(message.of_camera(camera_id.0.into()))) {
+        return Ok(detection);
     }
-    check(camera_id, body)
+    let message = validation::read::<DetectionMessage>(body).map_err(faults)?;
+    check(message.of_camera(camera_id.0.into())).ok_or_else(no_time)
 }
 
 /// Reads the body of POST /api/events.
 ///
 /// # Errors
-/// All that is wrong with the body.
-pub fn decode_with_camera(body: &[u8]) -> Result<Detection, Faults> {
-    let body = parse(body)?;
-    let id = body.camera_id.and_then(|id| i32::try_from(id).ok());
-    match id {
-        Some(id) => check(CameraId(id), body),
-        None => Err(Faults(vec!["cameraId must be an integer number".to_owned()])),
+/// What is wrong with the body: no JSON, or all the faults it has.
+pub fn decode_with_camera(body: &[u8]) -> Result<Detection, Unreadable> {
+    if let Some(detection) = serde_json::from_slice::<DetectionBody>(body).ok().and_then(check) {
+        return Ok(detection);
+    }
+    check(validation::read::<DetectionBody>(body)?).ok_or_else(|| no_time().into())
+}
+
+fn faults(unreadable: Unreadable) -> Faults {
+    match unreadable {
+        Unreadable::Faults(faults) => faults,
+        Unreadable::Malformed(words) => Faults(vec![words]),
     }
 }
 
-fn parse(body: &[u8]) -> Result<Body, Faults> {
-    serde_json::from_slice(body).map_err(|error| Faults(vec![error.to_string()]))
+/// The one fault that the schema lets through: a year that RFC 3339 cannot write.
+fn no_time() -> Faults {
+    Faults(vec!["detectedAt must be a valid ISO 8601 date string".to_owned()])
 }
 
-fn check(camera_id: CameraId, body: Body) -> Result<Detection, Faults> {
-    let mut faults = Vec::new();
-    let person_count = u32::try_from(body.person_count).unwrap_or_else(|_| {
-        faults.push("personCount must not be less than 0".to_owned());
-        0
-    });
-    if body.person_count > PERSON_COUNT_MAX {
-        faults.push(format!("personCount must not be greater than {PERSON_COUNT_MAX}"));
-    }
-    if body.confidence.is_some_and(|confidence| confidence < 0.0) {
-        faults.push("confidence must not be less than 0".to_owned());
-    }
-    if body.confidence.is_some_and(|confidence| confidence > 1.0) {
-        faults.push("confidence must not be greater than 1".to_owned());
-    }
-    check_text("snapshotPath", body.snapshot_path.as_deref(), SNAPSHOT_PATH_MAX, &mut faults);
-    check_text("description", body.description.as_deref(), DESCRIPTION_MAX, &mut faults);
-    if !faults.is_empty() {
-        return Err(Faults(faults));
-    }
-    Ok(Detection {
-        camera_id,
+/// The detection, if the body keeps to every limit that its schema states.
+fn check(body: DetectionBody) -> Option<Detection> {
+    let camera_id = i32::try_from(body.camera_id).ok()?;
+    let person_count = i32::try_from(body.person_count).ok().and_then(|count| u32::try_from(count).ok())?;
+    let fits = body.confidence.is_none_or(|confidence| (0.0..=1.0).contains(&confidence))
+        && is_text(body.snapshot_path.as_deref(), SNAPSHOT_PATH_MAX)
+        && is_text(body.description.as_deref(), DESCRIPTION_MAX)
+        && body.detected_at.is_none_or(|at| (0..=9999).contains(&at.year()));
+    fits.then(|| Detection {
+        camera_id: CameraId(camera_id),
         person_count,
         confidence: body.confidence,
         snapshot_path: body.snapshot_path,
@@ -92,14 +123,8 @@ fn check(camera_id: CameraId, body: Body) -> Result<Detection, Faults> {
 }
 
 /// Postgres stores no NUL in a text.
-fn check_text(name: &str, text: Option<&str>, longest: usize, faults: &mut Vec<String>) {
-    let Some(text) = text else { return };
-    if text.chars().count() > longest {
-        faults.push(format!("{name} must be shorter than or equal to {longest} characters"));
-    }
-    if text.contains('\0') {
-        faults.push(format!("{name} must not contain NUL"));
-    }
+fn is_text(text: Option<&str>, longest: usize) -> bool {
+    text.is_none_or(|text| text.chars().count() <= longest && !text.contains('\0'))
 }
 
 #[cfg(test)]

@@ -21,4 +21,7 @@ pub struct HubStatus {
     pub online: bool,
     /// The hub's version.
     pub version: String,
+    /// When the hub sent it, by its clock: what a lock worker measures its own clock by. None in the hub's will.
+    #[serde(default, skip_serializing_if = "Option::is_none", serialize_with = "time::serialize_option")]
+    pub timestamp: Option<DateTime<Utc>>,
 }

@@ -1,5 +1,6 @@
 //! One binary for all integration tests, so that the crate is linked once.
 
+mod lock_desk;
 mod mqtt_broker;
 mod mqtt_client;
 mod mqtt_crashes;
@@ -12,3 +13,7 @@ mod mqtt_interop_v5;
 mod mqtt_lock;
 mod mqtt_order;
 mod ranks;
+mod recorder;
+mod rest_contract;
+mod rest_hub;
+mod server;

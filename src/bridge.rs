@@ -1,0 +1,214 @@
+//! The bridge to people and their programs: REST, Socket.io and MQTT over WebSocket, on one HTTP port.
+//!
+//! Must not know rumqttd, nor SQL as text: it asks the store, hands detections to the recorder and commands to the lock
+//! desk, and shows what the announcer tells.
+
+mod accounts;
+mod cameras;
+mod devices;
+mod document;
+mod error;
+mod events;
+mod health;
+mod identities;
+mod input;
+mod lock;
+mod middleware;
+mod mqtt_socket;
+mod realtime;
+mod server;
+mod users;
+mod who;
+
+use std::{fmt, sync::Arc};
+
+use axum::{Router, extract::FromRef, routing::get};
+use chrono_tz::Tz;
+use parking_lot::Mutex;
+use tokio::sync::broadcast;
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+use self::identities::Identities;
+pub use self::{health::Part, realtime::Realtime, server::serve};
+use crate::{
+    auth::{
+        address::Network,
+        attempts::Logins,
+        password::{self, Passwords},
+        rights::Rights,
+        token::Keys,
+    },
+    domain::user::UserId,
+    events::{Announcer, presence::Presence},
+    lifecycle::Lifecycle,
+    lock_desk::LockDesk,
+    mqtt::Front,
+    recorder::Recorder,
+    store::Database,
+};
+
+/// Who may make an account.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Registration {
+    /// Only an ADMIN.
+    #[default]
+    Closed,
+    /// Anybody gets one as USER.
+    Open,
+}
+
+/// What the bridge is told by the configuration.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Origins that a browser may come from, such as `http://localhost:3000`, or `*`.
+    pub origins: Vec<String>,
+    /// Proxies whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed.
+    pub trusted_proxies: Vec<Network>,
+    pub registration: Registration,
+    /// For "today" and for the buckets of the analytics.
+    pub time_zone: Tz,
+    /// For GET /api/devices/:id/explain.
+    pub rights: Rights,
+    /// The hub's version.
+    pub version: &'static str,
+}
+
+/// How many changes of users may wait to be looked at. When there are more, everybody who is connected is looked at.
+const CHANGES: usize = 1024;
+
+/// Tells the bridge that a user's row has changed, by whomever.
+#[derive(Debug, Clone)]
+pub struct Revocations(broadcast::Sender<UserId>);
+
+impl Default for Revocations {
+    fn default() -> Self {
+        Self(broadcast::channel(CHANGES).0)
+    }
+}
+
+impl Revocations {
+    /// The user's row has changed: what was known is forgotten, and sockets whose token is void now are ended.
+    pub fn user_changed(&self, id: UserId) {
+        // No listener is no fault: then there is nobody to end.
+        let _ = self.0.send(id);
+    }
+
+    fn listen(&self) -> broadcast::Receiver<UserId> {
+        self.0.subscribe()
+    }
+}
+
+/// How the parts besides the database are. Asked at each `/readyz`, so it must not wait.
+#[derive(Clone)]
+pub struct Readiness(pub Arc<dyn Fn() -> Vec<Part> + Send + Sync>);
+
+impl fmt::Debug for Readiness {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Readiness")
+    }
+}
+
+/// What the bridge is built from.
+#[derive(Debug)]
+pub struct Parts {
+    pub database: Database,
+    pub recorder: Recorder,
+    pub lock: LockDesk,
+    pub announcer: Announcer,
+    pub presence: Presence,
+    /// For MQTT over WebSocket.
+    pub front: Option<Front>,
+    pub tokens: Keys,
+    pub settings: Settings,
+    pub revocations: Revocations,
+    pub readiness: Readiness,
+}
+
+/// What handlers ask for by `State`.
+#[derive(Debug, Clone, FromRef)]
+struct Shared {
+    database: Database,
+    recorder: Recorder,
+    lock: LockDesk,
+    presence: Presence,
+    front: Option<Front>,
+    tokens: Keys,
+    settings: Arc<Settings>,
+    passwords: Passwords,
+    logins: Arc<Mutex<Logins>>,
+    identities: Identities,
+    readiness: Readiness,
+}
+
+/// The bridge, to be served and closed.
+#[derive(Debug)]
+pub struct Hub {
+    /// To be served with `into_make_service_with_connect_info::<SocketAddr>()`.
+    pub router: Router,
+    /// To be closed before the server's graceful shutdown, which would wait for open sockets.
+    pub realtime: Realtime,
+}
+
+/// Builds the bridge and starts what feeds its sockets.
+///
+/// # Errors
+/// When the system gives no random bytes.
+pub fn build(parts: Parts, lifecycle: &Lifecycle) -> Result<Hub, password::Refused> {
+    let identities = Identities::new(parts.database.clone(), parts.tokens.clone());
+    let settings = Arc::new(parts.settings);
+    let shared = Shared {
+        database: parts.database,
+        recorder: parts.recorder,
+        lock: parts.lock,
+        presence: parts.presence,
+        front: parts.front,
+        tokens: parts.tokens,
+        settings: settings.clone(),
+        passwords: Passwords::new()?,
+        logins: Arc::default(),
+        identities,
+        readiness: parts.readiness,
+    };
+    let (layer, realtime) = realtime::start(&shared, &parts.announcer, &parts.revocations, lifecycle);
+    let (router, document) = routes().split_for_parts();
+    let router = router
+        .route("/mqtt", get(mqtt_socket::upgrade))
+        .with_state(shared.clone())
+        .merge(document::routes(document, &settings));
+    Ok(Hub { router: middleware::around(router, layer, &settings), realtime })
+}
+
+/// Every route of the REST side, each with its description.
+fn routes() -> OpenApiRouter<Shared> {
+    OpenApiRouter::with_openapi(document::frame())
+        .routes(routes!(accounts::register))
+        .routes(routes!(accounts::login))
+        .routes(routes!(accounts::profile))
+        .routes(routes!(users::list, users::create))
+        .routes(routes!(users::stats))
+        .routes(routes!(users::me))
+        .routes(routes!(users::one, users::update, users::delete))
+        .routes(routes!(cameras::list, cameras::create))
+        .routes(routes!(cameras::stats))
+        .routes(routes!(cameras::one, cameras::update, cameras::delete))
+        .routes(routes!(events::list, events::create))
+        .routes(routes!(events::unresolved))
+        .routes(routes!(events::of_camera))
+        .routes(routes!(events::stats))
+        .routes(routes!(events::analytics))
+        .routes(routes!(events::rejected))
+        .routes(routes!(events::one, events::delete))
+        .routes(routes!(events::resolve))
+        .routes(routes!(lock::open))
+        .routes(routes!(lock::close))
+        .routes(routes!(lock::toggle))
+        .routes(routes!(lock::hold))
+        .routes(routes!(lock::status))
+        .routes(routes!(lock::history))
+        .routes(routes!(devices::list, devices::create))
+        .routes(routes!(devices::remove))
+        .routes(routes!(devices::rotate))
+        .routes(routes!(devices::explain))
+        .routes(routes!(health::alive))
+        .routes(routes!(health::ready))
+}

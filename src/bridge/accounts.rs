@@ -1,0 +1,119 @@
+//! Signing in and registering.
+
+use std::{sync::Arc, time::Instant};
+
+use axum::{
+    Json,
+    extract::{FromRef, FromRequestParts, State},
+    http::{StatusCode, request::Parts},
+};
+use chrono::Utc;
+use parking_lot::Mutex;
+
+use super::{
+    Registration, Settings,
+    error::ApiError,
+    input::Checked,
+    users::{new_user, taken},
+    who::{Address, SignedIn as Caller},
+};
+use crate::{
+    auth::{attempts::Logins, password::Passwords, token::Keys},
+    domain::user::{Role, User},
+    store::{self, Database},
+    wire::account::{Login, Profile, Register, SignedIn},
+};
+
+/// Only where the policy is open, and before anything else is looked at: who may not register learns nothing.
+#[derive(Debug)]
+pub struct MayRegister;
+
+impl<S: Send + Sync> FromRequestParts<S> for MayRegister
+where
+    Arc<Settings>: FromRef<S>,
+{
+    type Rejection = ApiError;
+
+    async fn from_request_parts(_: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        match Arc::<Settings>::from_ref(state).registration {
+            Registration::Open => Ok(Self),
+            Registration::Closed => Err(ApiError::forbidden()),
+        }
+    }
+}
+
+/// Makes an account, where the policy is open.
+#[utoipa::path(post, path = "/auth/register", tag = "auth", request_body = Register,
+    responses((status = 201, body = SignedIn), (status = 403, description = "Registration is closed")))]
+pub async fn register(
+    _: MayRegister,
+    State(database): State<Database>,
+    State(keys): State<Keys>,
+    State(passwords): State<Passwords>,
+    State(logins): State<Arc<Mutex<Logins>>>,
+    address: Address,
+    Checked(register): Checked<Register>,
+) -> Result<(StatusCode, Json<SignedIn>), ApiError> {
+    logins.lock().check(&register.username, address.0, Instant::now())?;
+    let hash = passwords.hash(register.password).await?;
+    logins.lock().check(&register.username, address.0, Instant::now())?;
+    let new = new_user(&register.username, &register.email, &hash, Role::User)
+        .named(register.first_name.as_deref(), register.last_name.as_deref());
+    match store::users::create(&database, &new).await {
+        Ok(user) => {
+            tracing::info!(user.id = %user.id, "registered a user");
+            Ok((StatusCode::CREATED, Json(signed_in(&keys, user)?)))
+        }
+        Err(error) if store::is_taken(&error) => {
+            logins.lock().failed(&register.username, address.0, Instant::now());
+            Err(taken())
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Signs in.
+#[utoipa::path(post, path = "/auth/login", tag = "auth", request_body = Login,
+    responses((status = 200, body = SignedIn), (status = 401, description = "Invalid credentials")))]
+pub async fn login(
+    State(database): State<Database>,
+    State(keys): State<Keys>,
+    State(passwords): State<Passwords>,
+    State(logins): State<Arc<Mutex<Logins>>>,
+    address: Address,
+    Checked(login): Checked<Login>,
+) -> Result<Json<SignedIn>, ApiError> {
+    logins.lock().check(&login.username, address.0, Instant::now())?;
+    let found = store::users::find_by_login(&database, &login.username).await?;
+    let stored = found.as_ref().map(|(_, hash)| hash.clone());
+    let right = passwords.verify(login.password, stored).await?;
+    let now = Instant::now();
+    let user = {
+        let mut logins = logins.lock();
+        // Once more: others may have failed while this one waited for its turn.
+        logins.check(&login.username, address.0, now)?;
+        match found {
+            Some((user, _)) if right => user,
+            _ => {
+                logins.failed(&login.username, address.0, now);
+                tracing::info!(client.address = %address.0, "a login failed");
+                return Err(ApiError::new(StatusCode::UNAUTHORIZED, "Invalid credentials"));
+            }
+        }
+    };
+    if !user.is_active {
+        return Err(ApiError::new(StatusCode::UNAUTHORIZED, "Account is disabled"));
+    }
+    Ok(Json(signed_in(&keys, user)?))
+}
+
+/// Who the token belongs to.
+#[utoipa::path(get, path = "/auth/profile", tag = "auth", security(("bearer" = [])), responses((status = 200, body = Profile)))]
+pub async fn profile(Caller(user): Caller) -> Json<Profile> {
+    Json(Profile { id: user.id.0, username: user.username, email: user.email, role: user.role })
+}
+
+fn signed_in(keys: &Keys, user: User) -> Result<SignedIn, ApiError> {
+    let access_token = keys.issue(&user, Utc::now()).map_err(ApiError::internal)?;
+    Ok(SignedIn { access_token, user: user.into() })
+}

@@ -1,0 +1,152 @@
+//! What a client may ask for over its socket.
+
+use chrono::Utc;
+use serde_json::{Value, json};
+use socketioxide::extract::{AckSender, SocketRef, State, TryData};
+
+use super::Context;
+use crate::{
+    domain::{
+        camera::CameraId,
+        event::{Event, EventId},
+    },
+    store::{self, events::Filter},
+    wire::{event::EventJson, time},
+};
+
+/// How many unresolved events are told.
+const UNRESOLVED: i64 = 50;
+/// The most events in one answer.
+const LIMIT_MAX: i64 = 500;
+
+/// A sentence for the event `exception`.
+type Fault = String;
+
+/// Registers the answers to all that the client may ask.
+pub fn answer(socket: &SocketRef) {
+    socket.on(
+        "subscribe:camera",
+        async |socket: SocketRef, State(context): State<Context>, TryData(data): Arguments, ack: AckSender| {
+            let answer = subscribe(&socket, &context, &data.unwrap_or_default()).await;
+            reply(&socket, ack, "subscription:confirmed", answer);
+        },
+    );
+    socket.on("unsubscribe:camera", async |socket: SocketRef, TryData(data): Arguments, ack: AckSender| {
+        let answer = unsubscribe(&socket, &data.unwrap_or_default());
+        reply(&socket, ack, "unsubscription:confirmed", answer);
+    });
+    socket.on(
+        "request:latest-events",
+        async |socket: SocketRef, State(context): State<Context>, TryData(data): Arguments, ack: AckSender| {
+            reply(&socket, ack, "latest:events", latest(&context, &data.unwrap_or_default()).await);
+        },
+    );
+    socket.on(
+        "request:events-since",
+        async |socket: SocketRef, State(context): State<Context>, TryData(data): Arguments, ack: AckSender| {
+            reply(&socket, ack, "events:since", since(&context, &data.unwrap_or_default()).await);
+        },
+    );
+    socket.on(
+        "request:unresolved-events",
+        async |socket: SocketRef, State(context): State<Context>, ack: AckSender| {
+            reply(&socket, ack, "unresolved:events", unresolved(&context).await);
+        },
+    );
+    socket.on("ping", async |socket: SocketRef, ack: AckSender| {
+        reply(&socket, ack, "pong", Ok(json!({"timestamp": now()})));
+    });
+}
+
+/// Whatever the client sent with the event; nothing at all reads as `null`.
+type Arguments = TryData<Value>;
+
+fn now() -> String {
+    time::text(Utc::now())
+}
+
+/// Sends the answer as an event, and to the acknowledgement if the client wants one.
+fn reply(socket: &SocketRef, ack: AckSender, event: &str, answer: Result<Value, Fault>) {
+    let (event, answer) = match answer {
+        Ok(answer) => (event, answer),
+        Err(message) => ("exception", json!({"status": "error", "message": message})),
+    };
+    // A socket that is full is found and dropped where events are told.
+    let _ = socket.emit(event, &answer);
+    let _ = ack.send(&answer);
+}
+
+fn whole(data: &Value, name: &str) -> Result<Option<i64>, Fault> {
+    match data.get(name) {
+        None | Some(Value::Null) => Ok(None),
+        Some(value) => value.as_i64().map(Some).ok_or_else(|| format!("{name} must be an integer number")),
+    }
+}
+
+fn limit(data: &Value, usual: i64) -> Result<i64, Fault> {
+    match whole(data, "limit")?.unwrap_or(usual) {
+        limit if limit < 1 => Err("limit must not be less than 1".to_owned()),
+        limit if limit > LIMIT_MAX => Err(format!("limit must not be greater than {LIMIT_MAX}")),
+        limit => Ok(limit),
+    }
+}
+
+fn camera(data: &Value) -> Result<CameraId, Fault> {
+    let id = whole(data, "cameraId")?.ok_or("cameraId must be an integer number")?;
+    i32::try_from(id).map(CameraId).map_err(|_| format!("Camera with ID {id} not found"))
+}
+
+fn room(camera: CameraId) -> String {
+    format!("camera:{camera}")
+}
+
+fn away(error: &store::Error) -> Fault {
+    tracing::warn!("a socket's request failed: {error}");
+    "The database is not available".to_owned()
+}
+
+async fn subscribe(socket: &SocketRef, context: &Context, data: &Value) -> Result<Value, Fault> {
+    let id = camera(data)?;
+    // Only rooms of cameras that exist, so that a client cannot make rooms without end.
+    if store::cameras::by_id(&context.database, id).await.map_err(|error| away(&error))?.is_none() {
+        return Err(format!("Camera with ID {id} not found"));
+    }
+    socket.join(room(id));
+    Ok(json!({"room": room(id), "message": format!("Subscribed to camera {id}")}))
+}
+
+fn unsubscribe(socket: &SocketRef, data: &Value) -> Result<Value, Fault> {
+    let id = camera(data)?;
+    socket.leave(room(id));
+    Ok(json!({"room": room(id), "message": format!("Unsubscribed from camera {id}")}))
+}
+
+fn shown(events: &[Event]) -> Value {
+    json!({"events": events.iter().map(EventJson::from).collect::<Vec<_>>(), "count": events.len(), "timestamp": now()})
+}
+
+async fn latest(context: &Context, data: &Value) -> Result<Value, Fault> {
+    let limit = limit(data, 10)?;
+    let events = store::events::list(&context.database, &Filter::default(), limit, 0).await;
+    Ok(shown(&events.map_err(|error| away(&error))?))
+}
+
+async fn since(context: &Context, data: &Value) -> Result<Value, Fault> {
+    let after = whole(data, "eventId")?.ok_or("eventId must be an integer number")?;
+    let limit = limit(data, LIMIT_MAX)?;
+    // One more than is told, to know whether there is more.
+    let events = store::events::since(&context.database, EventId(after), limit + 1).await;
+    let mut events = events.map_err(|error| away(&error))?;
+    let told = usize::try_from(limit).unwrap_or(usize::MAX);
+    let more = events.len() > told;
+    events.truncate(told);
+    let mut answer = shown(&events);
+    answer["more"] = more.into();
+    Ok(answer)
+}
+
+async fn unresolved(context: &Context) -> Result<Value, Fault> {
+    let filter = Filter { is_resolved: Some(false), ..Filter::default() };
+    let events = store::events::list(&context.database, &filter, UNRESOLVED, 0).await;
+    Ok(shown(&events.map_err(|error| away(&error))?))
+}

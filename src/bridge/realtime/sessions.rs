@@ -1,0 +1,121 @@
+//! Whose socket it is and until when: the end of a token is the end of its sockets.
+
+use std::{collections::HashMap, sync::Arc};
+
+use chrono::{DateTime, Utc};
+use parking_lot::Mutex;
+use serde_json::json;
+use socketioxide::{SocketIo, socket::Sid};
+use tokio::{
+    sync::broadcast::{self, error::RecvError},
+    time::{MissedTickBehavior, interval},
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{Context, LOOK_EVERY};
+use crate::{domain::user::UserId, wire::time};
+
+/// Whose socket it is.
+#[derive(Debug, Clone)]
+pub struct Session {
+    pub user: UserId,
+    pub expires_at: DateTime<Utc>,
+    pub token: Arc<str>,
+}
+
+#[derive(Debug, Clone)]
+struct Entry {
+    session: Session,
+    too_slow: bool,
+}
+
+/// All sockets that are connected.
+#[derive(Debug, Clone, Default)]
+pub struct Sessions(Arc<Mutex<HashMap<Sid, Entry>>>);
+
+impl Sessions {
+    pub fn begin(&self, socket: Sid, session: Session) {
+        self.0.lock().insert(socket, Entry { session, too_slow: false });
+    }
+
+    pub fn end(&self, socket: Sid) {
+        self.0.lock().remove(&socket);
+    }
+
+    /// The socket's buffer is full: it is dropped as soon as the packet that says so fits in, or by its missing pong.
+    pub fn too_slow(&self, socket: Sid) {
+        if let Some(entry) = self.0.lock().get_mut(&socket) {
+            entry.too_slow = true;
+            tracing::warn!(socket.id = %socket, user.id = %entry.session.user, "a dashboard is too slow, it is dropped");
+        }
+    }
+
+    fn of(&self, wanted: impl Fn(&Entry) -> bool) -> Vec<(Sid, Session)> {
+        let sessions = self.0.lock();
+        sessions.iter().filter(|(_, entry)| wanted(entry)).map(|(id, entry)| (*id, entry.session.clone())).collect()
+    }
+}
+
+/// Ends sockets whose token has ended or is void.
+pub async fn watch(
+    io: SocketIo,
+    context: Context,
+    mut changes: broadcast::Receiver<UserId>,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
+    let mut clock = interval(LOOK_EVERY);
+    clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = clock.tick() => {
+                let now = Utc::now();
+                for (socket, _) in context.sessions.of(|entry| entry.session.expires_at <= now) {
+                    expire(&io, &context.sessions, socket);
+                }
+                for (socket, _) in context.sessions.of(|entry| entry.too_slow) {
+                    drop_slow(&io, &context.sessions, socket);
+                }
+            }
+            change = changes.recv() => match change {
+                Ok(user) => {
+                    context.identities.forget(user);
+                    check(&io, &context, |entry| entry.session.user == user).await;
+                }
+                Err(RecvError::Lagged(_)) => check(&io, &context, |_| true).await,
+                Err(RecvError::Closed) => stop.cancelled().await,
+            },
+            () = stop.cancelled() => return Ok(()),
+        }
+    }
+}
+
+/// Looks again whether tokens are good, and ends the sockets of those that are not.
+async fn check(io: &SocketIo, context: &Context, wanted: impl Fn(&Entry) -> bool) {
+    for (socket, session) in context.sessions.of(wanted) {
+        match context.identities.user(&session.token).await {
+            Ok(Some(_)) => {}
+            Ok(None) => expire(io, &context.sessions, socket),
+            Err(error) => tracing::warn!("whether a socket's token is still good could not be looked up: {error}"),
+        }
+    }
+}
+
+fn expire(io: &SocketIo, sessions: &Sessions, socket: Sid) {
+    let Some(socket) = io.get_socket(socket) else { return sessions.end(socket) };
+    let said = socket.emit("auth:expired", &json!({"message": "Unauthorized", "timestamp": time::text(Utc::now())}));
+    socket.leave(super::EVERYBODY);
+    if said.is_ok() && socket.clone().disconnect().is_ok() {
+        sessions.end(socket.id);
+    } else {
+        // Its buffer is full; it hears nothing more, and is ended with the slow ones.
+        sessions.too_slow(socket.id);
+    }
+}
+
+fn drop_slow(io: &SocketIo, sessions: &Sessions, socket: Sid) {
+    let Some(socket) = io.get_socket(socket) else { return sessions.end(socket) };
+    let id = socket.id;
+    if socket.disconnect().is_ok() {
+        sessions.end(id);
+    }
+}

@@ -1,0 +1,165 @@
+//! Watches the cameras: keeps `camera/<id>/status` true, and raises an alert when one is lost or has returned.
+//!
+//! Must not know how detections come in; it hears of them. What counts as lost is decided in `domain::attendance`.
+
+use std::{
+    collections::HashMap,
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use chrono::{DateTime, Utc};
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    domain::{
+        attendance::{Attendance, Change},
+        camera::CameraId,
+        event::{EventType, Occurrence},
+        topic::Topic,
+    },
+    events::{Announcer, Channel, Item, Sighting, Submission, presence::Presence},
+    mqtt::link::{Link, Message, QoS},
+    store::{self, Database},
+    wire::presence::CameraStatus,
+};
+
+/// How often the cameras are judged.
+const JUDGE: Duration = Duration::from_secs(1);
+/// How often a camera's `lastSeen` is published anew while nothing else of it changes.
+const REFRESH: Duration = Duration::from_secs(30);
+
+/// What the watch works with.
+#[derive(Debug)]
+pub struct Parts {
+    pub database: Database,
+    pub link: Link,
+    pub announcer: Announcer,
+    pub presence: Presence,
+    pub submissions: mpsc::Sender<Submission>,
+    /// Counts up when the cameras were changed.
+    pub cameras_changed: watch::Receiver<u64>,
+    /// True while the database is away: then the hub reads nobody, and silence is not the cameras' fault.
+    pub stalled: watch::Receiver<bool>,
+    /// `CAMERA_TIMEOUT`.
+    pub timeout: Duration,
+}
+
+/// What is known of one camera.
+#[derive(Debug)]
+struct Watched {
+    name: String,
+    attendance: Attendance,
+    last_seen: Option<DateTime<Utc>>,
+    published: Option<(CameraStatus, Instant)>,
+}
+
+/// Watches until `stop`.
+///
+/// # Errors
+/// When the hub's own MQTT session is gone.
+pub async fn run(mut parts: Parts, stop: CancellationToken) -> anyhow::Result<()> {
+    let mut sightings = parts.announcer.listen_to_sightings();
+    let mut sessions = parts.presence.listen();
+    let mut cameras = HashMap::new();
+    let mut tick = tokio::time::interval(JUDGE);
+    parts.cameras_changed.mark_changed();
+    loop {
+        let now = Instant::now();
+        tokio::select! {
+            () = stop.cancelled() => return Ok(()),
+            Ok(()) = parts.cameras_changed.changed() => reload(&parts.database, &mut parts.cameras_changed, &mut cameras).await,
+            sighting = sightings.recv() => match sighting {
+                // Only a camera that was not there is news; the others are judged at the next tick.
+                Ok(sighting) if sighted(&mut cameras, sighting, now) => {}
+                // The next sighting of a camera comes soon enough.
+                Ok(_) | Err(broadcast::error::RecvError::Lagged(_)) => continue,
+                Err(broadcast::error::RecvError::Closed) => return Ok(()),
+            },
+            Ok(change) = sessions.recv() => {
+                if let Some(camera) = change.camera.and_then(|id| cameras.get_mut(&id)) {
+                    camera.attendance.session(change.online, now);
+                    if change.online {
+                        camera.last_seen = Some(Utc::now());
+                    }
+                }
+            }
+            _ = tick.tick() => {}
+            incoming = parts.link.incoming.recv() => anyhow::ensure!(incoming.is_some(), "the hub's own MQTT session is gone"),
+        }
+        if *parts.stalled.borrow() {
+            for camera in cameras.values_mut() {
+                camera.attendance.excuse(now);
+            }
+        }
+        for (id, camera) in &mut cameras {
+            judge(&parts, *id, camera, now).await?;
+        }
+    }
+}
+
+/// Takes note of a sign of life, and says whether the camera was not there before.
+fn sighted(cameras: &mut HashMap<CameraId, Watched>, sighting: Sighting, now: Instant) -> bool {
+    let Some(camera) = cameras.get_mut(&sighting.camera) else { return false };
+    let was_there = camera.attendance.is_online();
+    camera.attendance.sighted(sighting.person_count, now);
+    camera.last_seen = Some(Utc::now());
+    !was_there
+}
+
+/// Learns of new and renamed cameras and forgets the deleted ones; when the database is away, tries again a tick later.
+async fn reload(database: &Database, changed: &mut watch::Receiver<u64>, cameras: &mut HashMap<CameraId, Watched>) {
+    let known = match store::attendance::cameras(database).await {
+        Ok(known) => known,
+        Err(error) => {
+            tracing::debug!("the cameras could not be read: {error}");
+            tokio::time::sleep(JUDGE).await;
+            return changed.mark_changed();
+        }
+    };
+    let mut before = std::mem::take(cameras);
+    for camera in known {
+        let (attendance, last_seen, published) = match before.remove(&camera.id) {
+            Some(old) => (old.attendance, old.last_seen.max(camera.last_seen), old.published),
+            None => (Attendance::default(), camera.last_seen, None),
+        };
+        cameras.insert(camera.id, Watched { name: camera.name, attendance, last_seen, published });
+    }
+}
+
+async fn judge(parts: &Parts, id: CameraId, camera: &mut Watched, now: Instant) -> anyhow::Result<()> {
+    if let Some(change) = camera.attendance.judge(now, parts.timeout) {
+        alert(&parts.submissions, id, &camera.name, change);
+    }
+    let status = CameraStatus { online: camera.attendance.is_online(), last_seen: camera.last_seen };
+    let is_news = camera.published.as_ref().is_none_or(|(before, at)| {
+        before.online != status.online
+            || (before.last_seen != status.last_seen && now.saturating_duration_since(*at) >= REFRESH)
+    });
+    if is_news {
+        let message = Message {
+            topic: Topic::CameraStatus(id).to_string(),
+            payload: Bytes::from(serde_json::to_vec(&status)?),
+            qos: QoS::AtLeastOnce,
+            retain: true,
+        };
+        anyhow::ensure!(parts.link.outgoing.send(message).await.is_ok(), "the hub's own MQTT session is gone");
+        camera.published = Some((status, now));
+    }
+    Ok(())
+}
+
+/// Raises an alert. When the recorder's queue is full the alert is in the log only: detections go first.
+fn alert(submissions: &mpsc::Sender<Submission>, id: CameraId, name: &str, change: Change) {
+    let description = match change {
+        Change::Lost => format!("Camera {id} ({name}) is lost"),
+        Change::Returned => format!("Camera {id} ({name}) has returned"),
+    };
+    tracing::warn!(camera.id = %id, "{description}");
+    let item = Item::Occurrence(Occurrence { event_type: EventType::SystemAlert, description });
+    let (reply, _) = oneshot::channel();
+    if submissions.try_send(Submission { channel: Channel::Internal, item, reply }).is_err() {
+        tracing::error!(camera.id = %id, "the alert was not stored: the recorder is busy");
+    }
+}

@@ -1,0 +1,56 @@
+//! The command line: each subcommand puts the workers together and says what became of it.
+//!
+//! Must not know how anything is done, only who does it.
+
+pub mod data;
+pub mod device;
+pub mod lock_agent;
+pub mod migrate;
+pub mod serve;
+pub mod user;
+
+use clap::{Parser, Subcommand};
+
+use crate::{
+    config::{DataOptions, LockAgentOptions, LogFormat, LogOptions, ServeOptions},
+    telemetry,
+};
+
+/// A security hub for doors with cameras.
+#[derive(Debug, Parser)]
+#[command(name = "portcullis", version, about, arg_required_else_help = true)]
+pub struct CommandLine {
+    #[command(flatten)]
+    log: LogOptions,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Runs the hub.
+    Serve(Box<ServeOptions>),
+    /// Runs the lock worker on a machine of its own.
+    LockAgent(Box<LockAgentOptions>),
+    /// Adds, lists and removes devices.
+    Device(device::DeviceCommand),
+    /// Adds users and sets their passwords.
+    User(user::UserCommand),
+    /// Brings the database's schema up to date, and ends.
+    Migrate(DataOptions),
+}
+
+/// Runs the command that was asked for.
+///
+/// # Errors
+/// What a person has to know who started it.
+pub async fn run(line: CommandLine) -> anyhow::Result<()> {
+    telemetry::start(&line.log.rust_log, line.log.log_format == LogFormat::Json)?;
+    match line.command {
+        Command::Serve(options) => serve::run(*options).await,
+        Command::LockAgent(options) => lock_agent::run(*options).await,
+        Command::Device(command) => device::run(command).await,
+        Command::User(command) => user::run(command).await,
+        Command::Migrate(options) => migrate::run(&options).await,
+    }
+}

@@ -1,0 +1,194 @@
+//! `portcullis serve`: puts the hub together, from the database up to the listeners, and takes it apart in the opposite
+//! order, so that nothing is acknowledged that nobody can store any more.
+
+mod first_start;
+mod listeners;
+mod news;
+mod readiness;
+pub mod relay;
+mod settings;
+mod sign_in;
+mod welcome;
+
+use std::time::Duration;
+
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinHandle,
+};
+
+use self::{listeners::Listeners, news::News, settings::Settings};
+use super::data::Data;
+use crate::{
+    auth::identity::Identity,
+    bridge::{self, Revocations},
+    camera_watch,
+    config::{LockAgent, ServeOptions},
+    events::{Announcer, presence::Presence},
+    lifecycle::{Lifecycle, Signals},
+    lock_desk::{self, LockDesk},
+    mqtt::{Front, Hooks},
+    publisher,
+    recorder::{Recorder, Worker},
+    store::{claim::Claim, private::Private},
+};
+
+/// How many lock commands may wait for the desk. When it is full the front refuses further ones.
+const LOCK_REQUESTS: usize = 32;
+
+/// Runs the hub until a signal, or until a part of it dies.
+///
+/// # Errors
+/// What keeps it from starting, or that a part has died.
+pub async fn run(options: ServeOptions) -> anyhow::Result<()> {
+    let mut signals = Signals::listen()?;
+    let listeners = Listeners::bind(&options).await?;
+    let mut data = Data::own(&options.data).await?;
+    // The base outlives the hub: what the hub's last acts leave to store is stored.
+    let base = Lifecycle::default();
+    let hub = base.inner();
+    let private = data.private.take().map(|private| supervise(private, &base));
+    let started = tokio::select! {
+        started = start(&options, &data, listeners, &base, &hub) => Some(started),
+        () = signals.next() => None,
+    };
+    let mut ended = Ok(());
+    match started {
+        Some(Ok(realtime)) => {
+            tokio::select! {
+                () = signals.next() => {}
+                () = hub.soft.cancelled() => ended = Err(anyhow::anyhow!("a part of the hub died; the log says which")),
+            }
+            hub.soft.cancel();
+            // HTTP waits for open long polls; these end here.
+            realtime.close().await;
+        }
+        Some(Err(error)) => ended = Err(error),
+        None => {}
+    }
+    hub.stop(signals.next()).await;
+    base.stop(signals.next()).await;
+    if let Some(supervision) = private {
+        data.private = supervision.await.ok();
+    }
+    data.close().await?;
+    tracing::info!("stopped");
+    ended
+}
+
+/// Keeps the private PostgreSQL running until the base stops, and hands it back to be stopped.
+fn supervise(mut private: Private, base: &Lifecycle) -> JoinHandle<Private> {
+    let stop = base.soft.clone();
+    base.track(async move {
+        private.supervise(&stop).await;
+        private
+    })
+}
+
+/// Starts every part, each with what it needs of the ones before. When this is done the hub is ready.
+async fn start(
+    options: &ServeOptions,
+    data: &Data,
+    listeners: Listeners,
+    base: &Lifecycle,
+    hub: &Lifecycle,
+) -> anyhow::Result<bridge::Realtime> {
+    let settings = Settings::read(options, data)?;
+    let claim = Claim::take(&data.database).await?;
+    base.keep("claim on the database", claim.hold(base.soft.clone()));
+    let admin = first_start::prepare(&options.accounts, data).await?;
+
+    let parts = Parts::start(data, base);
+    let (lock_requests, asked) = mpsc::channel(LOCK_REQUESTS);
+    let hooks = Hooks {
+        authenticate: sign_in::authenticate(data.database.clone(), settings.tokens.clone(), settings.rights.clone()),
+        submissions: parts.recorder.sender(),
+        lock: lock_requests,
+        presence: parts.presence.clone(),
+    };
+    let front = Front::start(settings.broker, settings.rights, hooks, hub)?;
+    let desk = lock_desk::Parts {
+        database: data.database.clone(),
+        link: front.link(Identity::Hub, None, &["lock/status", "lock/response"]),
+        requests: asked,
+        submissions: parts.recorder.sender(),
+        announcer: parts.announcer.clone(),
+        folder: data.folder.clone(),
+        settings: settings.desk,
+    };
+    let lock = LockDesk::start(desk, hub)?;
+    if options.hub.lock_agent == LockAgent::Embedded {
+        relay::embed(options, &front, hub)?;
+    }
+    let revocations = Revocations::default();
+    parts.watch(options, data, &front, &revocations, hub);
+
+    let bridge = bridge::Parts {
+        database: data.database.clone(),
+        recorder: parts.recorder,
+        lock: lock.clone(),
+        announcer: parts.announcer,
+        presence: parts.presence,
+        front: Some(front.clone()),
+        tokens: settings.tokens,
+        settings: settings.bridge,
+        revocations,
+        readiness: readiness::of(lock.clone(), parts.stalled),
+    };
+    let bridge = bridge::build(bridge, hub)?;
+    welcome::print(options, &listeners, data, admin.as_ref())?;
+    hub.keep("HTTP", bridge::serve(listeners.http, bridge.router, hub.soft.clone()));
+    hub.keep("MQTT", front.clone().serve(listeners.mqtt, None, hub.soft.clone()));
+    if let Some(listener) = listeners.mqtt_tls {
+        hub.keep("MQTT over TLS", front.serve(listener, settings.tls, hub.soft.clone()));
+    }
+    Ok(bridge.realtime)
+}
+
+/// What almost every part works with.
+struct Parts {
+    recorder: Recorder,
+    announcer: Announcer,
+    presence: Presence,
+    /// True while detections wait for the database.
+    stalled: watch::Receiver<bool>,
+}
+
+impl Parts {
+    /// Starts the recorder, which lives as long as the base.
+    fn start(data: &Data, base: &Lifecycle) -> Self {
+        let (announcer, presence) = (Announcer::default(), Presence::default());
+        let (stalled, is_stalled) = watch::channel(false);
+        let (recorder, queue) = Recorder::new();
+        let worker = Worker::new(data.database.clone(), announcer.clone(), stalled);
+        base.keep("recorder", worker.run(queue, base.soft.clone(), base.hard.clone()));
+        Self { recorder, announcer, presence, stalled: is_stalled }
+    }
+
+    /// Starts those who carry news: of events to MQTT, of cameras that come and go, and of changed accounts.
+    fn watch(&self, options: &ServeOptions, data: &Data, front: &Front, revocations: &Revocations, hub: &Lifecycle) {
+        let will = Some(publisher::hub_status(false));
+        let link = front.link(Identity::Hub, will, &[]);
+        hub.keep("publisher", publisher::run(link, self.announcer.clone(), hub.soft.clone()));
+        let (cameras_changed, cameras) = watch::channel(0);
+        let watched = camera_watch::Parts {
+            database: data.database.clone(),
+            link: front.link(Identity::Hub, None, &[]),
+            announcer: self.announcer.clone(),
+            presence: self.presence.clone(),
+            submissions: self.recorder.sender(),
+            cameras_changed: cameras,
+            stalled: self.stalled.clone(),
+            timeout: Duration::from_secs(options.hub.camera_timeout),
+        };
+        hub.keep("camera watch", camera_watch::run(watched, hub.soft.clone()));
+        let news = News {
+            database: data.database.clone(),
+            front: front.clone(),
+            revocations: revocations.clone(),
+            cameras_changed,
+            presence: self.presence.clone(),
+        };
+        hub.keep("news of changes", news.run(hub.soft.clone()));
+    }
+}

@@ -1,0 +1,37 @@
+//! The hub's open ports, taken before anything else, so that a port in use is known at once.
+
+use std::net::SocketAddr;
+
+use anyhow::Context as _;
+use tokio::net::TcpListener;
+
+use crate::config::ServeOptions;
+
+/// What the hub listens on.
+pub struct Listeners {
+    pub http: TcpListener,
+    pub mqtt: TcpListener,
+    pub mqtt_tls: Option<TcpListener>,
+}
+
+impl Listeners {
+    /// # Errors
+    /// When a port is taken; the text says which variable chooses another.
+    pub async fn bind(options: &ServeOptions) -> anyhow::Result<Self> {
+        let mqtt_host = options.mqtt.mqtt_host.unwrap_or(options.http.host);
+        let mqtt_tls = match options.mqtt.mqtt_tls_port {
+            Some(port) => Some(listen("MQTT_TLS_PORT", SocketAddr::new(mqtt_host, port)).await?),
+            None => None,
+        };
+        Ok(Self {
+            http: listen("PORT", SocketAddr::new(options.http.host, options.http.port)).await?,
+            mqtt: listen("MQTT_PORT", SocketAddr::new(mqtt_host, options.mqtt.mqtt_port)).await?,
+            mqtt_tls,
+        })
+    }
+}
+
+async fn listen(variable: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
+    let listener = TcpListener::bind(address).await;
+    listener.with_context(|| format!("cannot listen on {address}: free the port, or choose another with {variable}"))
+}

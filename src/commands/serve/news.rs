@@ -1,0 +1,87 @@
+//! Carries the news of changed users, devices and cameras to those who must act on it, and notes when devices were seen.
+
+use std::collections::HashMap;
+
+use chrono::Utc;
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    auth::identity::Identity,
+    bridge::Revocations,
+    events::presence::Presence,
+    mqtt::Front,
+    store::{
+        self, Database,
+        changes::{self, Change},
+    },
+};
+
+/// How many changes may wait here; Postgres keeps the rest.
+const WAITING: usize = 256;
+
+/// Who has to hear of changes.
+pub struct News {
+    pub database: Database,
+    pub front: Front,
+    pub revocations: Revocations,
+    pub cameras_changed: watch::Sender<u64>,
+    pub presence: Presence,
+}
+
+impl News {
+    /// Carries news until `stop`.
+    ///
+    /// # Errors
+    /// When the database cannot be listened to at the start.
+    pub async fn run(self, stop: CancellationToken) -> anyhow::Result<()> {
+        let (sender, mut changes) = mpsc::channel(WAITING);
+        let mut sessions = self.presence.listen();
+        let mut known = changes::fingerprints(&self.database).await?;
+        let listening = changes::listen(&self.database, sender);
+        tokio::pin!(listening);
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return Ok(()),
+                ended = &mut listening => return ended.map_err(Into::into),
+                Some(change) = changes.recv() => match change {
+                    Change::Anything => self.compare(&mut known).await,
+                    change => self.carry(change),
+                },
+                Ok(change) = sessions.recv() => {
+                    if let Err(error) = store::devices::seen(&self.database, change.device, Utc::now()).await {
+                        tracing::debug!(device.id = %change.device, "not noted when the device was seen: {error}");
+                    }
+                }
+            }
+        }
+    }
+
+    fn carry(&self, change: Change) {
+        match change {
+            Change::User(id) => {
+                self.revocations.user_changed(id);
+                self.front.end_sessions(|who| matches!(who, Identity::User(user) if user.id == id));
+            }
+            Change::Device(id) => {
+                self.front.end_sessions(|who| matches!(who, Identity::Device(device) if device.id == id));
+            }
+            Change::Camera(_) | Change::Anything => self.cameras_changed.send_modify(|count| *count += 1),
+        }
+    }
+
+    /// Finds out what was changed while the hub could not hear of it. A database that is away again is no harm: its
+    /// return brings [`Change::Anything`] again.
+    async fn compare(&self, known: &mut HashMap<Change, String>) {
+        self.carry(Change::Anything);
+        match changes::fingerprints(&self.database).await {
+            Ok(now) => {
+                for (change, _) in known.iter().filter(|(change, print)| now.get(change) != Some(print)) {
+                    self.carry(*change);
+                }
+                *known = now;
+            }
+            Err(error) => tracing::debug!("what was changed meanwhile is not known yet: {error}"),
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! The door itself, where a contact tells of it: forced, or held open. The relay says whether the door may be opened,
+//! the contact whether it is.
+
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+
+use super::Position;
+
+/// A door that is opened this shortly after the relay closed was opened by the one it had been unlocked for.
+const HAND_ON_THE_HANDLE: Duration = Duration::from_secs(1);
+
+/// What is wrong with the door, as `lock/status` names it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum Alarm {
+    /// It was opened while the relay was closed.
+    DoorForced,
+    /// It is still open, long after the relay closed.
+    DoorHeldOpen,
+}
+
+/// What the contact has told, beside what the relay did.
+#[derive(Debug)]
+pub struct Door {
+    held_open_after: Duration,
+    open_since: Option<Instant>,
+    /// Not known until the contact has been read.
+    contact: Option<Position>,
+    forced: bool,
+    /// Since when the relay is closed; none while it is open.
+    locked_since: Option<Instant>,
+    /// Whether the relay has been open since the start at all.
+    was_unlocked: bool,
+}
+
+impl Door {
+    /// A door behind a closed relay, of which the contact has told nothing yet. `held_open_after` is how long it may
+    /// stand open once the relay has closed.
+    #[must_use]
+    pub fn new(held_open_after: Duration, now: Instant) -> Self {
+        Self {
+            held_open_after,
+            open_since: None,
+            contact: None,
+            forced: false,
+            locked_since: Some(now),
+            was_unlocked: false,
+        }
+    }
+
+    /// Where the contact was last read to be.
+    #[must_use]
+    pub fn contact(&self) -> Option<Position> {
+        self.contact
+    }
+
+    /// What the relay and the contact read now.
+    pub fn observe(&mut self, relay: Position, contact: Position, now: Instant) {
+        match relay {
+            Position::Open => {
+                self.locked_since = None;
+                self.was_unlocked = true;
+            }
+            Position::Closed => {
+                self.locked_since.get_or_insert(now);
+            }
+        }
+        let before = self.contact.replace(contact);
+        match contact {
+            Position::Closed => {
+                self.open_since = None;
+                self.forced = false;
+            }
+            Position::Open => {
+                self.open_since.get_or_insert(now);
+                // Open at the first look tells nothing of how it came to be.
+                if before == Some(Position::Closed) {
+                    self.forced = self.is_locked_for_a_while(now);
+                }
+            }
+        }
+    }
+
+    fn is_locked_for_a_while(&self, now: Instant) -> bool {
+        self.locked_since
+            .is_some_and(|since| !self.was_unlocked || now.saturating_duration_since(since) > HAND_ON_THE_HANDLE)
+    }
+
+    /// What is wrong at this time. Forced comes first: it says more.
+    #[must_use]
+    pub fn alarm(&self, now: Instant) -> Option<Alarm> {
+        if self.forced {
+            return Some(Alarm::DoorForced);
+        }
+        let since = self.open_since?.max(self.locked_since?);
+        (now.saturating_duration_since(since) >= self.held_open_after).then_some(Alarm::DoorHeldOpen)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use Position::{Closed, Open};
+
+    use super::*;
+
+    /// What the door says after each of (seconds, relay, contact).
+    fn alarms(steps: &[(u64, Position, Position)]) -> Vec<Option<Alarm>> {
+        let start = Instant::now();
+        let mut door = Door::new(Duration::from_secs(30), start);
+        steps
+            .iter()
+            .map(|(second, relay, contact)| {
+                let now = start + Duration::from_secs(*second);
+                door.observe(*relay, *contact, now);
+                door.alarm(now)
+            })
+            .collect()
+    }
+
+    #[test]
+    fn a_door_that_opens_behind_a_closed_relay_is_forced_until_it_is_closed() {
+        let told = alarms(&[(0, Closed, Closed), (1, Closed, Open), (50, Closed, Open), (51, Closed, Closed)]);
+        assert_eq!(told, [None, Some(Alarm::DoorForced), Some(Alarm::DoorForced), None]);
+    }
+
+    #[test]
+    fn a_door_that_opens_while_it_may_or_just_after_is_not_forced() {
+        assert_eq!(alarms(&[(0, Closed, Closed), (1, Open, Closed), (2, Open, Open), (6, Closed, Open)]), [None; 4]);
+        assert_eq!(
+            alarms(&[(0, Closed, Closed), (1, Open, Closed), (6, Closed, Closed), (7, Closed, Open)]),
+            [None; 4]
+        );
+        let late = alarms(&[(0, Closed, Closed), (1, Open, Closed), (6, Closed, Closed), (8, Closed, Open)]);
+        assert_eq!(late.last(), Some(&Some(Alarm::DoorForced)));
+    }
+
+    #[test]
+    fn a_door_that_stands_open_is_told_of_counted_from_the_relays_closing() {
+        let told =
+            alarms(&[(0, Open, Closed), (1, Open, Open), (100, Open, Open), (101, Closed, Open), (131, Closed, Open)]);
+        assert_eq!(told, [None, None, None, None, Some(Alarm::DoorHeldOpen)]);
+    }
+
+    #[test]
+    fn a_door_that_was_open_at_the_start_is_not_forced_but_held_open() {
+        assert_eq!(
+            alarms(&[(0, Closed, Open), (29, Closed, Open), (30, Closed, Open)]),
+            [None, None, Some(Alarm::DoorHeldOpen)]
+        );
+    }
+}

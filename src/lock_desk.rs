@@ -1,0 +1,205 @@
+//! The hub's side of the lock: every request is recorded, given to the lock worker, and answered by what the worker
+//! confirms.
+//!
+//! A request's way: rate → audit (the attempt is committed before anything leaves) → `lock/command` → the worker's
+//! `lock/response` and `lock/status` → audit (the outcome) → answer. What the worker says of the relay is the only
+//! source of the lock's state. Must not know HTTP, nor who may do what: whoever asks here is allowed to.
+
+mod audit;
+pub mod flood;
+mod hearing;
+mod intake;
+mod ledger;
+mod pending;
+pub mod rate;
+mod reports;
+mod rule;
+pub mod state;
+
+use std::{path::PathBuf, time::Instant};
+
+use anyhow::Context as _;
+use bytes::Bytes;
+use chrono::{DateTime, Utc};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio_util::sync::CancellationToken;
+
+use self::{
+    audit::Writer,
+    hearing::Hearing,
+    intake::{Ask, Intake, Request},
+    pending::Pending,
+    reports::Reports,
+    state::Follower,
+};
+pub use self::{audit::verify, rule::closes, state::LockState};
+use crate::{
+    domain::{
+        lock::{Action, LockStatus},
+        topic::Topic,
+    },
+    events::{Announcer, LockAsk, LockDone, LockFailure, LockRequest, Requester, Submission},
+    lifecycle::Lifecycle,
+    mqtt::link::{Link, Message, QoS},
+    store::Database,
+};
+
+/// How many requests may wait. When it is full the next is not taken: it would be too old when its turn came.
+const WAITING: usize = 64;
+
+/// What a detection does to the door.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+pub enum OnDetection {
+    #[default]
+    Off,
+    /// A person closes an open door.
+    Close,
+}
+
+/// What can be set.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct DeskSettings {
+    /// The relay's GPIO line, as it is shown until the worker has spoken.
+    pub pin: u32,
+    pub on_detection: OnDetection,
+    /// The least confidence, from 0 to 1, with which a person closes the door.
+    pub threshold: f64,
+    /// Whether the door may be held open.
+    pub hold_open: bool,
+}
+
+/// What the desk works with.
+#[derive(Debug)]
+pub struct Parts {
+    pub database: Database,
+    /// Of [`crate::auth::identity::Identity::Hub`], subscribed to `lock/status` and `lock/response`. No lock worker
+    /// may speak before the desk has started: its first word is that nobody has.
+    pub link: Link,
+    /// From MQTT clients, through the front.
+    pub requests: mpsc::Receiver<LockRequest>,
+    pub submissions: mpsc::Sender<Submission>,
+    pub announcer: Announcer,
+    /// `DATA_DIR`: the audit's key and newest head are there.
+    pub folder: PathBuf,
+    pub settings: DeskSettings,
+}
+
+/// A handle by which the lock is worked and looked at.
+#[derive(Debug, Clone)]
+pub struct LockDesk {
+    asks: mpsc::Sender<Request>,
+    state: watch::Receiver<LockState>,
+}
+
+impl LockDesk {
+    /// Starts the desk's tasks and publishes that no worker has spoken yet.
+    ///
+    /// # Errors
+    /// When the audit's key or head can't be read or made, or the link is closed.
+    pub fn start(parts: Parts, lifecycle: &Lifecycle) -> anyhow::Result<Self> {
+        let unknown = LockState::unknown(parts.settings.pin, Utc::now());
+        parts.link.outgoing.try_send(first_word(&unknown)?).context("the lock desk's link")?;
+        let (reports, reported) = Reports::new();
+        let (audit, writer) = Writer::new(parts.database, &parts.folder, reports.clone())?;
+        let (asks, asked) = mpsc::channel(WAITING);
+        let (state, watched) = watch::channel(unknown.clone());
+        let desk = Self { asks, state: watched };
+        let (pending, settled) = (Pending::default(), CancellationToken::new());
+        let hearing = Hearing {
+            incoming: parts.link.incoming,
+            follower: Follower::new(unknown),
+            state,
+            pending: pending.clone(),
+            reports,
+            stopping: lifecycle.soft.clone(),
+            settled: settled.clone(),
+        };
+        let intake = Intake::new(parts.link.outgoing, audit, pending, desk.state.clone(), parts.settings.hold_open);
+        lifecycle.keep("the lock's audit", writer.run(lifecycle.hard.clone()));
+        lifecycle.keep("the lock's events", reports::run(reported, parts.submissions));
+        lifecycle.keep("the lock worker's words", hearing.run());
+        lifecycle.keep("the lock's commands", intake.run(asked, lifecycle.soft.clone(), settled));
+        lifecycle.keep("lock/command", forward(desk.asks.clone(), parts.requests, lifecycle.soft.clone()));
+        if parts.settings.on_detection == OnDetection::Close {
+            let soft = lifecycle.soft.clone();
+            lifecycle.keep("the lock's rule", rule::run(desk.clone(), parts.announcer, parts.settings.threshold, soft));
+        }
+        Ok(desk)
+    }
+
+    /// Has the worker do it, and answers with what it confirmed.
+    ///
+    /// # Errors
+    /// Says why nothing happened, or that it is not known whether it did.
+    pub async fn command(&self, requester: Requester, action: Action) -> Result<LockDone, LockFailure> {
+        self.ask(requester, Ask::Give { action, command_id: None, hold: None }).await
+    }
+
+    /// Has the door opened and held open until then.
+    ///
+    /// # Errors
+    /// As [`LockDesk::command`]; also when holding is switched off or `until` is over.
+    pub async fn hold(
+        &self,
+        requester: Requester,
+        until: DateTime<Utc>,
+        reason: String,
+    ) -> Result<LockDone, LockFailure> {
+        self.ask(requester, Ask::Give { action: Action::Open, command_id: None, hold: Some((until, reason)) }).await
+    }
+
+    /// What the worker said last.
+    #[must_use]
+    pub fn state(&self) -> LockState {
+        self.state.borrow().clone()
+    }
+
+    /// The state, and each change of it.
+    #[must_use]
+    pub fn watch(&self) -> watch::Receiver<LockState> {
+        self.state.clone()
+    }
+
+    async fn ask(&self, requester: Requester, ask: Ask) -> Result<LockDone, LockFailure> {
+        let (reply, answer) = oneshot::channel();
+        let request = Request { requester, ask, arrived: Instant::now(), reply };
+        self.asks.try_send(request).map_err(|_| LockFailure::NotRecorded)?;
+        // Dropped without an answer: the desk stops, and the command was not given.
+        answer.await.unwrap_or(Err(LockFailure::NotRecorded))
+    }
+}
+
+fn first_word(unknown: &LockState) -> anyhow::Result<Message> {
+    let payload = Bytes::from(serde_json::to_vec(&unknown.status)?);
+    debug_assert_eq!(unknown.status.status, LockStatus::Unknown);
+    Ok(Message { topic: Topic::LockStatus.to_string(), payload, qos: QoS::AtLeastOnce, retain: true })
+}
+
+/// Notes when requests of MQTT clients came, so that none is carried out long after.
+async fn forward(
+    asks: mpsc::Sender<Request>,
+    mut requests: mpsc::Receiver<LockRequest>,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
+    loop {
+        let request = tokio::select! {
+            request = requests.recv() => request,
+            () = stop.cancelled() => return Ok(()),
+        };
+        let Some(LockRequest { requester, ask, reply }) = request else {
+            // No front in this process: requests come over HTTP alone.
+            stop.cancelled().await;
+            return Ok(());
+        };
+        let ask = match ask {
+            LockAsk::Command { action, command_id } => Ask::Give { action, command_id, hold: None },
+            LockAsk::Refused { what, reason } => Ask::Refused { what, reason },
+        };
+        let request = Request { requester, ask, arrived: Instant::now(), reply };
+        tokio::select! {
+            // When it is full, the front's clients wait.
+            sent = asks.send(request) => if sent.is_err() { return Ok(()) },
+            () = stop.cancelled() => return Ok(()),
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! What the lock worker says, as it comes through the hub's own link.
+
+use chrono::Utc;
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    pending::Pending,
+    reports::Reports,
+    state::{Follower, LockState, News, clean},
+};
+use crate::{
+    domain::{event::EventType, topic::Topic},
+    mqtt::link::{Incoming, Message},
+    wire::lock::{Response, Status},
+};
+
+/// Listens to the worker.
+#[derive(Debug)]
+pub(super) struct Hearing {
+    pub(super) incoming: mpsc::Receiver<Incoming>,
+    pub(super) follower: Follower,
+    pub(super) state: watch::Sender<LockState>,
+    pub(super) pending: Pending,
+    pub(super) reports: Reports,
+    /// The hub stops: that the worker goes too is no news.
+    pub(super) stopping: CancellationToken,
+    /// No command is under way any more.
+    pub(super) settled: CancellationToken,
+}
+
+impl Hearing {
+    /// Listens until every command is settled after the hub began to stop.
+    ///
+    /// # Errors
+    /// When the link's carrier is gone before: without it nobody can work the lock.
+    pub(super) async fn run(mut self) -> anyhow::Result<()> {
+        loop {
+            let incoming = tokio::select! {
+                incoming = self.incoming.recv() => incoming,
+                () = self.settled.cancelled() => return Ok(()),
+            };
+            match incoming {
+                Some(Incoming::Message(message)) => self.hear(&message),
+                Some(Incoming::Connected) => tracing::debug!("the lock desk listens"),
+                Some(Incoming::Disconnected(reason)) => self.go_deaf(&reason),
+                None if self.stopping.is_cancelled() => return Ok(()),
+                None => anyhow::bail!("the lock desk's link to the broker ended"),
+            }
+        }
+    }
+
+    fn hear(&mut self, message: &Message) {
+        let read = match Topic::parse(&message.topic) {
+            Some(Topic::LockStatus) => serde_json::from_slice(&message.payload).map(|status| self.take(status)),
+            Some(Topic::LockResponse) => serde_json::from_slice(&message.payload).map(|response| self.answer(response)),
+            _ => return,
+        };
+        if let Err(error) = read {
+            tracing::warn!(topic = message.topic, "the lock worker says what cannot be read: {error}");
+        }
+    }
+
+    fn take(&mut self, status: Status) {
+        let before = self.follower.state().status.status;
+        let command = status.command_id;
+        let news = self.follower.take(status, Utc::now());
+        let state = self.follower.state().clone();
+        let after = state.status.status;
+        // The state first: who hears of the command's end finds the state after it.
+        self.state.send_replace(state);
+        if let Some(command) = command {
+            self.pending.moved(command, before, after);
+        }
+        self.tell(news);
+    }
+
+    fn go_deaf(&mut self, reason: &str) {
+        let news = self.follower.deaf(&clean(reason), Utc::now());
+        self.state.send_replace(self.follower.state().clone());
+        self.tell(news);
+    }
+
+    fn answer(&self, response: Response) {
+        let (command, outcome) = (response.command_id, response.outcome);
+        if !self.pending.responded(response) {
+            tracing::warn!(%command, ?outcome, "the lock worker answers a command that nobody waits for");
+        }
+    }
+
+    fn tell(&self, news: Vec<News>) {
+        for news in news {
+            if news.occurrence.event_type != EventType::SystemAlert || !self.stopping.is_cancelled() {
+                self.reports.tell(news);
+            }
+        }
+    }
+}

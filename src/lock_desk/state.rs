@@ -1,0 +1,299 @@
+//! What the hub knows of the lock, and what is news in what the worker says. Pure, with time as an argument.
+
+use chrono::{DateTime, Utc};
+
+use crate::{
+    domain::{
+        bolt::door::Alarm,
+        event::{EventType, Occurrence},
+        lock::LockStatus,
+    },
+    wire::lock::Status,
+};
+
+/// What the lock worker said last.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LockState {
+    pub status: Status,
+    /// When the status changed last, by the hub's clock; none before the worker has spoken.
+    pub changed_at: Option<DateTime<Utc>>,
+}
+
+impl LockState {
+    /// Before the worker has spoken.
+    #[must_use]
+    pub fn unknown(pin: u32, now: DateTime<Utc>) -> Self {
+        let status = Status::offline(pin, false, "no lock worker has spoken yet", now);
+        Self { status, changed_at: None }
+    }
+}
+
+/// What an alert is about: a flood of one does not hide the other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Subject {
+    /// The relay's movements; no alert.
+    Movement,
+    Worker,
+    Relay,
+    Door,
+    Clock,
+    Audit,
+}
+
+/// Something worth an event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct News {
+    pub subject: Subject,
+    pub occurrence: Occurrence,
+}
+
+impl News {
+    #[must_use]
+    pub fn alert(subject: Subject, description: String) -> Self {
+        Self { subject, occurrence: Occurrence { event_type: EventType::SystemAlert, description } }
+    }
+}
+
+/// Follows the worker's words.
+#[derive(Debug)]
+pub struct Follower {
+    state: LockState,
+    /// What the relay was last read to be, also while the worker is away.
+    relay: LockStatus,
+    /// The worker was there and is not.
+    lost: bool,
+    /// What the worker said last while it was there.
+    alarm: Option<Alarm>,
+    clock_alert: bool,
+}
+
+impl Follower {
+    #[must_use]
+    pub fn new(state: LockState) -> Self {
+        Self { state, relay: LockStatus::Unknown, lost: false, alarm: None, clock_alert: false }
+    }
+
+    #[must_use]
+    pub fn state(&self) -> &LockState {
+        &self.state
+    }
+
+    /// Takes what the worker says, and answers with what of it is worth an event.
+    pub fn take(&mut self, mut status: Status, now: DateTime<Utc>) -> Vec<News> {
+        if !status.online {
+            // Nobody is there to know.
+            status.status = LockStatus::Unknown;
+        }
+        let news = [
+            self.presence(&status),
+            self.blindness(&status),
+            self.movement(&status),
+            self.door(&status),
+            self.clock(&status),
+        ];
+        let same = status.status == self.state.status.status && self.state.changed_at.is_some();
+        let untold = !status.online && self.state.changed_at.is_none();
+        let changed_at = if same || untold { self.state.changed_at } else { Some(now) };
+        self.state = LockState { status, changed_at };
+        news.into_iter().flatten().collect()
+    }
+
+    /// The hub can't hear the worker any more.
+    pub fn deaf(&mut self, reason: &str, now: DateTime<Utc>) -> Vec<News> {
+        let Status { pin, simulated, .. } = self.state.status;
+        let reason = format!("the hub cannot hear the lock worker: {reason}");
+        self.take(Status::offline(pin, simulated, &reason, now), now)
+    }
+
+    fn presence(&mut self, status: &Status) -> Option<News> {
+        let description = match (self.state.status.online, status.online) {
+            (true, false) => {
+                self.lost = true;
+                format!("The lock worker is lost{}", because(status))
+            }
+            (false, true) if std::mem::take(&mut self.lost) => {
+                format!("The lock worker is back; the lock is {}", status.status)
+            }
+            _ => return None,
+        };
+        Some(News::alert(Subject::Worker, description))
+    }
+
+    fn blindness(&self, status: &Status) -> Option<News> {
+        let before = &self.state.status;
+        let blind = |status: &Status| status.online && status.status == LockStatus::Unknown;
+        let description = format!("The lock worker cannot read the relay{}", because(status));
+        (blind(status) && !blind(before)).then(|| News::alert(Subject::Relay, description))
+    }
+
+    fn movement(&mut self, status: &Status) -> Option<News> {
+        let before = self.relay;
+        if status.status == LockStatus::Unknown {
+            return None;
+        }
+        self.relay = status.status;
+        let (event_type, verb) = match (before, status.status) {
+            (LockStatus::Closed, LockStatus::Open) => (EventType::DoorOpened, "Door opened"),
+            // So that no closing stands there without its opening.
+            (LockStatus::Unknown, LockStatus::Open) => (EventType::DoorOpened, "Door found open"),
+            (LockStatus::Open, LockStatus::Closed) => (EventType::DoorClosed, "Door closed"),
+            _ => return None,
+        };
+        let by = status.requested_by.as_deref().map(|name| format!(" by {}", clean(name))).unwrap_or_default();
+        let occurrence = Occurrence { event_type, description: format!("{verb}{by}{}", because(status)) };
+        Some(News { subject: Subject::Movement, occurrence })
+    }
+
+    fn door(&mut self, status: &Status) -> Option<News> {
+        if !status.online || std::mem::replace(&mut self.alarm, status.alarm) == status.alarm {
+            return None;
+        }
+        let description = match status.alarm? {
+            Alarm::DoorForced => "DOOR_FORCED: the door was opened while it was locked",
+            Alarm::DoorHeldOpen => "DOOR_HELD_OPEN: the door still stands open though it should be locked",
+        };
+        Some(News::alert(Subject::Door, description.to_owned()))
+    }
+
+    fn clock(&mut self, status: &Status) -> Option<News> {
+        if !status.online || std::mem::replace(&mut self.clock_alert, status.clock_alert) || !status.clock_alert {
+            return None;
+        }
+        let offset = status.clock_offset_ms.unwrap_or_default();
+        let description =
+            format!("The lock worker's clock is {offset} ms off the hub's; above 2 s it refuses commands");
+        Some(News::alert(Subject::Clock, description))
+    }
+}
+
+fn because(status: &Status) -> String {
+    status
+        .reason
+        .as_deref()
+        .filter(|reason| !reason.is_empty())
+        .map(|reason| format!(": {}", clean(reason)))
+        .unwrap_or_default()
+}
+
+/// How much of somebody else's words is kept.
+const WORDS: usize = 200;
+
+/// Somebody else's words in a form that any table and any line of the log takes.
+#[must_use]
+pub fn clean(text: &str) -> String {
+    text.chars().take(WORDS).map(|letter| if letter.is_control() { ' ' } else { letter }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn status(status: LockStatus, online: bool) -> Status {
+        Status {
+            status,
+            online,
+            reason: Some("because".to_owned()),
+            ..LockState::unknown(17, DateTime::UNIX_EPOCH).status
+        }
+    }
+
+    fn words() -> impl Strategy<Value = Status> {
+        let relay = prop_oneof![Just(LockStatus::Open), Just(LockStatus::Closed), Just(LockStatus::Unknown)];
+        (relay, any::<bool>()).prop_map(|(relay, online)| status(relay, online))
+    }
+
+    fn kinds(news: &[News]) -> Vec<EventType> {
+        news.iter().map(|news| news.occurrence.event_type).collect()
+    }
+
+    proptest! {
+        #[test]
+        fn openings_and_closings_take_turns_and_end_as_the_relay_is(words in prop::collection::vec(words(), 0..60)) {
+            let mut follower = Follower::new(LockState::unknown(17, DateTime::UNIX_EPOCH));
+            let (mut open, mut last) = (false, None);
+            for status in words {
+                if status.online && status.status != LockStatus::Unknown {
+                    last = Some(status.status);
+                }
+                for News { occurrence, .. } in follower.take(status, Utc::now()) {
+                    match occurrence.event_type {
+                        EventType::DoorOpened => prop_assert!(!std::mem::replace(&mut open, true)),
+                        EventType::DoorClosed => prop_assert!(std::mem::replace(&mut open, false)),
+                        _ => {}
+                    }
+                }
+                prop_assert_eq!(open, last == Some(LockStatus::Open));
+            }
+        }
+
+        #[test]
+        fn losses_and_returns_take_turns(words in prop::collection::vec(words(), 0..60)) {
+            let mut follower = Follower::new(LockState::unknown(17, DateTime::UNIX_EPOCH));
+            let mut lost = false;
+            for status in words {
+                for News { subject, occurrence } in follower.take(status, Utc::now()) {
+                    if subject == Subject::Worker {
+                        prop_assert_eq!(occurrence.description.contains("lost"), !lost);
+                        lost = !lost;
+                    }
+                }
+                let now = &follower.state().status;
+                prop_assert!(now.online || now.status == LockStatus::Unknown);
+            }
+        }
+    }
+
+    #[test]
+    fn the_first_word_is_no_news_and_a_repeated_one_neither() {
+        let mut follower = Follower::new(LockState::unknown(17, DateTime::UNIX_EPOCH));
+        assert_eq!(follower.take(status(LockStatus::Unknown, false), Utc::now()), []);
+        assert_eq!(follower.state().changed_at, None);
+        assert_eq!(follower.take(status(LockStatus::Closed, true), Utc::now()), []);
+        let changed_at = follower.state().changed_at;
+        assert!(changed_at.is_some());
+        assert_eq!(follower.take(status(LockStatus::Closed, true), Utc::now()), []);
+        assert_eq!(follower.state().changed_at, changed_at);
+    }
+
+    #[test]
+    fn a_door_that_moved_while_the_worker_was_away_is_told_on_its_return() {
+        let mut follower = Follower::new(LockState::unknown(17, DateTime::UNIX_EPOCH));
+        follower.take(status(LockStatus::Open, true), Utc::now());
+        assert_eq!(kinds(&follower.deaf("gone", Utc::now())), [EventType::SystemAlert]);
+        let news = follower.take(status(LockStatus::Closed, true), Utc::now());
+        assert_eq!(kinds(&news), [EventType::SystemAlert, EventType::DoorClosed]);
+    }
+
+    #[test]
+    fn alarms_and_wrong_clocks_are_told_when_they_begin() {
+        let mut follower = Follower::new(LockState::unknown(17, DateTime::UNIX_EPOCH));
+        let well = status(LockStatus::Closed, true);
+        let ill =
+            Status { alarm: Some(Alarm::DoorForced), clock_alert: true, clock_offset_ms: Some(1500), ..well.clone() };
+        let mut told = Vec::new();
+        for status in
+            [well.clone(), ill.clone(), ill.clone(), status(LockStatus::Unknown, false), ill.clone(), well, ill]
+        {
+            told.push(follower.take(status, Utc::now()).iter().map(|news| news.subject).collect::<Vec<_>>());
+        }
+        let (worker, both) = (vec![Subject::Worker], vec![Subject::Door, Subject::Clock]);
+        assert_eq!(told, [vec![], both.clone(), vec![], worker.clone(), worker, vec![], both]);
+    }
+
+    #[test]
+    fn a_relay_that_cannot_be_read_is_told_of_once() {
+        let mut follower = Follower::new(LockState::unknown(17, DateTime::UNIX_EPOCH));
+        follower.take(status(LockStatus::Closed, true), Utc::now());
+        assert_eq!(kinds(&follower.take(status(LockStatus::Unknown, true), Utc::now())), [EventType::SystemAlert]);
+        assert_eq!(follower.take(status(LockStatus::Unknown, true), Utc::now()), []);
+        assert_eq!(follower.take(status(LockStatus::Closed, true), Utc::now()), []);
+    }
+
+    #[test]
+    fn words_are_kept_short_and_printable() {
+        assert_eq!(clean("a\0b\nc"), "a b c");
+        assert_eq!(clean(&"é".repeat(500)).chars().count(), 200);
+    }
+}

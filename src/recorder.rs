@@ -1,0 +1,187 @@
+//! The persistence worker: the one way into the events table.
+//!
+//! Whatever arrives while a commit runs goes into the next one: no timer, so that an idle hub is quick and a busy one
+//! stores large groups. One commit at a time, so that ids become visible in order and a replay by id skips none.
+//! A submission is answered, and its event announced, only after its commit. While Postgres is away the group waits
+//! and is tried again; what cannot wait fills the queue, and the front stops reading.
+//!
+//! Must not know MQTT, HTTP or Socket.io.
+
+mod group;
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio_util::sync::CancellationToken;
+
+use self::group::{Answer, Group, is_about_data};
+use crate::{
+    events::{Announcer, Channel, Item, Outcome, Submission},
+    store::{self, Database},
+};
+
+/// How many submissions may wait. When it is full, MQTT clients feel it as later PUBACKs and HTTP as 503.
+pub const WAITING: usize = 4096;
+/// The largest group for one commit: larger ones no longer raise throughput, but delay the first of the group.
+const GROUP: usize = 1000;
+/// How long a submission over HTTP waits for its commit.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Pauses between tries while Postgres is away.
+const PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
+
+/// The recorder cannot take it now; to be tried again soon.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the recorder is busy or the database is away")]
+pub struct Busy;
+
+/// A handle by which detections and occurrences are submitted.
+#[derive(Debug, Clone)]
+pub struct Recorder(mpsc::Sender<Submission>);
+
+impl Recorder {
+    /// The handle, and the queue behind it, for [`Worker::run`].
+    #[must_use]
+    pub fn new() -> (Self, mpsc::Receiver<Submission>) {
+        let (sender, receiver) = mpsc::channel(WAITING);
+        (Self(sender), receiver)
+    }
+
+    /// The way in for workers that wait for their answers by themselves.
+    #[must_use]
+    pub fn sender(&self) -> mpsc::Sender<Submission> {
+        self.0.clone()
+    }
+
+    /// Has an item recorded and says what became of it, after the commit.
+    ///
+    /// # Errors
+    /// [`Busy`] at once when the queue is full, or when there is no commit within 5 s. Then it may still be stored
+    /// later: who tries again with the same detection id stores it once.
+    pub async fn record(&self, channel: Channel, item: Item) -> Result<Outcome, Busy> {
+        let (reply, answer) = oneshot::channel();
+        self.0.try_send(Submission { channel, item, reply }).map_err(|_| Busy)?;
+        tokio::time::timeout(PATIENCE, answer).await.map_err(|_| Busy)?.map_err(|_| Busy)
+    }
+}
+
+/// What the recorder works with.
+#[derive(Debug)]
+pub struct Worker {
+    pub database: Database,
+    pub announcer: Announcer,
+    /// True while a group cannot be stored because the database is away.
+    pub stalled: watch::Sender<bool>,
+    clock: Clock,
+}
+
+impl Worker {
+    #[must_use]
+    pub fn new(database: Database, announcer: Announcer, stalled: watch::Sender<bool>) -> Self {
+        Self { database, announcer, stalled, clock: Clock::default() }
+    }
+
+    /// Stores what comes through the queue until `stop`, then what is left in it, unless the database is away when
+    /// `give_up` is cancelled: then the rest stays unacknowledged.
+    ///
+    /// # Errors
+    /// None: a database that is away is waited for.
+    pub async fn run(
+        mut self,
+        mut queue: mpsc::Receiver<Submission>,
+        stop: CancellationToken,
+        give_up: CancellationToken,
+    ) -> anyhow::Result<()> {
+        let mut waiting = Vec::with_capacity(GROUP);
+        loop {
+            let count = tokio::select! {
+                biased;
+                count = queue.recv_many(&mut waiting, GROUP) => count,
+                () = stop.cancelled(), if !queue.is_closed() => {
+                    queue.close();
+                    continue;
+                }
+            };
+            if count == 0 {
+                // Nobody is left who could submit anything.
+                stop.cancelled().await;
+                return Ok(());
+            }
+            let group = Group::new(std::mem::take(&mut waiting));
+            if give_up.run_until_cancelled(self.record(group)).await.is_none() {
+                tracing::warn!(
+                    submissions = count + queue.len(),
+                    "ended with submissions unrecorded and unacknowledged"
+                );
+                return Ok(());
+            }
+        }
+    }
+
+    /// Stores one group. One bad row must not sink it: then each submission gets a commit of its own, and the bad one is
+    /// rejected.
+    async fn record(&mut self, group: Group) {
+        match self.store(&group).await {
+            Ok(answers) => group.answer(answers, &self.announcer),
+            Err(error) => {
+                tracing::warn!("the database refuses a row of a group, each is tried alone: {error}");
+                for single in group.split() {
+                    match self.store(&single).await {
+                        Ok(answers) => single.answer(answers, &self.announcer),
+                        Err(error) => {
+                            tracing::warn!("the database refuses a row: {error}");
+                            single.refuse("the database refuses it; the hub's log says why");
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// Commits a group, waiting for the database as long as it takes.
+    ///
+    /// # Errors
+    /// Only what would come again: a row that the database refuses.
+    async fn store(&mut self, group: &Group) -> Result<Vec<Answer>, store::Error> {
+        let mut pause = PAUSE.0;
+        loop {
+            let error = match self.attempt(group).await {
+                Err(error) if !is_about_data(&error) => error,
+                done => {
+                    self.stalled.send_if_modified(std::mem::take);
+                    return done;
+                }
+            };
+            if !self.stalled.send_replace(true) {
+                tracing::warn!(submissions = group.len(), "the database is away, detections wait: {error}");
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(PAUSE.1);
+        }
+    }
+
+    async fn attempt(&mut self, group: &Group) -> Result<Vec<Answer>, store::Error> {
+        let mut connection = self.database.acquire().await?;
+        let at = self.clock.next(&mut connection).await?;
+        group.store(&mut connection, at).await
+    }
+}
+
+/// Gives each group a time that is never before the one of an event with a lower id, whatever the system's clock does.
+#[derive(Debug, Default)]
+struct Clock {
+    last: Option<DateTime<Utc>>,
+}
+
+impl Clock {
+    async fn next(&mut self, connection: &mut store::Connection) -> Result<DateTime<Utc>, store::Error> {
+        let last = match self.last {
+            Some(last) => Some(last),
+            None => store::recording::newest_time(connection).await?,
+        };
+        let now = crate::wire::time::millis(Utc::now());
+        let next = last.map_or(now, |last| last.max(now));
+        self.last = Some(next);
+        Ok(next)
+    }
+}

@@ -1,0 +1,189 @@
+//! A group of submissions: what of it goes into which table, and who is told what afterwards.
+
+use std::{collections::HashMap, sync::Arc};
+
+use chrono::{DateTime, Utc};
+use uuid::Uuid;
+
+use crate::{
+    domain::{
+        camera::CameraId,
+        detection::{Detection, classify},
+        event::Event,
+    },
+    events::{Announcer, Item, Malformed, Outcome, Sighting, StoredEvent, Submission},
+    store::{
+        self, Connection,
+        recording::{self, NewEvent, Rejected, Row},
+    },
+    wire,
+};
+
+/// How much of a rejected payload is kept, in bytes.
+const KEPT_PAYLOAD: usize = 4096;
+
+/// A group of submissions, sorted by what has to be done with them.
+pub struct Group {
+    submissions: Vec<Submission>,
+    /// The events to store, and which submission each belongs to.
+    events: Vec<NewEvent>,
+    places: Vec<usize>,
+}
+
+/// What became of a submission, in the order of the group.
+#[derive(Debug, Clone)]
+pub enum Answer {
+    New(Event),
+    Duplicate(Event),
+    Ignored,
+    Kept(String),
+    UnknownCamera,
+}
+
+impl Group {
+    pub fn new(submissions: Vec<Submission>) -> Self {
+        let (mut events, mut places) = (Vec::new(), Vec::new());
+        for (place, submission) in submissions.iter().enumerate() {
+            if let Some(event) = to_event(&submission.item) {
+                events.push(event);
+                places.push(place);
+            }
+        }
+        Self { submissions, events, places }
+    }
+
+    pub fn len(&self) -> usize {
+        self.submissions.len()
+    }
+
+    /// Each submission as a group of its own.
+    pub fn split(self) -> impl Iterator<Item = Self> {
+        self.submissions.into_iter().map(|submission| Self::new(vec![submission]))
+    }
+
+    /// Commits the group and says what became of each submission.
+    pub async fn store(&self, connection: &mut Connection, at: DateTime<Utc>) -> Result<Vec<Answer>, store::Error> {
+        let rejected: Vec<_> = self.submissions.iter().filter_map(|submission| to_rejected(&submission.item)).collect();
+        let rows = match (self.events.is_empty(), rejected.is_empty()) {
+            (true, true) => Vec::new(),
+            (false, true) => recording::insert(connection, &self.events, at).await?,
+            (_, false) => recording::insert_and_reject(connection, &self.events, &rejected, at).await?,
+        };
+        let before = self.duplicates(connection, &rows).await?;
+        let mut answers: Vec<_> = self.submissions.iter().map(|submission| without_event(&submission.item)).collect();
+        for ((place, row), event) in self.places.iter().zip(rows).zip(&self.events) {
+            answers[*place] = match row {
+                Row::Stored(event) => Answer::New(event),
+                Row::UnknownCamera => Answer::UnknownCamera,
+                Row::Duplicate => key(event)
+                    .and_then(|key| before.get(&key).cloned())
+                    .map_or_else(|| Answer::Kept("deleted again".to_owned()), Answer::Duplicate),
+            };
+        }
+        Ok(answers)
+    }
+
+    async fn duplicates(
+        &self,
+        connection: &mut Connection,
+        rows: &[Row],
+    ) -> Result<HashMap<(CameraId, Uuid), Event>, store::Error> {
+        let duplicates = rows.iter().zip(&self.events).filter(|(row, _)| matches!(row, Row::Duplicate));
+        let keys: Vec<_> = duplicates.filter_map(|(_, event)| key(event)).collect();
+        if keys.is_empty() {
+            return Ok(HashMap::new());
+        }
+        let found = recording::by_detection_ids(connection, &keys).await?;
+        Ok(found
+            .into_iter()
+            .filter_map(|event| Some(((event.camera.as_ref()?.id, event.detection_id?), event)))
+            .collect())
+    }
+
+    /// Announces what is new and tells each sender. Who no longer listens misses nothing that is not stored.
+    pub fn answer(self, answers: Vec<Answer>, announcer: &Announcer) {
+        for (submission, answer) in self.submissions.into_iter().zip(answers) {
+            if let (Item::Detection(detection), false) = (&submission.item, matches!(answer, Answer::UnknownCamera)) {
+                let Detection { camera_id: camera, person_count, .. } = *detection;
+                announcer.sighted(Sighting { camera, person_count });
+            }
+            let outcome = match answer {
+                Answer::Ignored => Outcome::Ignored,
+                Answer::Kept(reason) => Outcome::Rejected(reason),
+                Answer::UnknownCamera => Outcome::UnknownCamera,
+                Answer::Duplicate(event) => encoded(event).map_or_else(Outcome::Rejected, Outcome::Duplicate),
+                Answer::New(event) => encoded(event).map_or_else(Outcome::Rejected, |event| {
+                    announcer.announce(event.clone());
+                    Outcome::Stored(event)
+                }),
+            };
+            let _ = submission.reply.send(outcome);
+        }
+    }
+
+    /// Tells each sender that it was refused.
+    pub fn refuse(self, reason: &str) {
+        for submission in self.submissions {
+            let _ = submission.reply.send(Outcome::Rejected(reason.to_owned()));
+        }
+    }
+}
+
+fn encoded(event: Event) -> Result<Arc<StoredEvent>, String> {
+    match wire::event::encode(&event) {
+        Ok(json) => Ok(Arc::new(StoredEvent { event, json })),
+        Err(error) => Err(format!("stored, but not to be shown: {error}")),
+    }
+}
+
+fn to_event(item: &Item) -> Option<NewEvent> {
+    match item {
+        Item::Malformed(_) => None,
+        Item::Detection(detection) => classify(detection.person_count).map(|event_type| NewEvent {
+            camera_id: Some(detection.camera_id),
+            event_type,
+            person_count: detection.person_count,
+            confidence: detection.confidence,
+            snapshot_path: detection.snapshot_path.clone(),
+            description: detection.description.clone(),
+            is_resolved: false,
+            detection_id: detection.detection_id,
+            detected_at: detection.detected_at,
+        }),
+        Item::Occurrence(occurrence) => Some(NewEvent {
+            camera_id: None,
+            event_type: occurrence.event_type,
+            person_count: 0,
+            confidence: None,
+            snapshot_path: None,
+            description: Some(occurrence.description.clone()),
+            is_resolved: occurrence.is_resolved(),
+            detection_id: None,
+            detected_at: None,
+        }),
+    }
+}
+
+fn to_rejected(item: &Item) -> Option<Rejected<'_>> {
+    let Item::Malformed(Malformed { topic, payload, reason, source }) = item else { return None };
+    Some(Rejected { topic, payload: &payload[..payload.len().min(KEPT_PAYLOAD)], reason, source })
+}
+
+/// What is said of an item for which no event was to be stored.
+fn without_event(item: &Item) -> Answer {
+    match item {
+        Item::Malformed(malformed) => Answer::Kept(malformed.reason.clone()),
+        Item::Detection(_) | Item::Occurrence(_) => Answer::Ignored,
+    }
+}
+
+fn key(event: &NewEvent) -> Option<(CameraId, Uuid)> {
+    event.camera_id.zip(event.detection_id)
+}
+
+/// Whether an error is a row's fault and would come again, so that waiting is of no use: SQLSTATE classes 21, 22 and 23
+/// (cardinality, data exception, integrity constraint).
+pub fn is_about_data(error: &store::Error) -> bool {
+    let store::Error::Database(error) = error else { return matches!(error, store::Error::Encode(_)) };
+    error.code().is_some_and(|code| ["21", "22", "23"].iter().any(|class| code.starts_with(class)))
+}

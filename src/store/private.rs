@@ -1,0 +1,292 @@
+//! The private PostgreSQL: the hub's own server, in its data folder, reached by a Unix socket only.
+//!
+//! It is a plain PostgreSQL of the system, started as a process in a process group of its own (Ctrl-C in a terminal must
+//! not reach it before the hub has stored its last detection). It outlives a killed hub; the next start finds it and goes
+//! on with it. PostgreSQL refuses to run as root, so a hub of root's runs it as the user postgres.
+
+mod binaries;
+mod owner;
+
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+    process::Stdio,
+    time::Duration,
+};
+
+use anyhow::{Context as _, bail};
+use rustix::process::{Pid, Signal, kill_process};
+use sqlx::{ConnectOptions as _, Connection as _, PgConnection, postgres::PgConnectOptions};
+use tokio::{process::Child, time::Instant};
+use tokio_util::sync::CancellationToken;
+
+use self::owner::Owner;
+use super::Address;
+use crate::{auth, config::secrets};
+
+const NAME: &str = "portcullis";
+/// A Unix socket's path has at most 107 bytes (`sockaddr_un`), and PostgreSQL adds its file's name to the folder's.
+const SOCKET_FOLDER_MAX: usize = 107 - "/.s.PGSQL.5432".len();
+/// Recovery after a power cut on an SD card takes its time.
+const START: Duration = Duration::from_mins(2);
+const STOP: Duration = Duration::from_secs(20);
+const LOOK: Duration = Duration::from_millis(50);
+
+/// A private PostgreSQL that answers.
+#[derive(Debug)]
+pub struct Private {
+    place: Place,
+    /// Ours, if this process started it; none if it was found running.
+    child: Option<Child>,
+}
+
+/// Where it lives and how to reach it.
+#[derive(Debug, Clone)]
+struct Place {
+    binaries: PathBuf,
+    /// Holds the cluster, the socket and the log; belongs to `owner`.
+    folder: PathBuf,
+    owner: Owner,
+    options: PgConnectOptions,
+}
+
+impl Private {
+    /// Makes the cluster at the very first start, and starts the server or goes on with one that runs already.
+    ///
+    /// # Errors
+    /// When PostgreSQL is not installed, cannot reach the folder, or does not start: the text says what to do.
+    pub async fn start(data: &Path) -> anyhow::Result<Self> {
+        let place = Place::prepare(data)?;
+        if !place.cluster().join("PG_VERSION").exists() {
+            place.init().await?;
+        }
+        let mut private = Self { place, child: None };
+        private.wait_until_it_answers().await?;
+        private.place.create_database().await?;
+        Ok(private)
+    }
+
+    /// Where the hub's database is.
+    #[must_use]
+    pub fn address(&self) -> Address {
+        Address(self.place.options.clone().database(NAME))
+    }
+
+    /// Where the hub's database is, for a program that takes a URL. It has the password in it.
+    #[must_use]
+    pub fn url(&self) -> String {
+        self.place.options.clone().database(NAME).to_url_lossy().into()
+    }
+
+    /// Starts the server again whenever it dies, until `stop`. One that does not start is tried again, and the log says
+    /// why.
+    pub async fn supervise(&mut self, stop: &CancellationToken) {
+        while stop.run_until_cancelled(tokio::time::sleep(LOOK * 5)).await.is_some() {
+            self.reap();
+            if self.place.running().is_some() {
+                continue;
+            }
+            tracing::warn!("the private PostgreSQL is gone, starting it again");
+            match stop.run_until_cancelled(self.wait_until_it_answers()).await {
+                Some(Ok(())) => tracing::info!("the private PostgreSQL is back"),
+                Some(Err(error)) => tracing::error!("the private PostgreSQL does not start: {error:#}"),
+                None => break,
+            }
+        }
+    }
+
+    /// Stops the server: sessions are ended, everything committed stays.
+    ///
+    /// # Errors
+    /// When it does not end in time.
+    pub async fn stop(mut self) -> anyhow::Result<()> {
+        let Some(pid) = self.place.running() else { return Ok(()) };
+        // PostgreSQL's "fast shutdown" (SIGINT), see its manual on pg_ctl.
+        kill_process(pid, Signal::INT).context("cannot end the private PostgreSQL")?;
+        let deadline = Instant::now() + STOP;
+        while self.place.running().is_some() {
+            self.reap();
+            if Instant::now() > deadline {
+                bail!("the private PostgreSQL (pid {}) does not end", pid.as_raw_nonzero());
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+        Ok(())
+    }
+
+    /// Takes note of the child's end, so that no zombie stays.
+    fn reap(&mut self) {
+        if self.child.as_mut().is_some_and(|child| !matches!(child.try_wait(), Ok(None))) {
+            self.child = None;
+        }
+    }
+
+    async fn wait_until_it_answers(&mut self) -> anyhow::Result<()> {
+        let deadline = Instant::now() + START;
+        loop {
+            let error = match PgConnection::connect_with(&self.place.options).await {
+                Ok(connection) => return Ok(connection.close().await?),
+                Err(error) => error,
+            };
+            let had_a_child = self.child.is_some();
+            self.reap();
+            if self.place.running().is_none() && self.child.is_none() {
+                if had_a_child {
+                    bail!("PostgreSQL ended at its start:\n{}", self.place.last_words());
+                }
+                self.child = Some(self.place.spawn()?);
+            }
+            if Instant::now() > deadline {
+                return Err(error).context("the private PostgreSQL does not answer");
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+}
+
+impl Place {
+    fn prepare(data: &Path) -> anyhow::Result<Self> {
+        let binaries = binaries::find()?;
+        let owner = Owner::choose()?;
+        let data = data.canonicalize().with_context(|| format!("no folder {}", data.display()))?;
+        let folder = data.join("postgres");
+        if folder.as_os_str().len() > SOCKET_FOLDER_MAX {
+            bail!(
+                "DATA_DIR={} is too long a path for a Unix socket: choose one of at most {} bytes",
+                data.display(),
+                SOCKET_FOLDER_MAX - "/postgres".len()
+            );
+        }
+        if !folder.exists() {
+            fs::create_dir(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+            fs::set_permissions(&folder, fs::Permissions::from_mode(0o700))?;
+            owner.give(&folder)?;
+        }
+        owner.check_reach(&data, &folder)?;
+        let password = password(&data)?;
+        let options = PgConnectOptions::new_without_pgpass()
+            .socket(&folder)
+            .port(5432)
+            .username(NAME)
+            .password(&password)
+            .database("postgres");
+        Ok(Self { binaries, folder, owner, options })
+    }
+
+    fn cluster(&self) -> PathBuf {
+        self.folder.join("cluster")
+    }
+
+    fn start_log(&self) -> PathBuf {
+        self.folder.join("start.log")
+    }
+
+    /// Makes the cluster: in a folder that becomes the cluster only when it is whole, so that a cut-off first start
+    /// leaves nothing half.
+    async fn init(&self) -> anyhow::Result<()> {
+        tracing::info!(folder = %self.folder.display(), "making the private PostgreSQL");
+        let (making, password_file) = (self.folder.join("making"), self.folder.join("making.password"));
+        if making.exists() {
+            fs::remove_dir_all(&making)?;
+        }
+        let password = fs::read_to_string(self.folder.with_file_name("postgres-password"))?;
+        secrets::write(&password_file, password.trim())?;
+        self.owner.give(&password_file)?;
+        let output = self
+            .command("initdb")
+            .arg("--pgdata")
+            .arg(&making)
+            .arg("--pwfile")
+            .arg(&password_file)
+            .args(["--username", NAME, "--auth", "scram-sha-256", "--encoding", "UTF8", "--locale", "C"])
+            .arg("--data-checksums")
+            .output()
+            .await
+            .context("cannot run initdb")?;
+        fs::remove_file(&password_file)?;
+        if !output.status.success() {
+            bail!("initdb failed:\n{}", String::from_utf8_lossy(&output.stderr));
+        }
+        fs::rename(&making, self.cluster())?;
+        Ok(())
+    }
+
+    fn spawn(&self) -> anyhow::Result<Child> {
+        let log = fs::File::create(self.start_log()).context("cannot write PostgreSQL's log")?;
+        self.owner.give(&self.start_log())?;
+        let mut command = self.command("postgres");
+        command.arg("-D").arg(self.cluster()).arg("-k").arg(&self.folder);
+        for setting in [
+            "listen_addresses=",
+            "port=5432",
+            "unix_socket_permissions=0700",
+            "max_connections=60",
+            "shared_buffers=64MB",
+            "timezone=UTC",
+            // A week of logs, each day's over the one of the week before.
+            "logging_collector=on",
+            "log_directory=../log",
+            "log_filename=postgres-%a.log",
+            "log_truncate_on_rotation=on",
+            "log_rotation_age=1d",
+            "log_rotation_size=0",
+        ] {
+            command.arg("-c").arg(setting);
+        }
+        let child = command.stdout(log.try_clone()?).stderr(log).process_group(0).spawn();
+        child.context("cannot start PostgreSQL")
+    }
+
+    fn command(&self, program: &str) -> tokio::process::Command {
+        let mut command = tokio::process::Command::new(self.binaries.join(program));
+        command
+            .stdin(Stdio::null())
+            .current_dir(&self.folder)
+            .env_clear()
+            .env("LC_ALL", "C")
+            .env("PATH", "/usr/bin:/bin");
+        self.owner.apply(&mut command);
+        command
+    }
+
+    /// The process of the server, if one runs in this cluster: the process that its pid file names, when that works in
+    /// the cluster's folder (after a reboot the number may be anybody's).
+    fn running(&self) -> Option<Pid> {
+        let file = fs::read_to_string(self.cluster().join("postmaster.pid")).ok()?;
+        let number: i32 = file.lines().next()?.trim().parse().ok()?;
+        let folder = fs::read_link(format!("/proc/{number}/cwd")).ok()?;
+        (folder == self.cluster()).then(|| Pid::from_raw(number)).flatten()
+    }
+
+    fn last_words(&self) -> String {
+        let mut words = fs::read_to_string(self.start_log()).unwrap_or_default();
+        if let Some(newest) = newest_file(&self.folder.join("log")) {
+            words.push_str(&fs::read_to_string(newest).unwrap_or_default());
+        }
+        let lines: Vec<_> = words.lines().collect();
+        lines[lines.len().saturating_sub(12)..].join("\n")
+    }
+
+    async fn create_database(&self) -> anyhow::Result<()> {
+        let mut connection = PgConnection::connect_with(&self.options).await?;
+        let there =
+            sqlx::query_scalar!(r#"SELECT EXISTS (SELECT FROM pg_database WHERE datname = $1) AS "there!""#, NAME)
+                .fetch_one(&mut connection)
+                .await?;
+        if !there {
+            sqlx::query("CREATE DATABASE portcullis").execute(&mut connection).await?;
+        }
+        Ok(connection.close().await?)
+    }
+}
+
+fn newest_file(folder: &Path) -> Option<PathBuf> {
+    let entries = fs::read_dir(folder).ok()?.flatten();
+    entries.max_by_key(|entry| entry.metadata().and_then(|data| data.modified()).ok()).map(|entry| entry.path())
+}
+
+/// The server's password, made at the very first start and kept beside the cluster, readable by the hub's user only.
+fn password(data: &Path) -> anyhow::Result<String> {
+    secrets::kept(&data.join("postgres-password"), auth::secret::generate)
+}

@@ -1,0 +1,145 @@
+//! Cameras as JSON.
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::{
+    time,
+    validation::{checked, given},
+};
+use crate::domain::{
+    camera::{Camera, without_credentials},
+    event::{Event, EventType},
+    user::Role,
+};
+
+/// POST /api/cameras.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct CreateCamera {
+    #[schema(min_length = 1, max_length = 200)]
+    pub name: String,
+    #[schema(max_length = 200)]
+    pub location: Option<String>,
+    #[schema(format = "uri", max_length = 2048, pattern = "^(rtsps?|https?|webrtc|wss?)://[^/?#]")]
+    pub stream_url: Option<String>,
+    #[schema(format = "uri", max_length = 2048, pattern = "^(rtsps?|https?|webrtc|wss?)://[^/?#]")]
+    pub webrtc_url: Option<String>,
+    #[schema(max_length = 2000)]
+    pub description: Option<String>,
+}
+
+/// PUT /api/cameras/:id. What is left out stays as it is; `null` clears what can be empty.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct UpdateCamera {
+    #[schema(min_length = 1, max_length = 200)]
+    pub name: Option<String>,
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = Option<String>, max_length = 200)]
+    pub location: Option<Option<String>>,
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = Option<String>, format = "uri", max_length = 2048, pattern = "^(rtsps?|https?|webrtc|wss?)://[^/?#]")]
+    pub stream_url: Option<Option<String>>,
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = Option<String>, format = "uri", max_length = 2048, pattern = "^(rtsps?|https?|webrtc|wss?)://[^/?#]")]
+    pub webrtc_url: Option<Option<String>>,
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = Option<String>, max_length = 2000)]
+    pub description: Option<Option<String>>,
+    pub is_active: Option<bool>,
+}
+checked!(CreateCamera, UpdateCamera);
+
+/// A camera. A USER gets its URLs without user and password.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct CameraJson {
+    pub id: i32,
+    pub name: String,
+    pub location: Option<String>,
+    pub stream_url: Option<String>,
+    pub webrtc_url: Option<String>,
+    pub description: Option<String>,
+    pub is_active: bool,
+    #[serde(serialize_with = "time::serialize")]
+    pub created_at: DateTime<Utc>,
+    #[serde(serialize_with = "time::serialize")]
+    pub updated_at: DateTime<Utc>,
+}
+
+impl CameraJson {
+    /// The camera as a user of this role may see it.
+    #[must_use]
+    pub fn of(camera: Camera, reader: Role) -> Self {
+        let shown = |url: String| if reader > Role::User { url } else { without_credentials(&url) };
+        Self {
+            id: camera.id.0,
+            name: camera.name,
+            location: camera.location,
+            stream_url: camera.stream_url.map(shown),
+            webrtc_url: camera.webrtc_url.map(shown),
+            description: camera.description,
+            is_active: camera.is_active,
+            created_at: camera.created_at,
+            updated_at: camera.updated_at,
+        }
+    }
+}
+
+/// A camera with its newest events.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct CameraWithEvents {
+    #[serde(flatten)]
+    pub camera: CameraJson,
+    pub events: Vec<EventOfCamera>,
+}
+
+/// An event where its camera is plain: without `camera`.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct EventOfCamera {
+    pub id: i64,
+    pub camera_id: Option<i32>,
+    pub event_type: EventType,
+    pub person_count: u32,
+    pub confidence: Option<f64>,
+    pub snapshot_path: Option<String>,
+    pub description: Option<String>,
+    pub is_resolved: bool,
+    #[serde(serialize_with = "time::serialize")]
+    pub created_at: DateTime<Utc>,
+    #[serde(serialize_with = "time::serialize_option")]
+    pub resolved_at: Option<DateTime<Utc>>,
+    pub detection_id: Option<uuid::Uuid>,
+    #[serde(serialize_with = "time::serialize_option")]
+    pub detected_at: Option<DateTime<Utc>>,
+}
+
+impl From<Event> for EventOfCamera {
+    fn from(event: Event) -> Self {
+        Self {
+            id: event.id.0,
+            camera_id: event.camera.map(|camera| camera.id.0),
+            event_type: event.event_type,
+            person_count: event.person_count,
+            confidence: event.confidence,
+            snapshot_path: event.snapshot_path,
+            description: event.description,
+            is_resolved: event.is_resolved,
+            created_at: event.created_at,
+            resolved_at: event.resolved_at,
+            detection_id: event.detection_id,
+            detected_at: event.detected_at,
+        }
+    }
+}
+
+/// GET /api/cameras/stats.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct CameraStats {
+    pub total: i64,
+    pub active: i64,
+    pub inactive: i64,
+}

@@ -1,0 +1,328 @@
+//! JSON bodies checked against the JSON Schema that the API's description publishes, and every fault told at once in
+//! the words of class-validator, which the dashboard shows as they are.
+
+use std::collections::BTreeSet;
+
+use jsonschema::{ValidationError, Validator, error::ValidationErrorKind};
+use serde::{Deserialize, Deserializer, de::DeserializeOwned};
+use serde_json::{Map, Value, json};
+use utoipa::ToSchema;
+
+/// What is wrong with a body, one sentence for each fault.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{}", .0.join("; "))]
+pub struct Faults(pub Vec<String>);
+
+/// Why bytes are no body of the kind that was wanted.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Unreadable {
+    /// No JSON at all, with the parser's words.
+    #[error("{0}")]
+    Malformed(String),
+    #[error(transparent)]
+    Faults(#[from] Faults),
+}
+
+/// The pattern that every text obeys: Postgres stores no NUL.
+const NO_NUL: &str = "^[^\\u0000]*$";
+
+/// A body with a compiled schema. `checked!` writes the implementation.
+pub trait Body: DeserializeOwned + ToSchema {
+    fn checker() -> &'static Checker;
+}
+
+/// Gives types a schema that is compiled once; a constant, made when it is first needed.
+macro_rules! checked {
+    ($($body:ty),+ $(,)?) => {
+        $(impl $crate::wire::validation::Body for $body {
+            fn checker() -> &'static $crate::wire::validation::Checker {
+                static CHECKER: std::sync::LazyLock<$crate::wire::validation::Checker> =
+                    std::sync::LazyLock::new($crate::wire::validation::Checker::of::<$body>);
+                &CHECKER
+            }
+        })+
+    };
+}
+pub(crate) use checked;
+
+/// Reads a body.
+///
+/// # Errors
+/// All that is wrong with it.
+pub fn read<T: Body>(bytes: &[u8]) -> Result<T, Unreadable> {
+    let mut body: Value = serde_json::from_slice(bytes).map_err(|error| Unreadable::Malformed(error.to_string()))?;
+    let faults = T::checker().faults(&body);
+    if !faults.is_empty() {
+        return Err(Faults(faults).into());
+    }
+    whole_numbers(&mut body);
+    // What the schema lets through and the type does not: a leap second that the clock's library does not know.
+    serde_json::from_value(body).map_err(|error| Faults(vec![error.to_string()]).into())
+}
+
+/// JSON does not tell 2.0 from 2, serde does.
+fn whole_numbers(body: &mut Value) {
+    let Value::Object(fields) = body else { return };
+    for value in fields.values_mut() {
+        // Up to 2^53 each whole number has a double of its own.
+        if let Some(number) = value.as_f64().filter(|number| number.fract() == 0.0 && number.abs() < 9e15) {
+            #[expect(clippy::cast_possible_truncation, reason = "whole and below 2^53")]
+            let whole = number as i64;
+            *value = whole.into();
+        }
+    }
+}
+
+/// For optional fields that can be cleared: `None` where the field is missing, `Some(None)` where it is `null`.
+///
+/// # Errors
+/// The deserializer's own.
+pub fn given<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<T>>, D::Error> {
+    Option::deserialize(deserializer).map(Some)
+}
+
+/// Publishes that no text may hold NUL: adds the pattern to each text of a body's schema that has none. A text that is
+/// limited by an enumeration, a pattern or a format can hold none anyway.
+pub fn publish_no_nul(schema: &mut Value) {
+    match schema {
+        Value::Object(fields) => {
+            let is_text = match fields.get("type") {
+                Some(Value::String(kind)) => kind == "string",
+                Some(Value::Array(kinds)) => kinds.contains(&json!("string")),
+                _ => false,
+            };
+            if is_text && !["enum", "pattern", "format"].iter().any(|key| fields.contains_key(*key)) {
+                fields.insert("pattern".to_owned(), NO_NUL.into());
+            }
+            fields.values_mut().for_each(publish_no_nul);
+        }
+        Value::Array(items) => items.iter_mut().for_each(publish_no_nul),
+        _ => {}
+    }
+}
+
+/// A compiled schema of a body, and the words for what is wrong with one.
+#[derive(Debug)]
+pub struct Checker {
+    validator: Validator,
+    /// The schema of each property, without references and alternatives.
+    properties: Map<String, Value>,
+}
+
+impl Checker {
+    /// Compiles the schema of a type of our own.
+    ///
+    /// # Panics
+    /// When it is no schema: the type is at fault, and each test that sends such a body finds it.
+    #[must_use]
+    pub fn of<T: ToSchema>() -> Self {
+        let mut referred = Vec::new();
+        T::schemas(&mut referred);
+        let referred: Map<String, Value> = referred
+            .into_iter()
+            .map(|(name, schema)| (name, serde_json::to_value(schema).unwrap_or_default()))
+            .collect();
+        let mut schema = serde_json::to_value(T::schema()).unwrap_or_default();
+        publish_no_nul(&mut schema);
+        let properties = schema["properties"].as_object().cloned().unwrap_or_default();
+        let properties =
+            properties.into_iter().map(|(name, schema)| (name, Value::Object(plain(&schema, &referred)))).collect();
+        schema["components"] = json!({"schemas": referred});
+        let options = jsonschema::draft202012::options().should_validate_formats(true);
+        Self { validator: options.build(&schema).expect("a schema of our own"), properties }
+    }
+
+    /// What is wrong with the body: nothing, or one sentence for each fault.
+    #[must_use]
+    pub fn faults(&self, body: &Value) -> Vec<String> {
+        let mut faults = Vec::new();
+        for error in self.validator.iter_errors(body) {
+            for fault in self.words(&error, body) {
+                if !faults.contains(&fault) {
+                    faults.push(fault);
+                }
+            }
+        }
+        // Whitelisting comes first, as it did before.
+        faults.sort_by_key(|fault| !fault.starts_with("property "));
+        faults
+    }
+
+    fn words(&self, error: &ValidationError<'_>, body: &Value) -> Vec<String> {
+        if let ValidationErrorKind::AdditionalProperties { unexpected } = error.kind() {
+            return unexpected.iter().map(|name| format!("property {name} should not exist")).collect();
+        }
+        if let ValidationErrorKind::Required { property } = error.kind() {
+            let name = property.as_str().unwrap_or_default();
+            return self.all_rules(name, None);
+        }
+        let path = error.instance_path().to_string();
+        let Some(name) = path.strip_prefix('/').map(|rest| rest.split('/').next().unwrap_or(rest)) else {
+            return vec!["the body must be an object".to_owned()];
+        };
+        match error.kind() {
+            ValidationErrorKind::Minimum { limit } => vec![format!("{name} must not be less than {limit}")],
+            ValidationErrorKind::Maximum { limit } => vec![format!("{name} must not be greater than {limit}")],
+            ValidationErrorKind::MinLength { limit: 1 } => vec![format!("{name} should not be empty")],
+            ValidationErrorKind::MinLength { limit } => {
+                vec![format!("{name} must be longer than or equal to {limit} characters")]
+            }
+            ValidationErrorKind::MaxLength { limit } => {
+                vec![format!("{name} must be shorter than or equal to {limit} characters")]
+            }
+            ValidationErrorKind::Pattern { pattern } if pattern == NO_NUL => {
+                vec![format!("{name} must not contain NUL")]
+            }
+            ValidationErrorKind::Pattern { .. } | ValidationErrorKind::Format { .. } => {
+                let rules = self.properties.get(name).and_then(Value::as_object);
+                vec![rules.and_then(|rules| form(name, rules)).unwrap_or_else(|| error.to_string())]
+            }
+            _ => self.all_rules(name, body.get(name)),
+        }
+    }
+
+    /// What class-validator says of a value that is missing or of the wrong type: each rule that it breaks. Limits on
+    /// length from above say nothing of such a value and are left out.
+    fn all_rules(&self, name: &str, value: Option<&Value>) -> Vec<String> {
+        let Some(rules) = self.properties.get(name).and_then(Value::as_object) else { return Vec::new() };
+        let mut words = Vec::new();
+        if let Some(limit) = rules.get("maximum").filter(|limit| **limit != json!(i32::MAX)) {
+            words.push(format!("{name} must not be greater than {limit}"));
+        }
+        if let Some(limit) = rules.get("minimum") {
+            words.push(format!("{name} must not be less than {limit}"));
+        }
+        match rules.get("minLength").and_then(Value::as_u64) {
+            Some(1) if value.is_none_or(Value::is_null) => words.push(format!("{name} should not be empty")),
+            Some(limit) if limit > 1 => {
+                words.push(format!("{name} must be longer than or equal to {limit} characters"))
+            }
+            _ => {}
+        }
+        words.extend(form(name, rules).or_else(|| kind(name, rules)));
+        words
+    }
+}
+
+/// What is said of a text that has not the form its property wants.
+fn form(name: &str, rules: &Map<String, Value>) -> Option<String> {
+    if let Some(allowed) = rules.get("enum").and_then(Value::as_array) {
+        let allowed: Vec<_> = allowed.iter().filter_map(Value::as_str).collect();
+        return Some(format!("{name} must be one of the following values: {}", allowed.join(", ")));
+    }
+    match rules.get("format").and_then(Value::as_str) {
+        Some("email") => return Some(format!("{name} must be an email")),
+        Some("uuid") => return Some(format!("{name} must be a UUID")),
+        Some("date-time") => return Some(format!("{name} must be a valid ISO 8601 date string")),
+        Some("uri") => return Some(format!("{name} must be a URL address")),
+        _ => {}
+    }
+    let pattern = rules.get("pattern").and_then(Value::as_str).filter(|pattern| *pattern != NO_NUL)?;
+    Some(format!("{name} must match /{pattern}/ regular expression"))
+}
+
+fn kind(name: &str, rules: &Map<String, Value>) -> Option<String> {
+    match rules.get("type").and_then(Value::as_str)? {
+        "string" => Some(format!("{name} must be a string")),
+        "integer" => Some(format!("{name} must be an integer number")),
+        "number" => Some(format!("{name} must be a number conforming to the specified constraints")),
+        "boolean" => Some(format!("{name} must be a boolean value")),
+        _ => None,
+    }
+}
+
+/// The keywords of a property's schema in one object: references followed, the alternative `null` left out.
+fn plain(schema: &Value, referred: &Map<String, Value>) -> Map<String, Value> {
+    let mut keywords = schema.as_object().cloned().unwrap_or_default();
+    let reference = keywords.remove("$ref");
+    let name = reference.as_ref().and_then(Value::as_str).and_then(|path| path.rsplit('/').next());
+    if let Some(target) = name.and_then(|name| referred.get(name)) {
+        keywords.extend(plain(target, referred));
+    }
+    if let Some(Value::Array(alternatives)) = keywords.remove("oneOf") {
+        for alternative in alternatives.iter().filter(|alternative| alternative["type"] != "null") {
+            keywords.extend(plain(alternative, referred));
+        }
+    }
+    if let Some(Value::Array(kinds)) = keywords.get("type") {
+        let kinds: BTreeSet<_> = kinds.iter().filter_map(Value::as_str).filter(|kind| *kind != "null").collect();
+        let kind = kinds.first().copied().unwrap_or_default();
+        keywords.insert("type".to_owned(), kind.into());
+    }
+    keywords
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::user::Role;
+
+    #[derive(Debug, PartialEq, Deserialize, ToSchema)]
+    #[serde(rename_all = "camelCase", deny_unknown_fields)]
+    struct Example {
+        #[schema(min_length = 3, max_length = 5)]
+        username: String,
+        #[schema(format = Email)]
+        email: String,
+        #[schema(min_length = 1, max_length = 5)]
+        name: Option<String>,
+        #[schema(minimum = 0, maximum = 2_147_483_647)]
+        person_count: Option<i64>,
+        role: Option<Role>,
+        is_active: Option<bool>,
+    }
+    checked!(Example);
+
+    fn faults(body: &str) -> Vec<String> {
+        match read::<Example>(body.as_bytes()).expect_err("a fault") {
+            Unreadable::Faults(Faults(faults)) => faults,
+            Unreadable::Malformed(words) => vec![words],
+        }
+    }
+
+    #[test]
+    fn a_good_body_is_read() {
+        let body = r#"{"username":"ada","email":"a@b.org","personCount":2.0,"role":"ADMIN","name":null}"#;
+        let example = read::<Example>(body.as_bytes()).expect("a body");
+        assert_eq!((example.person_count, example.role, example.name), (Some(2), Some(Role::Admin), None));
+    }
+
+    #[test]
+    fn every_fault_is_told_at_once() {
+        assert_eq!(
+            faults(r#"{"username":"ad","email":"nobody","foo":1,"isActive":"yes","personCount":-1,"role":"KING"}"#),
+            [
+                "property foo should not exist",
+                "email must be an email",
+                "isActive must be a boolean value",
+                "personCount must not be less than 0",
+                "role must be one of the following values: USER, OPERATOR, ADMIN",
+                "username must be longer than or equal to 3 characters",
+            ]
+        );
+    }
+
+    #[test]
+    fn what_is_missing_breaks_each_rule() {
+        assert_eq!(
+            faults("{}"),
+            [
+                "username must be longer than or equal to 3 characters",
+                "username must be a string",
+                "email must be an email"
+            ]
+        );
+        assert_eq!(faults(r#"{"username":"ada","email":"a@b.org","name":7}"#), ["name must be a string"]);
+        assert_eq!(faults(r#"{"username":"ada","email":"a@b.org","name":""}"#), ["name should not be empty"]);
+        let count = faults(r#"{"username":"ada","email":"a@b.org","personCount":"1"}"#);
+        assert_eq!(count, ["personCount must not be less than 0", "personCount must be an integer number"]);
+    }
+
+    #[test]
+    fn nul_and_what_is_no_object_are_refused() {
+        let nul = faults(r#"{"username":"a\u0000da","email":"a@b.org"}"#);
+        assert_eq!(nul, ["username must not contain NUL"]);
+        assert_eq!(faults("[]"), ["the body must be an object"]);
+        assert!(faults("{")[0].contains("EOF"));
+    }
+}

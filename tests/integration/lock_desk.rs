@@ -1,0 +1,634 @@
+//! The hub's side of the lock, against a real Postgres and a lock worker that the test plays.
+
+use std::{
+    fs,
+    future::Future,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use chrono::{TimeDelta, Utc};
+use parking_lot::Mutex;
+use portcullis::{
+    auth::chain::{Fault, Head},
+    domain::{
+        camera::{CameraId, CameraLabel},
+        event::{Event, EventId, EventType, Occurrence},
+        lock::{Action, LockStatus},
+    },
+    events::{
+        Announcer, Channel, Item, LockAsk, LockDone, LockFailure, LockRequest, Outcome, Requester, StoredEvent,
+        Submission,
+    },
+    gpio::{self, simulated::SimulatedRelay},
+    lifecycle::Lifecycle,
+    lock_agent::{self, AgentSettings},
+    lock_desk::{self, DeskSettings, LockDesk, OnDetection, Parts},
+    mqtt::link::{self, Carrier, Incoming, Message, QoS},
+    store::{Database, lock_audit::history},
+    wire::{
+        self,
+        lock::{Command, Response, Status},
+        lock_audit::LockAttempt,
+    },
+};
+use sqlx::Executor as _;
+use tempfile::TempDir;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::server;
+
+const DEADLINE: Duration = Duration::from_secs(10);
+
+/// A desk, and everything around it in the test's hands.
+struct Hub {
+    desk: LockDesk,
+    carrier: Carrier,
+    front: mpsc::Sender<LockRequest>,
+    announcer: Announcer,
+    recorded: Arc<Mutex<Vec<Occurrence>>>,
+    lifecycle: Lifecycle,
+}
+
+impl Hub {
+    fn start(database: &Database, folder: &TempDir) -> Self {
+        let settings = DeskSettings { pin: 17, on_detection: OnDetection::Off, threshold: 0.5, hold_open: false };
+        Self::start_with(database, folder, settings)
+    }
+
+    fn start_with(database: &Database, folder: &TempDir, settings: DeskSettings) -> Self {
+        let (link, carrier) = link::pair();
+        let (front, requests) = mpsc::channel(32);
+        let (submissions, mut submitted) = mpsc::channel::<Submission>(32);
+        let (announcer, lifecycle) = (Announcer::default(), Lifecycle::default());
+        let recorded = Arc::new(Mutex::new(Vec::new()));
+        let kept = recorded.clone();
+        drop(lifecycle.track(async move {
+            while let Some(Submission { channel, item, reply }) = submitted.recv().await {
+                assert_eq!(channel, Channel::Internal);
+                let Item::Occurrence(occurrence) = item else { panic!("{item:?}") };
+                kept.lock().push(occurrence);
+                let _ = reply.send(Outcome::Ignored);
+            }
+        }));
+        let parts = Parts {
+            database: database.clone(),
+            link,
+            requests,
+            submissions,
+            announcer: announcer.clone(),
+            folder: folder.path().to_owned(),
+            settings,
+        };
+        let desk = LockDesk::start(parts, &lifecycle).expect("a desk");
+        Self { desk, carrier, front, announcer, recorded, lifecycle }
+    }
+
+    /// A desk whose worker has said that the door is closed.
+    async fn with_worker(database: &Database, folder: &TempDir) -> Self {
+        let mut hub = Self::start(database, folder);
+        hub.greet().await;
+        hub
+    }
+
+    async fn greet(&mut self) {
+        let first = self.published().await;
+        assert_eq!((first.topic.as_str(), first.retain), ("lock/status", true));
+        let status: Status = serde_json::from_slice(&first.payload).expect("a status");
+        assert_eq!((status.status, status.online, status.pin), (LockStatus::Unknown, false, 17));
+        self.deliver(Incoming::Connected).await;
+        self.says(LockStatus::Closed, None).await;
+        let desk = self.desk.clone();
+        eventually("the worker is seen", || desk.state().status.online).await;
+    }
+
+    /// What the desk publishes next.
+    async fn published(&mut self) -> Message {
+        tokio::time::timeout(DEADLINE, self.carrier.outgoing.recv()).await.expect("in time").expect("a message")
+    }
+
+    async fn command(&mut self) -> Command {
+        let message = self.published().await;
+        assert_eq!((message.topic.as_str(), message.retain, message.qos), ("lock/command", false, QoS::AtLeastOnce));
+        Command::read(&message.payload).expect("a command")
+    }
+
+    async fn deliver(&self, incoming: Incoming) {
+        self.carrier.incoming.send(incoming).await.expect("a desk that listens");
+    }
+
+    async fn says(&self, status: LockStatus, command: Option<&Command>) {
+        let said = Status {
+            status,
+            online: true,
+            reason: Some("command".to_owned()),
+            command_id: command.map(|command| command.command_id),
+            requested_by: command.map(|command| command.requested_by.clone()),
+            ..Status::offline(17, true, "", Utc::now())
+        };
+        self.deliver(message("lock/status", &said)).await;
+    }
+
+    async fn answers(&self, command: &Command, outcome: wire::lock::Outcome, words: &str) {
+        let (command_id, message_text) = (command.command_id, words.to_owned());
+        let response = Response { command_id, outcome, message: message_text, duration_ms: 0.2 };
+        self.deliver(message("lock/response", &response)).await;
+    }
+
+    /// Has the worker obey the next command.
+    async fn obey(&mut self, status: LockStatus) -> Command {
+        let command = self.command().await;
+        self.says(status, Some(&command)).await;
+        self.answers(&command, wire::lock::Outcome::Done, "done").await;
+        command
+    }
+
+    fn ask(&self, name: &str, action: Action) -> tokio::task::JoinHandle<Result<LockDone, LockFailure>> {
+        let (desk, requester) = (self.desk.clone(), requester(name));
+        self.lifecycle.track(async move { desk.command(requester, action).await })
+    }
+
+    /// By the front's way.
+    async fn mqtt(&self, ask: LockAsk) -> Result<LockDone, LockFailure> {
+        let (reply, answer) = oneshot::channel();
+        let requester = Requester { name: "device:button".to_owned(), channel: Channel::Mqtt, address: None };
+        self.front.send(LockRequest { requester, ask, reply }).await.expect("a desk");
+        answer.await.expect("an answer")
+    }
+
+    fn kinds(&self) -> Vec<EventType> {
+        self.recorded.lock().iter().map(|occurrence| occurrence.event_type).collect()
+    }
+
+    async fn stop(self) {
+        let Self { desk, front, lifecycle, .. } = self;
+        drop((desk, front));
+        lifecycle.stop(std::future::pending()).await;
+    }
+}
+
+fn message(topic: &str, payload: &impl serde::Serialize) -> Incoming {
+    let payload = serde_json::to_vec(payload).expect("json").into();
+    Incoming::Message(Message { topic: topic.to_owned(), payload, qos: QoS::AtLeastOnce, retain: false })
+}
+
+fn requester(name: &str) -> Requester {
+    Requester { name: name.to_owned(), channel: Channel::Http, address: Some([127, 0, 0, 1].into()) }
+}
+
+async fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
+    eventually_async(what, || std::future::ready(condition())).await;
+}
+
+async fn eventually_async<F: Future<Output = bool>>(what: &str, mut condition: impl FnMut() -> F) {
+    let deadline = Instant::now() + DEADLINE;
+    while !condition().await {
+        assert!(Instant::now() < deadline, "not in time: {what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+async fn attempts(database: &Database) -> Vec<LockAttempt> {
+    history(database, None, 100).await.expect("the history")
+}
+
+fn outcomes(history: &[LockAttempt]) -> Vec<&str> {
+    history.iter().map(|attempt| attempt.outcome.as_deref().unwrap_or("none")).collect()
+}
+
+async fn intact(database: &Database, folder: &TempDir) -> Head {
+    let report = lock_desk::verify(database, folder.path(), &[]).await.expect("a verification");
+    assert!(report.is_intact(), "{report}");
+    report.newest
+}
+
+#[tokio::test]
+async fn a_command_is_recorded_given_confirmed_and_answered() {
+    let database = server::database().await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let insert = "INSERT INTO cameras (name) VALUES ('Door') RETURNING id";
+    let camera: i32 = sqlx::query_scalar(insert).fetch_one(&database).await.expect("a camera");
+    let insert = "INSERT INTO events (camera_id, event_type, person_count, created_at)
+                  VALUES ($1, 'PERSON_DETECTED', 1, now() - interval '5 s'), ($1, 'SYSTEM_ALERT', 0, now()),
+                         ($1, 'PERSON_DETECTED', 1, now() - interval '9 s') RETURNING id";
+    let seen: i64 = sqlx::query_scalar(insert).bind(camera).fetch_one(&database).await.expect("an event");
+    let mut hub = Hub::with_worker(&database, &folder).await;
+
+    let answer = hub.ask("user:1", Action::Open);
+    let command = hub.command().await;
+    // The attempt is committed before the command leaves.
+    let before = attempts(&database).await;
+    assert_eq!((before.len(), before[0].outcome.as_deref()), (1, None));
+    assert_eq!(before[0].command_id, Some(command.command_id));
+    assert_eq!((command.action, command.requested_by.as_str()), (Action::Open, "user:1"));
+    assert_eq!(command.expires_at - command.issued_at, TimeDelta::milliseconds(2500));
+    assert!((Utc::now() - command.issued_at).abs() < TimeDelta::seconds(2));
+    hub.says(LockStatus::Open, Some(&command)).await;
+    hub.answers(&command, wire::lock::Outcome::Done, "done").await;
+
+    let done = answer.await.expect("a task").expect("done");
+    let message = "Door opened successfully".to_owned();
+    assert_eq!(done, LockDone { previous: LockStatus::Closed, current: LockStatus::Open, pin: 17, message });
+    let after = attempts(&database).await;
+    let attempt = &after[0];
+    assert_eq!(outcomes(&after), ["done"]);
+    assert_eq!((attempt.event_id, attempt.camera_id), (Some(seen), Some(camera)));
+    assert_eq!((attempt.requested_by.as_str(), attempt.channel.as_str()), ("user:1", "http"));
+    assert_eq!((attempt.address.as_deref(), attempt.action.as_str()), (Some("127.0.0.1"), "open"));
+    assert!(attempt.duration_ms.is_some_and(|duration| duration > 0.0 && duration < 3000.0));
+    assert_eq!(hub.desk.state().status.status, LockStatus::Open);
+    eventually("the opening is recorded", || hub.kinds() == [EventType::DoorOpened]).await;
+    assert_eq!(hub.recorded.lock()[0].description, "Door opened by user:1: command");
+    assert_eq!(intact(&database, &folder).await.number, 2);
+    hub.stop().await;
+}
+
+#[tokio::test]
+async fn the_status_may_come_after_the_answer_or_not_at_all() {
+    let database = server::database().await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut hub = Hub::with_worker(&database, &folder).await;
+    let answer = hub.ask("user:1", Action::Toggle);
+    let command = hub.command().await;
+    hub.answers(&command, wire::lock::Outcome::Done, "done").await;
+    hub.says(LockStatus::Open, Some(&command)).await;
+    let done = answer.await.expect("a task").expect("done");
+    assert_eq!((done.previous, done.current), (LockStatus::Closed, LockStatus::Open));
+    assert_eq!(done.message, "Door opened successfully");
+
+    let answer = hub.ask("user:1", Action::Open);
+    let command = hub.command().await;
+    hub.answers(&command, wire::lock::Outcome::Done, "open already").await;
+    let done = answer.await.expect("a task").expect("done");
+    assert_eq!((done.previous, done.current), (LockStatus::Open, LockStatus::Open));
+    hub.stop().await;
+}
+
+#[tokio::test]
+async fn without_a_worker_nothing_leaves() {
+    let database = server::database().await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut hub = Hub::start(&database, &folder);
+    assert_eq!(hub.published().await.topic, "lock/status");
+    assert_eq!(hub.ask("user:1", Action::Open).await.expect("a task"), Err(LockFailure::NoWorker));
+    assert!(hub.carrier.outgoing.try_recv().is_err());
+    assert_eq!(outcomes(&attempts(&database).await), ["no-worker"]);
+    assert_eq!(hub.desk.state().changed_at, None);
+    hub.stop().await;
+}
+
+#[tokio::test]
+async fn what_the_worker_refuses_or_leaves_unanswered_is_told_so() {
+    let database = server::database().await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut hub = Hub::with_worker(&database, &folder).await;
+    let answer = hub.ask("user:1", Action::Open);
+    let command = hub.command().await;
+    hub.answers(&command, wire::lock::Outcome::Refused, "the clock is not set").await;
+    let refused = LockFailure::Refused("the clock is not set".to_owned());
+    assert_eq!(answer.await.expect("a task"), Err(refused));
+
+    let asked = Instant::now();
+    let answer = hub.ask("user:1", Action::Open);
+    let command = hub.command().await;
+    assert_eq!(answer.await.expect("a task"), Err(LockFailure::NoConfirmation));
+    let waited = asked.elapsed();
+    assert!(waited >= Duration::from_secs(3) && waited < Duration::from_secs(5), "{waited:?}");
+    // Too late: it changes nothing any more.
+    hub.answers(&command, wire::lock::Outcome::Done, "late").await;
+    assert_eq!(outcomes(&attempts(&database).await), ["no-confirmation", "refused"]);
+    assert_eq!(hub.kinds(), []);
+    hub.stop().await;
+}
+
+#[tokio::test]
+async fn two_requests_at_once_are_two_commands_in_order() {
+    let database = server::database().await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut hub = Hub::with_worker(&database, &folder).await;
+    let id = Some(uuid::Uuid::new_v4());
+    let front = hub.front.clone();
+    let (replies, answers): (Vec<_>, Vec<_>) = (0..3).map(|_| oneshot::channel()).unzip();
+    for (reply, (action, command_id)) in
+        replies.into_iter().zip([(Action::Toggle, id), (Action::Toggle, None), (Action::Close, id)])
+    {
+        let requester = Requester { name: "device:button".to_owned(), channel: Channel::Mqtt, address: None };
+        let request = LockRequest { requester, ask: LockAsk::Command { action, command_id }, reply };
+        front.send(request).await.expect("a desk");
+    }
+    // Neither waits for the other's answer; the third uses the first one's id.
+    let (first, second) = (hub.command().await, hub.command().await);
+    assert_eq!(Some(first.command_id), id);
+    hub.says(LockStatus::Open, Some(&first)).await;
+    hub.says(LockStatus::Closed, Some(&second)).await;
+    hub.answers(&second, wire::lock::Outcome::Done, "done").await;
+    hub.answers(&first, wire::lock::Outcome::Done, "done").await;
+    let mut done = Vec::new();
+    for answer in answers {
+        done.push(answer.await.expect("an answer").map(|done| (done.previous, done.current)));
+    }
+    let busy = LockFailure::Refused("A command with this commandId is under way".to_owned());
+    let (open, closed) = (LockStatus::Open, LockStatus::Closed);
+    assert_eq!(done, [Ok((closed, open)), Ok((open, closed)), Err(busy)]);
+    hub.stop().await;
+}
+
+#[tokio::test]
+async fn a_sender_that_asks_too_often_is_refused_and_counted() {
+    let database = server::database().await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut hub = Hub::with_worker(&database, &folder).await;
+    for _ in 0..10 {
+        let answer = hub.ask("user:1", Action::Close);
+        hub.obey(LockStatus::Closed).await;
+        answer.await.expect("a task").expect("done");
+    }
+    let refused = hub.ask("user:1", Action::Close).await.expect("a task").expect_err("too often");
+    assert!(refused.to_string().starts_with("Too many lock commands: 10 in 10 s at most"), "{refused}");
+    // Another sender is not concerned.
+    let answer = hub.ask("user:2", Action::Close);
+    hub.obey(LockStatus::Closed).await;
+    answer.await.expect("a task").expect("done");
+
+    for _ in 0..25 {
+        let (what, reason) = ("EXPLODE\0\n".to_owned(), "unknown action".to_owned());
+        assert!(hub.mqtt(LockAsk::Refused { what, reason }).await.is_err());
+    }
+    hub.stop().await;
+    let history = attempts(&database).await;
+    let page = portcullis::store::lock_audit::history(&database, Some(history[1].id), 3).await.expect("a page");
+    assert_eq!(page, history[2..5]);
+    let front: Vec<_> = history.iter().filter(|attempt| attempt.requested_by == "device:button").collect();
+    assert_eq!(front.len(), 11);
+    assert_eq!((front[0].times, front[1].times), (15, 1));
+    assert_eq!((front[0].action.as_str(), front[0].outcome.as_deref()), ("EXPLODE  ", Some("refused")));
+    assert_eq!(front[0].message.as_deref(), Some("unknown action"));
+    intact(&database, &folder).await;
+}
+
+#[tokio::test]
+async fn what_cannot_be_recorded_in_time_is_not_given() {
+    let database = server::database().await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut hub = Hub::with_worker(&database, &folder).await;
+    let answer = hub.ask("user:1", Action::Close);
+    hub.obey(LockStatus::Closed).await;
+    answer.await.expect("a task").expect("done");
+
+    let mut blocker = database.begin().await.expect("a transaction");
+    blocker.execute("LOCK TABLE lock_audit IN ACCESS EXCLUSIVE MODE").await.expect("a lock");
+    let asked = Instant::now();
+    assert_eq!(hub.ask("user:1", Action::Open).await.expect("a task"), Err(LockFailure::NotRecorded));
+    let waited = asked.elapsed();
+    assert!(waited >= Duration::from_millis(900) && waited < Duration::from_millis(2500), "{waited:?}");
+    blocker.rollback().await.expect("an end");
+    // The row comes late, and with it the word that the command was never given.
+    eventually_async("the attempt is closed", async || outcomes(&attempts(&database).await) == ["not-given", "done"])
+        .await;
+    assert!(hub.carrier.outgoing.try_recv().is_err());
+    intact(&database, &folder).await;
+    hub.stop().await;
+}
+
+#[tokio::test]
+async fn a_lost_connection_costs_no_command() {
+    let database = server::database().await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut hub = Hub::with_worker(&database, &folder).await;
+    for _ in 0..3 {
+        let kill = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+                    WHERE datname = current_database() AND pid <> pg_backend_pid()";
+        database.execute(kill).await.expect("killed");
+        let answer = hub.ask("user:1", Action::Close);
+        hub.obey(LockStatus::Closed).await;
+        answer.await.expect("a task").expect("done");
+    }
+    assert_eq!(intact(&database, &folder).await.number, 6);
+    hub.stop().await;
+}
+
+#[tokio::test]
+async fn the_audit_only_grows_and_tampering_is_found() {
+    let database = server::database().await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut hub = Hub::with_worker(&database, &folder).await;
+    for _ in 0..3 {
+        let answer = hub.ask("user:1", Action::Close);
+        hub.obey(LockStatus::Closed).await;
+        answer.await.expect("a task").expect("done");
+    }
+    hub.stop().await;
+    assert_eq!(intact(&database, &folder).await.number, 6);
+    for statement in ["UPDATE lock_audit SET action = 'x'", "DELETE FROM lock_audit", "TRUNCATE lock_audit"] {
+        let refused = database.execute(statement).await.expect_err("refused").to_string();
+        assert!(refused.contains("lock_audit only grows"), "{refused}");
+    }
+    let tamper = async |statement: &'static str| {
+        let mut connection = database.acquire().await.expect("a connection");
+        connection.execute("ALTER TABLE lock_audit DISABLE TRIGGER ALL").await.expect("an owner");
+        connection.execute(statement).await.expect("tampered");
+        lock_desk::verify(&database, folder.path(), &[]).await.expect("a verification").faults
+    };
+    assert_eq!(tamper("UPDATE lock_audit SET requested_by = 'user:2' WHERE number = 3").await, [Fault::Changed(3)]);
+    let faults = tamper("UPDATE lock_audit SET requested_by = 'user:1' WHERE number = 3").await;
+    assert_eq!(faults, [], "as it was");
+    assert_eq!(tamper("UPDATE lock_audit SET duration_ms = 1 WHERE number = 2").await, [Fault::Changed(2)]);
+    assert_eq!(tamper("DELETE FROM lock_audit WHERE number = 4").await, [Fault::Changed(2), Fault::Missing(4, 4)],);
+    assert_eq!(tamper("DELETE FROM lock_audit WHERE number >= 5").await, [Fault::Changed(2), Fault::CutOff(4, 6)],);
+    assert_eq!(tamper("DELETE FROM lock_audit").await, [Fault::CutOff(1, 6)]);
+
+    // The next start tells of it, goes on, and does not paper over the gap.
+    let mut hub = Hub::with_worker(&database, &folder).await;
+    eventually("the alert", || hub.kinds() == [EventType::SystemAlert]).await;
+    let answer = hub.ask("user:1", Action::Close);
+    hub.obey(LockStatus::Closed).await;
+    answer.await.expect("a task").expect("done");
+    hub.stop().await;
+    let report = lock_desk::verify(&database, folder.path(), &[]).await.expect("a verification");
+    assert_eq!((report.faults, report.newest.number), (vec![Fault::Missing(1, 6)], 8));
+}
+
+#[tokio::test]
+async fn a_crash_between_commit_and_head_is_made_good_but_a_forged_row_is_not() {
+    let database = server::database().await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let head = folder.path().join("lock-audit-head");
+    let mut hub = Hub::with_worker(&database, &folder).await;
+    let old = fs::read_to_string(&head).expect("a head");
+    let answer = hub.ask("user:1", Action::Close);
+    hub.obey(LockStatus::Closed).await;
+    answer.await.expect("a task").expect("done");
+    hub.stop().await;
+
+    fs::write(&head, old).expect("put back");
+    let hub = Hub::with_worker(&database, &folder).await;
+    eventually("the head catches up", || fs::read_to_string(&head).expect("a head").starts_with("2:")).await;
+    assert_eq!(hub.kinds(), []);
+    hub.stop().await;
+    intact(&database, &folder).await;
+
+    let forge = "INSERT INTO lock_audit SELECT 3, kind, attempt, command_id, action, detail, requested_by, channel,
+                 address, at, outcome, message, duration_ms, times, event_id, camera_id, hash, previous_hash
+                 FROM lock_audit WHERE number = 1";
+    database.execute(forge).await.expect("forged");
+    let mut hub = Hub::with_worker(&database, &folder).await;
+    eventually("the alert", || hub.kinds() == [EventType::SystemAlert]).await;
+    let answer = hub.ask("user:1", Action::Close);
+    hub.obey(LockStatus::Closed).await;
+    answer.await.expect("a task").expect("done");
+    hub.stop().await;
+    let report = lock_desk::verify(&database, folder.path(), &[]).await.expect("a verification");
+    assert_eq!(report.faults, [Fault::Changed(3)]);
+}
+
+#[tokio::test]
+async fn an_attempt_that_a_crash_left_open_is_closed_at_the_next_start() {
+    let database = server::database().await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut hub = Hub::with_worker(&database, &folder).await;
+    let answer = hub.ask("user:1", Action::Open);
+    hub.command().await;
+    hub.lifecycle.hard.cancel();
+    assert_eq!(answer.await.expect("a task"), Err(LockFailure::NoConfirmation));
+    hub.stop().await;
+    assert_eq!(outcomes(&attempts(&database).await), ["none"]);
+    let hub = Hub::with_worker(&database, &folder).await;
+    eventually_async("it is closed", async || outcomes(&attempts(&database).await) == ["interrupted"]).await;
+    hub.stop().await;
+    intact(&database, &folder).await;
+}
+
+#[tokio::test]
+async fn a_person_closes_an_open_door_and_never_opens_one() {
+    let database = server::database().await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let settings = DeskSettings { pin: 17, on_detection: OnDetection::Close, threshold: 0.5, hold_open: false };
+    let mut hub = Hub::start_with(&database, &folder, settings);
+    hub.greet().await;
+    hub.announcer.announce(person(0.9));
+    let answer = hub.ask("user:1", Action::Open);
+    assert_eq!(hub.obey(LockStatus::Open).await.requested_by, "user:1");
+    answer.await.expect("a task").expect("done");
+    hub.announcer.announce(person(0.4));
+    hub.announcer.announce(person(0.5));
+    let command = hub.obey(LockStatus::Closed).await;
+    assert_eq!((command.action, command.requested_by.as_str()), (Action::Close, "rule:close-on-detection"));
+    eventually("both movements", || hub.kinds() == [EventType::DoorOpened, EventType::DoorClosed]).await;
+    hub.stop().await;
+    let history = attempts(&database).await;
+    assert_eq!((history.len(), history[0].channel.as_str()), (2, "internal"));
+}
+
+fn person(confidence: f64) -> Arc<StoredEvent> {
+    let event = Event {
+        id: EventId(1),
+        camera: Some(CameraLabel { id: CameraId(1), name: "Door".to_owned(), location: None }),
+        event_type: EventType::PersonDetected,
+        person_count: 1,
+        confidence: Some(confidence),
+        snapshot_path: None,
+        description: None,
+        is_resolved: false,
+        resolved_at: None,
+        detection_id: None,
+        detected_at: None,
+        created_at: Utc::now(),
+    };
+    let json = wire::event::encode(&event).expect("json");
+    Arc::new(StoredEvent { event, json })
+}
+
+#[tokio::test]
+async fn a_worker_that_comes_and_goes_raises_few_alerts_and_none_is_forgotten() {
+    let database = server::database().await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let hub = Hub::with_worker(&database, &folder).await;
+    for _ in 0..10 {
+        hub.deliver(message("lock/status", &Status::offline(17, true, "will", Utc::now()))).await;
+        hub.says(LockStatus::Closed, None).await;
+    }
+    hub.deliver(Incoming::Disconnected("the broker is gone".to_owned())).await;
+    eventually("the loss is seen", || !hub.desk.state().status.online).await;
+    assert_eq!(hub.desk.state().status.status, LockStatus::Unknown);
+    let recorded = hub.recorded.clone();
+    hub.stop().await;
+    let recorded = recorded.lock();
+    assert_eq!(recorded.len(), 7, "{recorded:?}");
+    let last = "The lock worker is lost: the hub cannot hear the lock worker: the broker is gone (the last of 15 within \
+                a minute)";
+    assert_eq!(recorded[6].description, last);
+}
+
+#[tokio::test]
+async fn a_door_is_held_open_only_where_that_is_allowed() {
+    let database = server::database().await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let until = wire::time::millis(Utc::now() + TimeDelta::hours(1));
+    let hub = Hub::with_worker(&database, &folder).await;
+    let refused = hub.desk.hold(requester("user:1"), until, "movers".to_owned()).await.expect_err("switched off");
+    assert!(refused.to_string().contains("LOCK_HOLD_OPEN"), "{refused}");
+    hub.stop().await;
+
+    let settings = DeskSettings { pin: 17, on_detection: OnDetection::Off, threshold: 0.5, hold_open: true };
+    let mut hub = Hub::start_with(&database, &folder, settings);
+    hub.greet().await;
+    let past = Utc::now() - TimeDelta::seconds(1);
+    assert!(hub.desk.hold(requester("user:1"), past, "movers".to_owned()).await.is_err());
+    let desk = hub.desk.clone();
+    let answer = hub.lifecycle.track(async move { desk.hold(requester("user:1"), until, "movers".to_owned()).await });
+    let command = hub.obey(LockStatus::Open).await;
+    assert_eq!((command.action, command.reason.as_deref()), (Action::Open, Some("movers")));
+    assert_eq!(command.hold_until, Some(until));
+    assert_eq!(answer.await.expect("a task").expect("done").current, LockStatus::Open);
+    hub.stop().await;
+    let history = attempts(&database).await;
+    assert_eq!(outcomes(&history), ["done", "refused", "refused"]);
+    assert_eq!(history[0].action, "hold");
+    assert!(history[0].detail.as_deref().is_some_and(|detail| detail.ends_with(": movers")));
+}
+
+#[tokio::test]
+async fn the_desk_and_the_real_worker_understand_each_other() {
+    let database = server::database().await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut hub = Hub::start(&database, &folder);
+    let (link, mut worker) = link::pair();
+    let relay = gpio::Relay::simulated(17, SimulatedRelay::default());
+    let stop = hub.lifecycle.soft.clone();
+    hub.lifecycle.keep("lock worker", lock_agent::run(link, relay, AgentSettings::default(), stop.clone()));
+    worker.incoming.send(Incoming::Connected).await.expect("a worker");
+    let desk = hub.desk.clone();
+    // The broker between the two.
+    let broker = hub.lifecycle.track(async move {
+        loop {
+            tokio::select! {
+                Some(message) = hub.carrier.outgoing.recv() => if message.topic == "lock/command" {
+                    worker.incoming.send(Incoming::Message(message)).await.expect("a worker");
+                },
+                Some(message) = worker.outgoing.recv() => {
+                    hub.carrier.incoming.send(Incoming::Message(message)).await.expect("a desk");
+                }
+                () = stop.cancelled() => return,
+            }
+        }
+    });
+    eventually("the worker is seen", || desk.state().status.online).await;
+    let (mut before, mut times) = (LockStatus::Closed, Vec::new());
+    for sender in 0..9 {
+        let asked = Instant::now();
+        let done = desk.command(requester(&format!("user:{sender}")), Action::Toggle).await.expect("done");
+        times.push(asked.elapsed());
+        assert_eq!(done.previous, before);
+        assert_ne!(done.current, before);
+        before = done.current;
+        assert_eq!(desk.state().status.status, before);
+    }
+    times.sort();
+    eprintln!("from the request to its answer: median {:?}, longest {:?}", times[4], times[8]);
+    hub.lifecycle.soft.cancel();
+    broker.await.expect("a broker");
+    hub.lifecycle.stop(std::future::pending()).await;
+    intact(&database, &folder).await;
+    let kinds: Vec<_> = hub.recorded.lock().iter().map(|occurrence| occurrence.event_type).collect();
+    assert_eq!(kinds, [EventType::DoorOpened, EventType::DoorClosed].repeat(5)[..9]);
+}

@@ -1,0 +1,187 @@
+//! The recorder against a real Postgres: what is answered is committed, and what is sent twice is stored once.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use portcullis::{
+    domain::{
+        camera::CameraId,
+        detection::Detection,
+        event::{EventType, Occurrence},
+    },
+    events::{Announcer, Channel, Item, Malformed, Outcome, StoredEvent},
+    recorder::{Recorder, Worker},
+    store::Database,
+};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::server;
+
+struct Bench {
+    database: Database,
+    recorder: Recorder,
+    announcer: Announcer,
+    stalled: watch::Receiver<bool>,
+    stop: CancellationToken,
+    worker: tokio::task::JoinHandle<anyhow::Result<()>>,
+    camera: CameraId,
+}
+
+async fn bench() -> Bench {
+    let database = server::database().await;
+    let camera = sqlx::query_scalar::<_, i32>("INSERT INTO cameras (name) VALUES ('Front door') RETURNING id");
+    let camera = CameraId(camera.fetch_one(&database).await.unwrap());
+    let (announcer, stop) = (Announcer::default(), CancellationToken::new());
+    let (stalled, is_stalled) = watch::channel(false);
+    let (recorder, queue) = Recorder::new();
+    let worker = Worker::new(database.clone(), announcer.clone(), stalled);
+    let worker = tokio::spawn(worker.run(queue, stop.clone(), CancellationToken::new()));
+    Bench { database, recorder, announcer, stalled: is_stalled, stop, worker, camera }
+}
+
+fn detection(camera_id: CameraId, person_count: u32) -> Detection {
+    Detection {
+        camera_id,
+        person_count,
+        confidence: Some(0.5),
+        snapshot_path: None,
+        description: None,
+        detection_id: Some(Uuid::new_v4()),
+        detected_at: None,
+    }
+}
+
+impl Bench {
+    async fn record(&self, item: Item) -> Outcome {
+        self.recorder.record(Channel::Internal, item).await.expect("an answer")
+    }
+
+    async fn count(&self, table: &'static str) -> i64 {
+        let query = sqlx::query_scalar(match table {
+            "events" => "SELECT count(*) FROM events",
+            _ => "SELECT count(*) FROM rejected_messages",
+        });
+        query.fetch_one(&self.database).await.unwrap()
+    }
+}
+
+fn stored(outcome: Outcome) -> Arc<StoredEvent> {
+    match outcome {
+        Outcome::Stored(event) => event,
+        other => panic!("not stored: {other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_detection_is_stored_classified_and_announced() {
+    let bench = bench().await;
+    let mut news = bench.announcer.listen();
+    let event = stored(bench.record(Item::Detection(detection(bench.camera, 2))).await);
+    assert_eq!(event.event.event_type, EventType::MultiplePersons);
+    assert_eq!(event.event.camera.as_ref().map(|camera| camera.name.as_str()), Some("Front door"));
+    assert_eq!(news.recv().await.unwrap().event.id, event.event.id);
+    assert!(matches!(bench.record(Item::Detection(detection(bench.camera, 0))).await, Outcome::Ignored));
+    assert!(matches!(bench.record(Item::Detection(detection(CameraId(999), 1))).await, Outcome::UnknownCamera));
+    assert_eq!(bench.count("events").await, 1);
+}
+
+#[tokio::test]
+async fn the_same_detection_is_stored_once_also_within_one_group() {
+    let bench = bench().await;
+    let detection = detection(bench.camera, 1);
+    let records = (0..50).map(|_| bench.record(Item::Detection(detection.clone())));
+    let outcomes = futures_util::future::join_all(records).await;
+    let new = outcomes.iter().filter(|outcome| matches!(outcome, Outcome::Stored(_))).count();
+    let before = outcomes.iter().filter(|outcome| matches!(outcome, Outcome::Duplicate(_))).count();
+    assert_eq!((new, before), (1, 49));
+    assert_eq!(bench.count("events").await, 1);
+}
+
+#[tokio::test]
+async fn ids_and_times_rise_together_in_the_order_of_arrival() {
+    let bench = bench().await;
+    let mut news = bench.announcer.listen();
+    let records = (0..2000).map(|_| bench.record(Item::Detection(detection(bench.camera, 1))));
+    let outcomes = futures_util::future::join_all(records).await;
+    let mut last = None;
+    for outcome in outcomes {
+        let event = stored(outcome).event.clone();
+        let now = (event.id, event.created_at);
+        assert!(last.is_none_or(|(id, at)| id < now.0 && at <= now.1), "{last:?} before {now:?}");
+        assert_eq!(news.recv().await.unwrap().event.id, event.id, "announced in order");
+        last = Some(now);
+    }
+}
+
+#[tokio::test]
+async fn one_bad_row_does_not_sink_its_group() {
+    let bench = bench().await;
+    // Postgres stores no NUL; that it comes this far would be a fault of whoever decodes.
+    let bad = Detection { description: Some("a\0b".to_owned()), ..detection(bench.camera, 1) };
+    let items = [detection(bench.camera, 1), bad, detection(bench.camera, 1)];
+    let outcomes = futures_util::future::join_all(items.map(|item| bench.record(Item::Detection(item)))).await;
+    assert!(matches!(outcomes[..], [Outcome::Stored(_), Outcome::Rejected(_), Outcome::Stored(_)]), "{outcomes:?}");
+    assert_eq!(bench.count("events").await, 2);
+}
+
+#[tokio::test]
+async fn a_rejected_message_is_kept_and_cut() {
+    let bench = bench().await;
+    let malformed = Malformed {
+        topic: "camera/1/detections".to_owned(),
+        payload: Bytes::from(vec![0; 5000]),
+        reason: "no\0JSON".to_owned(),
+        source: "device:front-door".to_owned(),
+    };
+    assert!(matches!(bench.record(Item::Malformed(malformed)).await, Outcome::Rejected(_)));
+    let kept: (i32, String) = sqlx::query_as("SELECT length(payload), reason FROM rejected_messages")
+        .fetch_one(&bench.database)
+        .await
+        .unwrap();
+    assert_eq!(kept, (4096, "no\u{fffd}JSON".to_owned()));
+    assert_eq!(bench.count("rejected_messages").await, 1);
+}
+
+#[tokio::test]
+async fn the_hubs_own_events_bear_no_camera() {
+    let bench = bench().await;
+    let occurrence = |event_type| Item::Occurrence(Occurrence { event_type, description: "the door".to_owned() });
+    let opened = stored(bench.record(occurrence(EventType::DoorOpened)).await);
+    assert!(opened.event.camera.is_none() && opened.event.is_resolved && opened.event.resolved_at.is_some());
+    let alert = stored(bench.record(occurrence(EventType::SystemAlert)).await);
+    assert!(!alert.event.is_resolved);
+}
+
+#[tokio::test]
+async fn while_the_table_is_locked_detections_wait_and_none_is_lost() {
+    let mut bench = bench().await;
+    let mut blocker = bench.database.begin().await.unwrap();
+    sqlx::query("LOCK TABLE events IN ACCESS EXCLUSIVE MODE").execute(&mut *blocker).await.unwrap();
+    let recorder = bench.recorder.clone();
+    let item = Item::Detection(detection(bench.camera, 1));
+    let waiting = tokio::spawn(async move { recorder.record(Channel::Internal, item).await });
+    assert!(!waiting.is_finished());
+    blocker.rollback().await.unwrap();
+    stored(waiting.await.unwrap().expect("an answer"));
+    assert!(!*bench.stalled.borrow_and_update());
+}
+
+#[tokio::test]
+async fn what_waits_at_the_stop_is_still_stored() {
+    let bench = bench().await;
+    let records: Vec<_> = (0..100)
+        .map(|_| {
+            let (recorder, item) = (bench.recorder.clone(), Item::Detection(detection(bench.camera, 1)));
+            tokio::spawn(async move { recorder.record(Channel::Internal, item).await })
+        })
+        .collect();
+    let first = stored(bench.record(Item::Detection(detection(bench.camera, 1))).await);
+    bench.stop.cancel();
+    let answers = futures_util::future::join_all(records).await;
+    let acknowledged = answers.into_iter().filter(|answer| matches!(answer, Ok(Ok(Outcome::Stored(_))))).count();
+    bench.worker.await.unwrap().expect("a clean end");
+    let stored: i64 = sqlx::query_scalar("SELECT count(*) FROM events").fetch_one(&bench.database).await.unwrap();
+    assert_eq!(stored, i64::try_from(acknowledged).unwrap() + 1, "acknowledged after {}", first.event.id);
+}

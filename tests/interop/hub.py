@@ -1,0 +1,178 @@
+"""A hub of the suite's own: the built binary in a temporary DATA_DIR, on free ports, with nothing else set up."""
+
+import json
+import os
+import pathlib
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+
+import requests
+
+from waiting import until
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+BINARY = pathlib.Path(os.environ.get("PORTCULLIS_BIN", ROOT / "target" / "debug" / "portcullis")).resolve()
+READY_SECONDS = 60.0
+"""The first start makes a PostgreSQL cluster, which takes a small machine a while."""
+
+
+def free_port():
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+def short_temporary_folder():
+    """One that PostgreSQL's user can reach (a hub started by root runs PostgreSQL as another), with a short path,
+    because a Unix socket's has at most 107 bytes."""
+    folder = pathlib.Path(tempfile.mkdtemp(prefix="pc-", dir="/tmp"))
+    folder.chmod(0o755)
+    return folder
+
+
+class Hub:
+    """A hub's process, its folder and its addresses."""
+
+    def __init__(self, **settings):
+        self.folder = short_temporary_folder()
+        self.data = self.folder / "data"
+        self.port, self.mqtt_port = free_port(), free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.mqtt_url = f"mqtt://127.0.0.1:{self.mqtt_port}"
+        self.settings = settings
+        self.log = self.folder / "log"
+        self.process = None
+        self.tokens = {}
+
+    def environment(self, **more):
+        """Nothing of the caller's own settings reaches the hub."""
+        kept = {name: os.environ[name] for name in ("PATH", "HOME", "USER", "LANG", "TMPDIR") if name in os.environ}
+        return {
+            **kept,
+            "DATA_DIR": str(self.data),
+            "HOST": "127.0.0.1",
+            "PORT": str(self.port),
+            "MQTT_PORT": str(self.mqtt_port),
+            "GPIO_SIMULATED": "true",
+            "LOCK_OPEN_SECONDS": "1",
+            "RUST_LOG": "info",
+            **self.settings,
+            **more,
+        }
+
+    def start(self, ready="/readyz"):
+        """Starts the hub and waits until it says that it is ready."""
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [BINARY, "serve"],
+                cwd=self.folder,
+                env=self.environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+
+        def answers():
+            if self.process.poll() is not None:
+                raise AssertionError(f"the hub ended with {self.process.returncode}:\n{self.tail()}")
+            return requests.get(self.url + ready, timeout=5).status_code == 200
+
+        try:
+            until(answers, f"{ready} answers 200", READY_SECONDS)
+        except AssertionError as error:
+            raise AssertionError(f"{error}\n{self.tail()}") from None
+        return self
+
+    def tail(self):
+        return self.log.read_text(errors="replace")[-4000:]
+
+    def stop(self, number=signal.SIGINT, group=False, seconds=30):
+        """Ends the hub by a signal; its exit code."""
+        if group:
+            os.killpg(self.process.pid, number)
+        else:
+            self.process.send_signal(number)
+        return self.process.wait(seconds)
+
+    def remove(self):
+        """Ends whatever is left and removes the folder."""
+        if self.process is not None and self.process.poll() is None:
+            try:
+                self.stop()
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+        for pid in self.postgres():
+            os.kill(pid, signal.SIGQUIT)
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def postgres(self):
+        """The PostgreSQL processes of this hub's folder. All of them work in the cluster's folder."""
+        found = []
+        for entry in pathlib.Path("/proc").iterdir():
+            try:
+                if entry.name.isdigit() and "postgres" in (entry / "comm").read_text():
+                    folder = os.readlink(entry / "cwd")
+                    if folder.startswith(str(self.folder)):
+                        found.append(int(entry.name))
+            except OSError:
+                continue
+        return found
+
+    def run(self, *arguments, check=True, stdin=None, **settings):
+        """Runs another subcommand of the binary on the same DATA_DIR."""
+        done = subprocess.run(
+            [BINARY, *arguments],
+            cwd=self.folder,
+            env=self.environment(**settings),
+            input=stdin,
+            stdin=subprocess.DEVNULL if stdin is None else None,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        if check:
+            assert done.returncode == 0, f"{arguments}: exit {done.returncode}\n{done.stdout}\n{done.stderr}"
+        return done
+
+    def device(self, name, role, camera=None):
+        """Makes a device by the command line; its credentials."""
+        of_camera = [] if camera is None else ["--camera", str(camera)]
+        return json.loads(self.run("device", "add", name, "--role", role, *of_camera, "--json").stdout)
+
+    def user(self, name, role, password):
+        """Makes a user by the command line."""
+        email = f"{name}@example.org"
+        self.run("user", "add", name, "--email", email, "--role", role, stdin=password + "\n")
+        self.tokens.pop(name, None)
+
+    def admin_password(self):
+        return (self.data / "admin-password").read_text().strip()
+
+    def token(self, username="admin", password=None):
+        """A user's access token."""
+        if username not in self.tokens:
+            body = {"username": username, "password": password or self.admin_password()}
+            answer = requests.post(f"{self.url}/auth/login", json=body, timeout=10)
+            assert answer.status_code == 200, answer.text
+            self.tokens[username] = answer.json()["access_token"]
+        return self.tokens[username]
+
+    def call(self, method, path, body=None, token=None):
+        """A REST call as the admin, or as whoever `token` is of; False is nobody."""
+        headers = {} if token is False else {"Authorization": f"Bearer {token or self.token()}"}
+        return requests.request(method, self.url + path, json=body, headers=headers, timeout=15)
+
+    def get(self, path, token=None):
+        answer = self.call("GET", path, token=token)
+        assert answer.status_code == 200, f"GET {path}: {answer.status_code} {answer.text}"
+        return answer.json()
+
+    def post(self, path, body=None, expect=201, token=None):
+        answer = self.call("POST", path, body, token)
+        assert answer.status_code == expect, f"POST {path}: {answer.status_code} {answer.text}"
+        return answer.json()
