@@ -28,11 +28,17 @@ impl Delivery {
 }
 
 /// How much may wait: in one queue, and in all that share the budget.
+///
+/// Each queue has its part of the whole, and room for one message, whatever the others hold: so a subscriber that reads
+/// loses nothing because somebody absent has filled the rest. In all, no more than twice the whole can wait, and one
+/// message for each queue.
 #[derive(Debug, Clone)]
 pub struct Budget {
     messages: usize,
     bytes: usize,
     bytes_in_all: usize,
+    /// A queue's own part of the whole, in bytes.
+    part: usize,
     used_in_all: Arc<AtomicUsize>,
 }
 
@@ -43,6 +49,7 @@ impl Budget {
             messages: limits.queue_messages,
             bytes: limits.queue_bytes,
             bytes_in_all: limits.queue_bytes_in_all,
+            part: limits.queue_bytes_in_all / limits.sessions.max(1),
             used_in_all: Arc::default(),
         }
     }
@@ -102,9 +109,10 @@ impl Queue {
     }
 
     fn is_over(&self) -> bool {
+        let takes_more_than_its_part = self.waiting.len() > 1 && self.bytes > self.budget.part;
         self.waiting.len() > self.budget.messages
             || self.bytes > self.budget.bytes
-            || self.budget.used_in_all.load(Relaxed) > self.budget.bytes_in_all
+            || (takes_more_than_its_part && self.budget.used_in_all.load(Relaxed) > self.budget.bytes_in_all)
     }
 
     /// Whether so much waits that who publishes should slow down: a quarter of what may wait.

@@ -57,7 +57,7 @@ pub struct Limits {
     pub queue_messages: usize,
     /// The same in bytes.
     pub queue_bytes: usize,
-    /// The same in bytes, for all subscribers together.
+    /// The same in bytes, for all subscribers together; each has its equal part of it, whatever the others hold.
     pub queue_bytes_in_all: usize,
     /// Retained messages. One more is delivered but not retained; a 5.0 client is told.
     pub retained: usize,

@@ -58,7 +58,7 @@ async fn one(
     if wanted.filter.len() > core.settings.limits.topic_bytes {
         return Ok(Err(Reason::TopicFilterInvalid));
     }
-    if let Err(reason) = permit(core, session, parsed) {
+    if let Err(reason) = permit(core, session, &wanted.filter) {
         return Ok(Err(reason));
     }
     let is_new = session.subscriptions.get(&wanted.filter).is_none();
@@ -112,15 +112,14 @@ async fn begin(core: &Core, session: &mut Session, parsed: Parsed<'_>, number: u
     session.link.insert(link).subscribe(number, parsed.filter).await
 }
 
-fn permit(core: &Core, session: &Session, parsed: Parsed<'_>) -> Result<(), Reason> {
-    let right = core.rights.subscribe(&session.who, parsed.filter);
-    let shared_command = parsed.group.is_some() && Topic::parse(parsed.filter) == Some(Topic::LockCommand);
-    if right.allowed && !shared_command {
+fn permit(core: &Core, session: &Session, filter: &str) -> Result<(), Reason> {
+    let right = core.rights.subscribe(&session.who, filter);
+    if right.allowed {
         return Ok(());
     }
     core.gauges.refused_subscriptions.one();
     if let Some(held_back) = core.refusals.pass(Instant::now()) {
-        tracing::warn!(who = %session.who, filter = parsed.filter, rule = right.rule, held_back, "refused a subscription");
+        tracing::warn!(who = %session.who, filter, rule = right.rule, held_back, "refused a subscription");
     }
     Err(Reason::NotAuthorized)
 }

@@ -12,7 +12,7 @@ use crate::{
     mqtt_broker::Broker,
     mqtt_client::{
         Client,
-        packet::{Publish, Version},
+        packet::{Connect, Publish, Version},
     },
 };
 
@@ -56,4 +56,28 @@ async fn nothing_published_after_a_suback_is_missed() {
         flood.await.expect("a publisher");
     }
     assert_eq!(missed, [0; 0], "of {ROUNDS} rounds");
+}
+
+/// Whoever is away with a full queue costs the others nothing: their messages find room, however much waits in all.
+#[tokio::test]
+async fn a_full_queue_of_somebody_absent_takes_nothing_from_others() {
+    const BULK: usize = 1_000;
+    let broker = Broker::with("queue_bytes_in_all = 500000\nsessions = 50").await;
+    for name in ["away-1", "away-2"] {
+        let absent = Connect { clean: false, ..Broker::login(Version::V311, name) };
+        let (mut away, _) = broker.connect(&absent).await;
+        away.subscribe_to("bulk", 1).await;
+        away.disconnect().await;
+    }
+    let (mut writer, _) = broker.connect(&Broker::login(Version::V311, "writer")).await;
+    let (mut reader, _) = broker.connect(&Broker::login(Version::V311, "reader")).await;
+    reader.subscribe_to("news", 1).await;
+    for number in 0..BULK {
+        writer.publish(Publish::new("bulk", [0; 1_000], 1)).await;
+        if number % 100 == 99 {
+            writer.publish(Publish::new("news", [1; 5_000], 1)).await;
+        }
+    }
+    reader.listen_for(BULK / 100, Duration::from_secs(5)).await;
+    assert_eq!(reader.messages.len(), BULK / 100, "{}", broker.counters());
 }
