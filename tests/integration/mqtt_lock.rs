@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use chrono::{TimeDelta, Utc};
 use portcullis::{
     auth::identity::Identity,
     domain::lock::{Action, LockStatus},
@@ -44,7 +45,12 @@ async fn a_command_goes_to_the_desk_and_not_past_it() {
     worker.subscribe_to("lock/command", 1).await;
     let mut panel = hub.connect(Version::V5, "panel", "p").await;
     let id = Uuid::from_u128(7);
-    let body = format!(r#"{{"action":"open","commandId":"{id}","requestedBy":"user:1","more":1}}"#);
+    let (begin, end) = (Utc::now(), Utc::now() + TimeDelta::seconds(5));
+    let body = format!(
+        r#"{{"action":"open","commandId":"{id}","issuedAt":"{}","expiresAt":"{}","requestedBy":"user:1","more":1}}"#,
+        begin.to_rfc3339(),
+        end.to_rfc3339()
+    );
     panel.send_publish(command(&body, 1)).await;
     let request = hub.lock_request().await;
     assert_eq!((request.requester.name.as_str(), request.requester.channel), ("device:panel", Channel::Mqtt));
@@ -65,8 +71,8 @@ async fn a_command_goes_to_the_desk_and_not_past_it() {
 async fn what_breaks_a_rule_is_audited_and_refused() {
     let mut hub = Hub::start().await;
     let mut panel = hub.connect(Version::V5, "panel", "p").await;
-    let old = r#"{"action":"open","expiresAt":"2020-01-01T00:00:00Z"}"#;
-    let early = r#"{"action":"open","issuedAt":"2999-01-01T00:00:00Z"}"#;
+    let old = r#"{"action":"open","issuedAt":"2020-01-01T00:00:00Z","expiresAt":"2020-01-01T00:00:02Z"}"#;
+    let early = r#"{"action":"open","issuedAt":"2999-01-01T00:00:00Z","expiresAt":"2999-01-01T00:00:02Z"}"#;
     let good = r#"{"action":"open"}"#;
     for (publish, reason) in [
         (command("OPEN", 1), "bare word"),
@@ -77,6 +83,7 @@ async fn what_breaks_a_rule_is_audited_and_refused() {
         (command(r#"{"action":"explode"}"#, 1), "no lock command"),
         (command(old, 1), "expired"),
         (command(early, 1), "future"),
+        (command(good, 1), "needs issuedAt and expiresAt"),
     ] {
         let (what, qos) = (String::from_utf8_lossy(&publish.payload).into_owned(), publish.qos);
         panel.send_publish(publish).await;
@@ -92,7 +99,7 @@ async fn what_breaks_a_rule_is_audited_and_refused() {
     let mut camera = hub.connect(Version::V5, "cam1", "c").await;
     camera.send_publish(command(good, 1)).await;
     assert!(matches!(hub.lock_request().await.ask, LockAsk::Refused { reason, .. } if reason.contains("authorized")));
-    assert_eq!(hub.front.gauges().refused_lock_commands.get(), 9);
+    assert_eq!(hub.front.gauges().refused_lock_commands.get(), 10);
 }
 
 #[tokio::test]
