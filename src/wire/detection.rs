@@ -18,10 +18,10 @@ pub const DESCRIPTION_MAX: usize = 2000;
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct DetectionBody {
-    #[schema(maximum = 2147483647)]
+    #[schema(maximum = 2_147_483_647)]
     camera_id: i64,
     /// 0 is no event, only a sign that the camera lives.
-    #[schema(minimum = 0, maximum = 2147483647)]
+    #[schema(minimum = 0, maximum = 2_147_483_647)]
     person_count: i64,
     #[schema(minimum = 0, maximum = 1)]
     confidence: Option<f64>,
@@ -39,7 +39,7 @@ pub struct DetectionBody {
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct DetectionMessage {
-    #[schema(minimum = 0, maximum = 2147483647)]
+    #[schema(minimum = 0, maximum = 2_147_483_647)]
     person_count: i64,
     #[schema(minimum = 0, maximum = 1)]
     confidence: Option<f64>,

@@ -16,7 +16,7 @@ pub struct AddDevice {
     pub name: String,
     pub role: DeviceRole,
     /// The camera that a device of role camera reports for; no other role has one.
-    #[schema(minimum = 1, maximum = 2147483647)]
+    #[schema(minimum = 1, maximum = 2_147_483_647)]
     pub camera_id: Option<i32>,
 }
 checked!(AddDevice);
@@ -39,7 +39,7 @@ pub struct DeviceJson {
 
 impl DeviceJson {
     #[must_use]
-    pub fn of(device: Device, online: bool) -> Self {
+    pub fn of(device: &Device, online: bool) -> Self {
         Self {
             id: device.id.0,
             name: device.name.as_str().to_owned(),

@@ -195,7 +195,7 @@ impl Checker {
         match rules.get("minLength").and_then(Value::as_u64) {
             Some(1) if value.is_none_or(Value::is_null) => words.push(format!("{name} should not be empty")),
             Some(limit) if limit > 1 => {
-                words.push(format!("{name} must be longer than or equal to {limit} characters"))
+                words.push(format!("{name} must be longer than or equal to {limit} characters"));
             }
             _ => {}
         }
@@ -266,7 +266,7 @@ mod tests {
         email: String,
         #[schema(min_length = 1, max_length = 5)]
         name: Option<String>,
-        #[schema(minimum = 0, maximum = 2147483647)]
+        #[schema(minimum = 0, maximum = 2_147_483_647)]
         person_count: Option<i64>,
         role: Option<Role>,
         is_active: Option<bool>,

@@ -10,6 +10,8 @@ mod mqtt_interop_v3;
 mod mqtt_interop_v5;
 mod ranks;
 mod recorder;
+mod rest_accounts;
 mod rest_contract;
+mod rest_events;
 mod rest_hub;
 mod server;

@@ -116,8 +116,7 @@ impl Hub {
         let hub = bridge::build(parts, &lifecycle).expect("a bridge");
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
-        let service = hub.router.into_make_service_with_connect_info::<SocketAddr>();
-        drop(lifecycle.track(async move { axum::serve(listener, service).await }));
+        lifecycle.keep("HTTP", bridge::serve(listener, hub.router, lifecycle.soft.clone()));
         eventually("the lock worker has spoken", || lock.state().status.online).await;
         let mut hub = Self {
             address,
