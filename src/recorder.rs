@@ -103,6 +103,8 @@ impl Worker {
                 }
             };
             if count == 0 {
+                // Nobody is left who could submit anything.
+                stop.cancelled().await;
                 return Ok(());
             }
             let group = Group::new(std::mem::take(&mut waiting));

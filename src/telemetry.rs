@@ -12,9 +12,8 @@ use tracing_subscriber::{EnvFilter, layer::SubscriberExt as _, util::SubscriberI
 /// When the filter cannot be read, or a log was started before.
 pub fn start(filter: &str, json: bool) -> anyhow::Result<()> {
     use anyhow::Context as _;
-    // PostgreSQL's notices ("relation exists, skipping") are news to nobody, unless somebody asks for them.
-    let quiet = if filter.contains("sqlx") { String::new() } else { "sqlx=warn,".to_owned() };
-    let filter = EnvFilter::try_new(quiet + filter)
+    let filter = quiet(filter);
+    let filter = EnvFilter::try_new(&filter)
         .with_context(|| format!("RUST_LOG={filter:?} is no filter; try info, or portcullis=debug,info"))?;
     let registry = tracing_subscriber::registry().with(filter);
     let layer =
@@ -25,4 +24,14 @@ pub fn start(filter: &str, json: bool) -> anyhow::Result<()> {
         registry.with(layer.with_target(false)).try_init()?;
     }
     Ok(())
+}
+
+/// The filter, less what libraries say that tells people nothing: PostgreSQL's notices ("relation exists, skipping") and
+/// each step of the router. Whoever names them in the filter hears them all the same.
+fn quiet(filter: &str) -> String {
+    let talkers = [("sqlx", "sqlx=warn"), ("rumqttd", "rumqttd=error")];
+    let mut directives: Vec<_> =
+        talkers.iter().filter(|(name, _)| !filter.contains(name)).map(|(_, directive)| *directive).collect();
+    directives.push(filter);
+    directives.join(",")
 }

@@ -59,7 +59,8 @@ pub async fn run(options: ServeOptions) -> anyhow::Result<()> {
                 () = signals.next() => {}
                 () = hub.soft.cancelled() => ended = Err(anyhow::anyhow!("a part of the hub died; the log says which")),
             }
-            // Before HTTP, so that an open long poll does not hold the stop.
+            hub.soft.cancel();
+            // HTTP waits for open long polls; these end here.
             realtime.close().await;
         }
         Some(Err(error)) => ended = Err(error),

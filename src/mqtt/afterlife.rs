@@ -3,7 +3,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use futures_util::StreamExt as _;
+use futures_util::{FutureExt as _, StreamExt as _};
 use tokio::time::{Instant, sleep_until};
 
 use super::{
@@ -105,6 +105,12 @@ impl Afterlife {
                 if self.will.as_ref().is_some_and(|will| will.delay.is_zero()) {
                     self.publish_will().await;
                 }
+                // What came before the client's return came while it was away.
+                while let Some(Ok(arrival)) = session::arrival(&mut self.session.link).now_or_never() {
+                    subscribe::take_in(&self.core, &mut self.session, arrival.subscription, arrival.message, false);
+                }
+                // A command to the lock is for now: the worker that returns does not get it again.
+                self.session.queue.purge(subscribe::is_lock_command);
                 let Self { session, seat, .. } = self;
                 // Whoever asked is gone: then the session goes with it.
                 let _ = reply.send(Some(session));

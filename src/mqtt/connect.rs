@@ -31,6 +31,8 @@ use crate::{
     domain::topic::{self, Topic},
 };
 
+/// The longest CONNECT, in bytes: room for a will of 64 KiB, and little for who has not yet said who they are.
+const CONNECT: usize = 72 * 1024;
 /// The longest client id, in bytes.
 const CLIENT_ID: usize = 256;
 /// How long an older connection may take to hand its session over.
@@ -53,7 +55,11 @@ pub struct Refused(pub Reason, pub &'static str);
 pub async fn serve<S: Stream + Unpin>(core: Arc<Core>, mut stream: S, origin: Origin) {
     let mut input = BytesMut::new();
     let limits = &core.settings.limits;
-    let first = timeout(limits.connect_time(), first_packet(&mut stream, &mut input, limits.packet_bytes)).await;
+    let first = first_packet(&mut stream, &mut input, limits.packet_bytes.min(CONNECT));
+    let first = tokio::select! {
+        first = timeout(limits.connect_time(), first) => first,
+        () = core.lifecycle.soft.cancelled() => return,
+    };
     let Ok(Some(first)) = first else { return };
     let connect = match first {
         Ok(connect) => connect,
@@ -160,33 +166,33 @@ async fn admit(core: &Arc<Core>, origin: &Origin, mut connect: Connect) -> Resul
         guards.attendance = Some(core.hooks.presence.arrive(device.id, device.role, device.camera_id));
     }
     let (session, present) = session(core, &connect, who, sender.number, previous).await;
-    Ok(Admitted { connection: greet(core, connect, assigned, session, present, seat, sender), will, guards })
+    Ok(Admitted { connection: greet(core, &connect, assigned, session, present, seat, &sender), will, guards })
 }
 
 /// Makes the session the connection's, and writes the CONNACK.
 fn greet(
     core: &Arc<Core>,
-    connect: Connect,
+    connect: &Connect,
     assigned: Option<String>,
     mut session: Box<Session>,
     present: bool,
     seat: Seat,
-    sender: Sender,
+    sender: &Sender,
 ) -> Connection {
     let limits = &core.settings.limits;
     let granted = connect.session_expiry.min(limits.session_seconds);
     session.expiry = Duration::from_secs(granted.into());
     session.connections += 1;
-    let sender = Sender { who: session.who.clone(), number: session.number, ..sender };
+    let sender = Sender { who: session.who.clone(), number: session.number, ..sender.clone() };
     let offer = Offer {
         session_expiry: (granted != connect.session_expiry).then_some(granted),
         receive_maximum: limits.inflight,
         maximum_packet: u32::try_from(limits.packet_bytes).unwrap_or(u32::MAX),
         topic_alias_maximum: limits.topic_aliases,
         assigned_client_id: assigned,
-        keep_alive: delivery::server_keep_alive(&connect, limits),
+        keep_alive: delivery::server_keep_alive(connect, limits),
     };
-    let mut connection = Connection::new(core.clone(), session, seat, sender, &connect);
+    let mut connection = Connection::new(core.clone(), session, seat, sender, connect);
     encode::accept(&mut connection.out, connect.level, present, &offer);
     connection
 }
@@ -255,12 +261,12 @@ fn admit_worker(core: &Arc<Core>, origin: &Origin, who: &Identity, key: &Key) ->
 
 fn admit_will(core: &Arc<Core>, sender: &Sender, will: Will) -> Result<Will, Refused> {
     let name = will.topic();
-    if !topic::valid_topic(name) {
+    if !topic::valid_topic(name) || name.len() > core.settings.limits.topic_bytes {
         return Err(Refused(Reason::TopicNameInvalid, "a will for something that is no topic"));
     }
     if Topic::parse(name) == Some(Topic::LockCommand) {
         let offered = Offered { message: will.message().clone(), dup: false, is_will: true };
-        if let Verdict::Later(audit) = lock::judge(core, sender, offered) {
+        if let Verdict::Later(audit) = lock::judge(core, sender, &offered) {
             core.lifecycle.track(async move { drop::<Settled>(audit.await) });
         }
         return Err(Refused(Reason::NotAuthorized, "a will on lock/command"));

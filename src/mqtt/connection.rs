@@ -229,7 +229,7 @@ impl Connection {
             self.written = Instant::now();
         }
         self.idle = self.out.is_empty();
-        let mut at = Instant::now() + Duration::from_secs(60 * 60);
+        let mut at = Instant::now() + Duration::from_hours(1);
         if !self.keep_alive.is_zero() && may_read {
             at = at.min(self.heard + self.keep_alive);
         }

@@ -82,7 +82,7 @@ pub fn write_again(
 ) -> bool {
     match stage {
         Stage::Released => {
-            encode::ack(out, level, AckKind::PubRel, id, Reason::Success, None);
+            encode::ack(out, level, AckKind::Released, id, Reason::Success, None);
             true
         }
         Stage::Published => {

@@ -44,8 +44,8 @@ pub fn judge(core: &Arc<Core>, sender: &Sender, camera: CameraId, message: Messa
 }
 
 /// Keeps a detection that its sender had no right to.
-pub fn refused(core: &Arc<Core>, sender: &Sender, message: Message, why: String) -> Verdict {
-    malformed(core, sender, &message, why, Reason::NotAuthorized)
+pub fn refused(core: &Arc<Core>, sender: &Sender, message: &Message, why: String) -> Verdict {
+    malformed(core, sender, message, why, Reason::NotAuthorized)
 }
 
 fn malformed(core: &Arc<Core>, sender: &Sender, message: &Message, why: String, reason: Reason) -> Verdict {

@@ -95,19 +95,23 @@ fn connack(out: &mut BytesMut, level: Level, session_present: bool, code: u8, pr
 /// Which acknowledgement to write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AckKind {
-    PubAck,
-    PubRec,
-    PubRel,
-    PubComp,
+    /// PUBACK.
+    Accepted,
+    /// PUBREC.
+    Received,
+    /// PUBREL.
+    Released,
+    /// PUBCOMP.
+    Completed,
 }
 
 /// PUBACK, PUBREC, PUBREL or PUBCOMP; for 3.1.1, which has no codes, the code is left out.
 pub fn ack(out: &mut BytesMut, level: Level, kind: AckKind, id: u16, reason: Reason, why: Option<&str>) {
     out.put_u8(match kind {
-        AckKind::PubAck => 0x40,
-        AckKind::PubRec => 0x50,
-        AckKind::PubRel => 0x62,
-        AckKind::PubComp => 0x70,
+        AckKind::Accepted => 0x40,
+        AckKind::Received => 0x50,
+        AckKind::Released => 0x62,
+        AckKind::Completed => 0x70,
     });
     if level == Level::V311 || (reason == Reason::Success && why.is_none()) {
         out.put_u8(2);

@@ -9,6 +9,7 @@ use std::{
 };
 
 use parking_lot::Mutex;
+use rustix::net::sockopt;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
@@ -145,7 +146,7 @@ impl Front {
     /// When the router cannot be started.
     pub fn start(settings: Settings, rights: Rights, hooks: Hooks, lifecycle: &Lifecycle) -> anyhow::Result<Self> {
         const LOGGED: Duration = Duration::from_secs(10);
-        const ALARMS: Duration = Duration::from_secs(60);
+        const ALARMS: Duration = Duration::from_mins(1);
         let gauges = Arc::new(Gauges::default());
         let router = Router::start(&settings.limits, gauges.clone())?;
         let (watched, stop) = (router.clone(), lifecycle.soft.clone());
@@ -215,13 +216,19 @@ impl Front {
         let core = self.0.clone();
         self.0.lifecycle.track(async move {
             let _guest = guest;
-            // Without it small packets wait for each other; a socket that refuses it is slower and works.
-            let _ = stream.set_nodelay(true);
+            if let Err(error) = tune(&stream) {
+                tracing::debug!(%address, "a socket takes no options: {error}");
+            }
             let Some(acceptor) = acceptor else {
                 let origin = Origin { address, secure: false, certificate_name: None };
                 return connect::serve(core, stream, origin).await;
             };
-            match tokio::time::timeout(core.settings.limits.connect_time(), acceptor.accept(stream)).await {
+            let handshake = tokio::time::timeout(core.settings.limits.connect_time(), acceptor.accept(stream));
+            let handshake = tokio::select! {
+                done = handshake => done,
+                () = core.lifecycle.soft.cancelled() => return,
+            };
+            match handshake {
                 Ok(Ok(stream)) => {
                     let certificate_name = tls::peer_name(stream.get_ref().1);
                     connect::serve(core, stream, Origin { address, secure: true, certificate_name }).await;
@@ -302,6 +309,19 @@ impl std::fmt::Debug for Front {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Front").field("gauges", &self.0.gauges).finish_non_exhaustive()
     }
+}
+
+/// Small packets do not wait for each other, and TCP itself looks whether a client is still there: the only one that
+/// does for a 3.1.1 client without a keep-alive.
+fn tune(stream: &TcpStream) -> std::io::Result<()> {
+    const SILENCE: Duration = Duration::from_mins(1);
+    const BETWEEN: Duration = Duration::from_secs(15);
+    stream.set_nodelay(true)?;
+    sockopt::set_socket_keepalive(stream, true)?;
+    sockopt::set_tcp_keepidle(stream, SILENCE)?;
+    sockopt::set_tcp_keepintvl(stream, BETWEEN)?;
+    sockopt::set_tcp_keepcnt(stream, 4)?;
+    Ok(())
 }
 
 /// A connection that counts until this is dropped.

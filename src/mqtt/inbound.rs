@@ -22,9 +22,8 @@ use crate::domain::topic;
 pub async fn handle(connection: &mut Connection, packet: Packet) -> Result<(), End> {
     match packet {
         Packet::Publish(packet) => publish(connection, packet).await?,
-        Packet::PubAck(ack) => drop(connection.session.queue.finish(ack.id)),
         Packet::PubRec(ack) => pubrec(connection, ack),
-        Packet::PubComp(ack) => drop(connection.session.queue.finish(ack.id)),
+        Packet::PubAck(ack) | Packet::PubComp(ack) => drop(connection.session.queue.finish(ack.id)),
         Packet::PubRel(ack) => pubrel(connection, ack),
         Packet::Subscribe(packet) => subscribe(connection, &packet).await?,
         Packet::Unsubscribe(packet) => {
@@ -100,7 +99,7 @@ fn resolve(connection: &mut Connection, packet: &Publish) -> Result<Arc<str>, Fa
             connection.aliases.from_client.insert(alias, name.to_owned());
         }
     }
-    if !topic::valid_topic(name) {
+    if !topic::valid_topic(name) || name.len() > connection.core.settings.limits.topic_bytes {
         return Err(Fault { reason: Reason::TopicNameInvalid, why: "a PUBLISH to something that is no topic" });
     }
     Ok(name.into())
@@ -164,7 +163,7 @@ pub async fn settle(connection: &mut Connection, decided: Decided) -> Result<(),
         Answer::Refused(reason, why) => (*reason, Some(why.as_str())),
     };
     let why = why.filter(|_| connection.wants_problem_information);
-    let kind = if twice { AckKind::PubRec } else { AckKind::PubAck };
+    let kind = if twice { AckKind::Received } else { AckKind::Accepted };
     encode::ack(&mut connection.out, connection.level, kind, id, reason, why);
     if !twice || failed {
         connection.unacknowledged = connection.unacknowledged.saturating_sub(1);
@@ -180,7 +179,7 @@ fn pubrec(connection: &mut Connection, ack: Ack) {
     let known = connection.session.queue.release(ack.id);
     let reason =
         if known || connection.level == Level::V311 { Reason::Success } else { Reason::PacketIdentifierNotFound };
-    encode::ack(&mut connection.out, connection.level, AckKind::PubRel, ack.id, reason, None);
+    encode::ack(&mut connection.out, connection.level, AckKind::Released, ack.id, reason, None);
 }
 
 fn pubrel(connection: &mut Connection, ack: Ack) {
@@ -190,7 +189,7 @@ fn pubrel(connection: &mut Connection, ack: Ack) {
     }
     let reason =
         if known || connection.level == Level::V311 { Reason::Success } else { Reason::PacketIdentifierNotFound };
-    encode::ack(&mut connection.out, connection.level, AckKind::PubComp, ack.id, reason, None);
+    encode::ack(&mut connection.out, connection.level, AckKind::Completed, ack.id, reason, None);
 }
 
 async fn subscribe(connection: &mut Connection, packet: &Subscribe) -> Result<(), End> {

@@ -69,12 +69,13 @@ impl Local {
         }
         let router = self.core.router.open().await.map_err(|dead| dead.to_string())?;
         self.waiting.push_back(Incoming::Connected);
-        for (number, filter) in std::mem::take(&mut self.filters).iter().enumerate() {
+        // From 1: the router takes 0 for a protocol error.
+        for (number, filter) in (1..).zip(&std::mem::take(&mut self.filters)) {
             let right = self.core.rights.subscribe(&self.sender.who, filter);
             if !topic::valid_filter(filter) || !right.allowed {
                 return Err(format!("no right to subscribe to {filter}: {}", right.rule));
             }
-            let since = router.subscribe(number, filter).await.map_err(|error| error.to_string())?;
+            let since = router.subscribe(number + 1, filter).await.map_err(|error| error.to_string())?;
             let retained = self.core.router.retained().lock().matching(filter, since, std::time::Instant::now());
             for message in retained {
                 self.take_in(message, true);

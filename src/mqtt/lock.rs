@@ -16,14 +16,16 @@ use super::{
 };
 use crate::{
     auth::identity::Identity,
-    domain::{lock::Action, topic::Topic},
+    domain::{
+        bolt::{AHEAD, LIFETIME},
+        lock::Action,
+        topic::Topic,
+    },
     events::{Channel, LockAsk, LockRequest, Requester},
 };
 
 /// How long an acknowledgement waits for the lock desk.
 const PATIENCE: Duration = Duration::from_secs(3);
-/// How far a sender's clock may be ahead.
-const AHEAD: TimeDelta = TimeDelta::seconds(2);
 
 /// The part of lock/command that a sender decides; who it is comes from its session, unknown keys are passed over.
 #[derive(Debug, Deserialize)]
@@ -36,10 +38,10 @@ struct Body {
 }
 
 /// Decides on a message to lock/command; settled when the lock desk answers, or after a while.
-pub fn judge(core: &Arc<Core>, sender: &Sender, offered: Offered) -> Verdict {
+pub fn judge(core: &Arc<Core>, sender: &Sender, offered: &Offered) -> Verdict {
     let right = core.rights.publish(&sender.who, &Topic::LockCommand.to_string());
     let ask = if right.allowed {
-        read(core, sender, &offered, Utc::now())
+        read(core, sender, offered, Utc::now())
     } else {
         Err(format!("not authorized: {}", right.rule))
     };
@@ -100,13 +102,30 @@ fn read(core: &Core, sender: &Sender, offered: &Offered, now: DateTime<Utc>) -> 
         };
     }
     let body: Body = serde_json::from_slice(&message.payload).map_err(|error| format!("no lock command: {error}"))?;
-    if body.expires_at.is_some_and(|end| end <= now) {
+    fresh(&body, message.qos, now)?;
+    Ok(LockAsk::Command { action: body.action, command_id: body.command_id })
+}
+
+/// Whether the command was meant for now. The desk gives it times of its own, so this is the last look at the sender's.
+fn fresh(body: &Body, qos: QoS, now: DateTime<Utc>) -> Result<(), String> {
+    let (begin, end) = match (body.issued_at, body.expires_at) {
+        (Some(begin), Some(end)) => (begin, end),
+        // Sent again by nobody, kept by nobody: as fresh as a bare word.
+        (None, None) if qos == QoS::AtMostOnce => return Ok(()),
+        // A client library may have kept it for who knows how long.
+        _ => return Err("above QoS 0 a lock command needs issuedAt and expiresAt".to_owned()),
+    };
+    let lifetime = end.signed_duration_since(begin);
+    if lifetime <= TimeDelta::zero() || lifetime > LIFETIME {
+        return Err("a lock command expires after it was issued, and within 10 seconds".to_owned());
+    }
+    if end <= now {
         return Err("the command has expired".to_owned());
     }
-    if body.issued_at.is_some_and(|begin| begin - now > AHEAD) {
+    if begin.signed_duration_since(now) > AHEAD {
         return Err("the command was issued in the future; is the sender's clock right?".to_owned());
     }
-    Ok(LockAsk::Command { action: body.action, command_id: body.command_id })
+    Ok(())
 }
 
 /// What simple devices send instead of JSON.
@@ -129,4 +148,42 @@ fn excerpt(payload: &[u8]) -> String {
 #[must_use]
 pub fn is_worker(who: &Identity) -> bool {
     matches!(who, Identity::Device(device) if device.role == crate::domain::device::DeviceRole::LockAgent)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_that_a_client_may_have_kept_says_when_it_was_meant() {
+        let now = Utc::now();
+        let at = |ms: i64| Some(now + TimeDelta::milliseconds(ms));
+        let is_fresh = |issued_at, expires_at, qos| {
+            fresh(&Body { action: Action::Open, command_id: None, issued_at, expires_at }, qos, now).is_ok()
+        };
+        assert!(is_fresh(None, None, QoS::AtMostOnce));
+        for (begin, end) in [(None, None), (None, at(2500)), (at(0), None)] {
+            assert!(!is_fresh(begin, end, QoS::AtLeastOnce), "{begin:?} {end:?}");
+        }
+        for (begin, end, good) in [
+            (0, 2500, true),
+            (-9_000, 1, true),
+            (2000, 4000, true),
+            (0, 10_000, true),
+            (0, 10_001, false),
+            (0, 60_000, false),
+            (-9_000, 0, false),
+            (2001, 4000, false),
+            (100, 100, false),
+            (200, 100, false),
+        ] {
+            for qos in [QoS::AtMostOnce, QoS::AtLeastOnce] {
+                assert_eq!(is_fresh(at(begin), at(end), qos), good, "{begin} {end}");
+            }
+        }
+        for end in [DateTime::<Utc>::MIN_UTC, DateTime::<Utc>::MAX_UTC] {
+            assert!(!is_fresh(Some(end), at(1), QoS::AtLeastOnce));
+            assert!(!is_fresh(at(0), Some(end), QoS::AtLeastOnce));
+        }
+    }
 }

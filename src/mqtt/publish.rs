@@ -83,17 +83,17 @@ impl std::fmt::Debug for Verdict {
 /// Decides on a message with a valid topic.
 #[must_use]
 pub fn judge(core: &Arc<Core>, sender: &Sender, offered: Offered) -> Verdict {
-    let Offered { mut message, .. } = offered;
-    let known = Topic::parse(&message.topic);
+    let known = Topic::parse(&offered.message.topic);
     if known == Some(Topic::LockCommand) && sender.who != Identity::Hub {
-        return lock::judge(core, sender, Offered { message, ..offered });
+        return lock::judge(core, sender, &offered);
     }
+    let Offered { mut message, .. } = offered;
     if !core.rights.may_publish(&sender.who, &message.topic) {
         let right = core.rights.publish(&sender.who, &message.topic);
         core.refused_publish(&sender.who, &message.topic, &right.rule);
         let reason = format!("not authorized: {}", right.rule);
         return match known {
-            Some(Topic::Detections(_)) => detection::refused(core, sender, message, reason),
+            Some(Topic::Detections(_)) => detection::refused(core, sender, &message, reason),
             _ => Verdict::Now(Settled::refused(Reason::NotAuthorized, reason)),
         };
     }

@@ -213,13 +213,13 @@ mod tests {
         Delivery { message: Message::plain(plain, 0), subscription_ids: vec![] }
     }
 
-    fn queue(limits: Limits) -> Queue {
-        Queue::new(Budget::new(&limits))
+    fn queue(limits: &Limits) -> Queue {
+        Queue::new(Budget::new(limits))
     }
 
     #[test]
     fn the_oldest_is_dropped_from_a_full_queue() {
-        let mut queue = queue(Limits { queue_messages: 2, ..Limits::default() });
+        let mut queue = queue(&Limits { queue_messages: 2, ..Limits::default() });
         let dropped: u64 = (0..5).map(|mark| queue.push(delivery(QoS::AtLeastOnce, mark))).sum();
         assert_eq!(dropped, 3);
         let first = queue.take(10, Instant::now(), &mut 0).expect("a message");
@@ -240,7 +240,7 @@ mod tests {
 
     #[test]
     fn the_window_holds_back_what_is_above_qos_0() {
-        let mut queue = queue(Limits::default());
+        let mut queue = queue(&Limits::default());
         for mark in 0..3 {
             assert_eq!(queue.push(delivery(QoS::ExactlyOnce, mark)), 0);
         }
@@ -261,7 +261,7 @@ mod tests {
         fn every_message_goes_out_once_and_in_order(
             steps in prop::collection::vec((0u8..4, any::<u16>()), 0..400), window in 1usize..8,
         ) {
-            let mut queue = queue(Limits::default());
+            let mut queue = queue(&Limits::default());
             let (mut pushed, mut sent, mut open) = (0, 0, Vec::new());
             for (step, number) in steps {
                 match step {

@@ -7,26 +7,24 @@
 //! woken. After every few messages a fence goes through the router and is waited for, so that its log is never more
 //! than a little ahead of its readers, and so that a dead router is noticed.
 
+mod feed;
+
 use std::{
-    collections::{HashMap, HashSet},
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering::Relaxed},
-    },
+    collections::HashMap,
+    sync::Arc,
     thread,
     time::{Duration, Instant},
 };
 
 use anyhow::Context as _;
-use bytes::Bytes;
 use parking_lot::Mutex;
 use rumqttd::{
     Forward, Notification,
-    local::{LinkBuilder, LinkRx, LinkTx},
-    protocol,
+    local::{LinkBuilder, LinkRx},
 };
 use tokio::sync::{mpsc, oneshot};
 
+use self::feed::{Build, Feed};
 use super::{
     gauges::Gauges,
     message::{self, Message},
@@ -37,9 +35,6 @@ use super::{
 /// Commands that wait for the feeding thread. When it is full the senders wait, which slows publishers to what the
 /// router can take.
 const WAITING: usize = 2048;
-/// Messages, and bytes of them, between two fences.
-const FENCE_MESSAGES: usize = 400;
-const FENCE_BYTES: usize = 1024 * 1024;
 /// How long the router may take for a fence before it counts as dead.
 const FENCE_TIME: Duration = Duration::from_secs(10);
 /// How often a fence goes through an idle router.
@@ -49,9 +44,6 @@ const SEGMENT_BYTES: usize = 1024 * 1024;
 const SEGMENTS: usize = 8;
 /// Before each name and filter, so that a name's first byte is always a whole letter.
 const PREFIX: &str = "t/";
-/// The name of fences; without the prefix, so that no filter reaches it.
-const FENCE: &str = "fence";
-
 /// The router is gone; the hub has to end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the MQTT router has died")]
@@ -226,7 +218,7 @@ pub struct Arrival {
 }
 
 impl RouterLink {
-    /// Subscribes under a number that comes with each message. Answers the place of the last message before the
+    /// Subscribes under a number, at least 1, that comes with each message. Answers the place of the last message before the
     /// subscription.
     ///
     /// # Errors
@@ -265,7 +257,11 @@ impl RouterLink {
                     }
                 }
                 Ok(Some(Notification::Unschedule)) => self.paused = true,
-                Ok(Some(Notification::Disconnect(..))) | Err(_) => return Err(Dead),
+                Ok(Some(Notification::Disconnect(reason, _))) => {
+                    tracing::error!(?reason, "the MQTT router has ended a session by itself");
+                    return Err(Dead);
+                }
+                Err(_) => return Err(Dead),
                 Ok(_) => {}
             }
         }
@@ -292,202 +288,4 @@ impl Drop for RouterLink {
     fn drop(&mut self) {
         self.router.0.ended.lock().push(Ended { number: self.number, _receiver: self.receiver.take() });
     }
-}
-
-type Build = Box<dyn Fn(&str) -> anyhow::Result<(LinkTx, LinkRx)> + Send>;
-
-/// The thread that feeds the router.
-struct Feed {
-    build: Build,
-    links: HashMap<LinkNumber, LinkTx>,
-    next_link: LinkNumber,
-    /// Every filter that was ever subscribed to: the router keeps about 6 kB for each, for ever.
-    filters: HashSet<String>,
-    most_filters: usize,
-    publisher: LinkTx,
-    fence: LinkRx,
-    fences: u64,
-    /// Messages and bytes since the last fence.
-    unfenced: (usize, usize),
-    place: AtomicU64,
-    ended: Arc<Mutex<Vec<Ended>>>,
-    retained: Arc<Mutex<Retained>>,
-    gauges: Arc<Gauges>,
-    epoch: Instant,
-}
-
-impl Feed {
-    fn new(
-        build: Build,
-        most_filters: usize,
-        ended: Arc<Mutex<Vec<Ended>>>,
-        retained: Arc<Mutex<Retained>>,
-        gauges: Arc<Gauges>,
-        epoch: Instant,
-    ) -> anyhow::Result<Self> {
-        let (publisher, _) = build("publisher")?;
-        let (mut sender, fence) = build("fence")?;
-        sender.subscribe(FENCE).map_err(|error| anyhow::anyhow!("the MQTT router takes no subscription: {error}"))?;
-        let links = HashMap::from([(0, sender)]);
-        Ok(Self {
-            build,
-            links,
-            next_link: 1,
-            filters: HashSet::new(),
-            most_filters,
-            publisher,
-            fence,
-            fences: 0,
-            unfenced: (0, 0),
-            place: AtomicU64::new(0),
-            ended,
-            retained,
-            gauges,
-            epoch,
-        })
-    }
-
-    fn run(mut self, mut inbox: mpsc::Receiver<Command>) {
-        const BATCH: usize = 100;
-        let mut batch = Vec::with_capacity(BATCH);
-        while inbox.blocking_recv_many(&mut batch, BATCH) > 0 {
-            if let Err(error) = self.work(&mut batch) {
-                tracing::error!("{error:#}");
-                return;
-            }
-        }
-    }
-
-    fn work(&mut self, batch: &mut Vec<Command>) -> anyhow::Result<()> {
-        let mut packets = Vec::new();
-        for command in batch.drain(..) {
-            match command {
-                Command::Publish(message) => packets.push(self.packet(message)),
-                other => {
-                    // What was published before comes before.
-                    self.publish(&mut packets)?;
-                    self.change(other)?;
-                }
-            }
-        }
-        self.publish(&mut packets)?;
-        self.end_links()
-    }
-
-    fn change(&mut self, command: Command) -> anyhow::Result<()> {
-        match command {
-            Command::Publish(_) => {}
-            Command::Open(reply) => {
-                let number = self.next_link;
-                self.next_link += 1;
-                let (sender, receiver) = (self.build)(&format!("s{number}"))?;
-                self.links.insert(number, sender);
-                if let Err((number, receiver)) = reply.send((number, receiver)) {
-                    self.ended.lock().push(Ended { number, _receiver: Some(receiver) });
-                }
-            }
-            Command::Subscribe { link, number, filter, reply } => {
-                // Whoever asked may be gone.
-                let _ = reply.send(self.subscribe(link, number, filter)?);
-            }
-            Command::Unsubscribe { link, filter } => {
-                let packet = protocol::Unsubscribe { pkid: 1, filters: vec![format!("{PREFIX}{filter}")] };
-                self.send(link, protocol::Packet::Unsubscribe(packet, None))?;
-            }
-            Command::Beat(reply) => {
-                self.fence()?;
-                let _ = reply.send(());
-            }
-        }
-        Ok(())
-    }
-
-    fn subscribe(
-        &mut self,
-        link: LinkNumber,
-        number: usize,
-        filter: String,
-    ) -> anyhow::Result<Result<u64, NotSubscribed>> {
-        if !self.filters.contains(&filter) && self.filters.len() >= self.most_filters {
-            return Ok(Err(NotSubscribed::TooManyFilters));
-        }
-        let wanted = protocol::Filter {
-            path: format!("{PREFIX}{filter}"),
-            qos: protocol::QoS::AtMostOnce,
-            nolocal: false,
-            preserve_retain: false,
-            retain_forward_rule: protocol::RetainForwardRule::Never,
-        };
-        self.filters.insert(filter);
-        let properties = protocol::SubscribeProperties { id: Some(number), user_properties: Vec::new() };
-        let packet = protocol::Subscribe { pkid: 1, filters: vec![wanted] };
-        self.send(link, protocol::Packet::Subscribe(packet, Some(properties)))?;
-        Ok(Ok(self.place.load(Relaxed)))
-    }
-
-    fn packet(&mut self, mut message: Message) -> protocol::Packet {
-        message.place = self.place.fetch_add(1, Relaxed) + 1;
-        if message.retain && !self.retained.lock().put(&message) {
-            self.gauges.not_retained.one();
-        }
-        self.unfenced.0 += 1;
-        self.unfenced.1 += message.cost();
-        let packed = message::pack(&message, self.epoch);
-        let topic = Bytes::from([PREFIX, &message.topic].concat());
-        let properties = protocol::PublishProperties { correlation_data: Some(packed), ..Default::default() };
-        protocol::Packet::Publish(protocol::Publish::new(topic, message.payload, false), Some(properties))
-    }
-
-    fn publish(&mut self, packets: &mut Vec<protocol::Packet>) -> anyhow::Result<()> {
-        if let Some(last) = packets.pop() {
-            self.publisher.buffer().extend(packets.drain(..));
-            send(&mut self.publisher, last)?;
-        }
-        if self.unfenced.0 >= FENCE_MESSAGES || self.unfenced.1 >= FENCE_BYTES { self.fence() } else { Ok(()) }
-    }
-
-    /// Sends a mark through the router and waits until it has come out.
-    fn fence(&mut self) -> anyhow::Result<()> {
-        self.fences += 1;
-        let mark = Bytes::copy_from_slice(&self.fences.to_be_bytes());
-        let packet = protocol::Publish::new(Bytes::from_static(FENCE.as_bytes()), mark.clone(), false);
-        send(&mut self.publisher, protocol::Packet::Publish(packet, None))?;
-        let deadline = Instant::now() + FENCE_TIME;
-        loop {
-            match self.fence.recv_deadline(deadline).context(Dead)? {
-                Some(Notification::Forward(forward)) if forward.publish.payload == mark => break,
-                Some(Notification::Unschedule) => self.fence.ready().context(Dead)?,
-                _ => {}
-            }
-        }
-        self.unfenced = (0, 0);
-        Ok(())
-    }
-
-    fn send(&mut self, link: LinkNumber, packet: protocol::Packet) -> anyhow::Result<()> {
-        match self.links.get_mut(&link) {
-            Some(sender) => send(sender, packet),
-            None => Ok(()),
-        }
-    }
-
-    fn end_links(&mut self) -> anyhow::Result<()> {
-        let ended = std::mem::take(&mut *self.ended.lock());
-        for link in ended {
-            if let Some(mut sender) = self.links.remove(&link.number) {
-                let reason = protocol::DisconnectReasonCode::NormalDisconnection;
-                let packet = protocol::Packet::Disconnect(protocol::Disconnect { reason_code: reason }, None);
-                send(&mut sender, packet)?;
-            }
-        }
-        Ok(())
-    }
-}
-
-/// Gives a packet to the router; waits while the router's own channel is full.
-fn send(sender: &mut LinkTx, packet: protocol::Packet) -> anyhow::Result<()> {
-    use futures_util::FutureExt as _;
-    // Called async, it blocks in truth and is done at its first poll.
-    sender.send(packet).now_or_never().context("the MQTT router's link was not ready")?.context(Dead)?;
-    Ok(())
 }

@@ -41,6 +41,8 @@ pub struct Limits {
     pub keep_alive_seconds: u16,
     /// The longest packet, in bytes, with its header. A client that sends a longer one is disconnected.
     pub packet_bytes: usize,
+    /// The longest topic name and filter, in bytes. The standard allows 65,535; the router keeps every filter for ever.
+    pub topic_bytes: usize,
     /// PUBLISHes of a client that wait for their acknowledgement. A 5.0 client is told and disconnected above it; a
     /// 3.1.1 client is not read until one is acknowledged.
     pub inflight: u16,
@@ -77,6 +79,7 @@ impl Default for Limits {
             session_seconds: 24 * 60 * 60,
             keep_alive_seconds: 60,
             packet_bytes: 256 * 1024,
+            topic_bytes: 1024,
             inflight: 100,
             subscriptions: 100,
             filters: 20_000,
@@ -111,6 +114,7 @@ impl Limits {
             ("sessions_per_identity", self.sessions_per_identity),
             ("sessions", self.sessions),
             ("keep_alive_seconds", self.keep_alive_seconds.into()),
+            ("topic_bytes", self.topic_bytes),
             ("inflight", self.inflight.into()),
             ("queue_messages", self.queue_messages),
             ("write_seconds", usize::try_from(self.write_seconds)?),

@@ -121,24 +121,27 @@ async fn distribute(mut link: RouterLink, members: &Mutex<Members>) {
             continue;
         }
         let mut message = arrival.message;
+        // All are behind: the group waits for the first of them, and the router's log for the group.
         loop {
             let offered = offer(&mut members.lock(), message);
-            // Without a member left the message is nobody's.
-            let Err(Refusal { message: back, full: Some(mailbox) }) = offered else { break };
-            // All are behind: the group waits for the first of them, and the router's log for the group.
+            let Offer::Full(back, mailbox) = offered else { break };
             message = back;
             let _ = mailbox.reserve().await;
         }
     }
 }
 
-struct Refusal {
-    message: Message,
-    full: Option<mpsc::Sender<Shared>>,
+/// What came of offering a message to a group.
+enum Offer {
+    Taken,
+    /// There is no member left, so it is nobody's.
+    Nobody,
+    /// Nobody has room; the first that will.
+    Full(Message, mpsc::Sender<Shared>),
 }
 
 /// Gives the message to the next member with room, those with a connection first.
-fn offer(members: &mut Members, mut message: Message) -> Result<(), Refusal> {
+fn offer(members: &mut Members, mut message: Message) -> Offer {
     let count = members.list.len();
     let mut full = None;
     for online in [true, false] {
@@ -151,7 +154,7 @@ fn offer(members: &mut Members, mut message: Message) -> Result<(), Refusal> {
             match member.mailbox.try_send(Shared { subscription: member.subscription, message }) {
                 Ok(()) => {
                     members.next = index + 1;
-                    return Ok(());
+                    return Offer::Taken;
                 }
                 Err(mpsc::error::TrySendError::Full(back)) => {
                     full.get_or_insert_with(|| member.mailbox.clone());
@@ -161,7 +164,7 @@ fn offer(members: &mut Members, mut message: Message) -> Result<(), Refusal> {
             }
         }
     }
-    Err(Refusal { message, full })
+    full.map_or(Offer::Nobody, |mailbox| Offer::Full(message, mailbox))
 }
 
 #[cfg(test)]
@@ -189,7 +192,7 @@ mod tests {
         let (three, mut absent) = member(3, false, 9);
         let mut members = Members { list: vec![one, three, two], next: 0 };
         for _ in 0..6 {
-            assert!(offer(&mut members, message()).is_ok());
+            assert!(matches!(offer(&mut members, message()), Offer::Taken));
         }
         let count = |receiver: &mut mpsc::Receiver<Shared>| std::iter::from_fn(|| receiver.try_recv().ok()).count();
         assert_eq!((count(&mut first), count(&mut second), count(&mut absent)), (3, 3, 0));
@@ -200,8 +203,8 @@ mod tests {
         let (one, _first) = member(1, true, 1);
         let (two, _second) = member(2, true, 1);
         let mut members = Members { list: vec![one, two], next: 0 };
-        assert!(offer(&mut members, message()).is_ok());
-        assert!(offer(&mut members, message()).is_ok());
-        assert!(offer(&mut members, message()).is_err_and(|refusal| refusal.full.is_some()));
+        assert!(matches!(offer(&mut members, message()), Offer::Taken));
+        assert!(matches!(offer(&mut members, message()), Offer::Taken));
+        assert!(matches!(offer(&mut members, message()), Offer::Full(..)));
     }
 }

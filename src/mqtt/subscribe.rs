@@ -55,6 +55,9 @@ async fn one(
     retained: &mut Vec<Delivery>,
 ) -> Result<Result<(), Reason>, Dead> {
     let Some(parsed) = filter::parse(&wanted.filter) else { return Ok(Err(Reason::TopicFilterInvalid)) };
+    if wanted.filter.len() > core.settings.limits.topic_bytes {
+        return Ok(Err(Reason::TopicFilterInvalid));
+    }
     if let Err(reason) = permit(core, session, parsed) {
         return Ok(Err(reason));
     }
@@ -65,27 +68,7 @@ async fn one(
             return Ok(Err(Reason::QuotaExceeded));
         }
         let number = session.subscriptions.new_number();
-        let made = match parsed.group {
-            Some(group) => {
-                let member = Member {
-                    session: session.number,
-                    subscription: number,
-                    mailbox: session.mailbox.sender.clone(),
-                    online: session.mailbox.online.clone(),
-                };
-                core.shares.join(group, parsed.filter, member).await.map(|()| 0)
-            }
-            None => {
-                if session.link.is_none() {
-                    session.link = Some(core.router.open().await?);
-                }
-                match &session.link {
-                    Some(link) => link.subscribe(number, parsed.filter).await,
-                    None => return Err(Dead),
-                }
-            }
-        };
-        since = match made {
+        since = match begin(core, session, parsed, number).await {
             Ok(since) => since,
             Err(NotSubscribed::Dead(dead)) => return Err(dead),
             Err(NotSubscribed::TooManyFilters) => return Ok(Err(Reason::QuotaExceeded)),
@@ -108,6 +91,25 @@ async fn one(
         }));
     }
     Ok(Ok(()))
+}
+
+/// Subscribes in the router, or in a group. Answers the place of the last message before.
+async fn begin(core: &Core, session: &mut Session, parsed: Parsed<'_>, number: usize) -> Result<u64, NotSubscribed> {
+    if let Some(group) = parsed.group {
+        let member = Member {
+            session: session.number,
+            subscription: number,
+            mailbox: session.mailbox.sender.clone(),
+            online: session.mailbox.online.clone(),
+        };
+        core.shares.join(group, parsed.filter, member).await?;
+        return Ok(0);
+    }
+    let link = match session.link.take() {
+        Some(link) => link,
+        None => core.router.open().await?,
+    };
+    session.link.insert(link).subscribe(number, parsed.filter).await
 }
 
 fn permit(core: &Core, session: &Session, parsed: Parsed<'_>) -> Result<(), Reason> {

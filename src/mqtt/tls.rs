@@ -62,7 +62,7 @@ pub fn peer_name(connection: &ServerConnection) -> Option<String> {
 }
 
 /// The common name of a certificate's subject. The certificate is one that rustls has verified, so this only has to
-/// find its way: Certificate → TBSCertificate → (version, serial, algorithm, issuer, validity) → subject.
+/// find its way: the certificate, its signed part, there (version, serial, algorithm, issuer, validity,) subject.
 fn common_name(certificate: &[u8]) -> Option<String> {
     const SEQUENCE: u8 = 0x30;
     const SET: u8 = 0x31;

@@ -1,17 +1,26 @@
 # Sourced by vm.sh: the hub itself, with a private PostgreSQL (a socket in the file system, so it needs no network).
 HTTP_PORT=43000
 export DATA_DIR=$W/data DATABASE_URL=${DATABASE_URL:-}
-[ -n "$DATABASE_URL" ] || { unset DATABASE_URL; rm -rf "$DATA_DIR"; }
+if [ -z "$DATABASE_URL" ]; then
+  unset DATABASE_URL
+  # A run that was killed may have left its server behind.
+  for PID_FILE in "$DATA_DIR"/postgres/cluster/postmaster.pid; do
+    [ -s "$PID_FILE" ] || continue
+    PID=$(head -n 1 "$PID_FILE")
+    [ "$(cat "/proc/$PID/comm" 2>/dev/null)" != postgres ] || kill -INT "$PID"
+  done
+  rm -rf "$DATA_DIR"
+fi
 
-hub() {
-  env HOST=127.0.0.1 PORT=$HTTP_PORT MQTT_PORT="$PORT" LOCK_AGENT=remote LOCK_OPEN_SECONDS=2 RUST_LOG=info \
-    GPIO_SIMULATED=true "$PORTCULLIS" "$@"
-}
+HUB_ENVIRONMENT=(HOST=127.0.0.1 PORT=$HTTP_PORT MQTT_PORT="$PORT" MQTT_TLS_PORT="$TLS_PORT" MQTT_TLS_CERT="$W/hub.pem"
+  MQTT_TLS_KEY="$W/hub.key" LOCK_AGENT=remote LOCK_OPEN_SECONDS=2 RUST_LOG=info)
+
 # Prints NAME's secret of a new device.
-device() { hub device add "$1" --role "$2" --json 2>>broker.log | jq -r .password; }
+device() { env "${HUB_ENVIRONMENT[@]}" "$PORTCULLIS" device add "$1" --role "$2" --json 2>>broker.log | jq -r .password; }
 broker_start() {
   if [ -z "${HUB:-}" ] || ! kill -0 "$HUB" 2>/dev/null; then
-    hub serve >>broker.log 2>&1 &
+    # Not from a function: the process to kill is the hub itself.
+    env "${HUB_ENVIRONMENT[@]}" "$PORTCULLIS" serve >>broker.log 2>&1 &
     HUB=$!
   fi
   curl -fs "http://127.0.0.1:$HTTP_PORT/healthz" >/dev/null || return 1

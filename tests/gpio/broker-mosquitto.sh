@@ -3,7 +3,14 @@ GUEST_LOGIN='MQTT_USERNAME=lock MQTT_PASSWORD=none'
 
 broker_start() {
   if [ -z "${MOSQUITTO:-}" ] || ! kill -0 "$MOSQUITTO" 2>/dev/null; then
-    printf 'listener %s 127.0.0.1\nallow_anonymous true\n' "$PORT" >mosquitto.conf
+    cat >mosquitto.conf <<CONF
+allow_anonymous true
+listener $PORT 127.0.0.1
+listener $TLS_PORT 127.0.0.1
+cafile $W/ca.pem
+certfile $W/hub.pem
+keyfile $W/hub.key
+CONF
     mosquitto -c mosquitto.conf >>broker.log 2>&1 &
     MOSQUITTO=$!
   fi

@@ -3,7 +3,7 @@
 #
 # Boots Debian's kernel under qemu with Debian's gpio-amdpt driver, bound by a small ACPI table to a page of the guest's
 # memory that stands for the chip's registers. `PORTCULLIS lock-agent` in the guest drives line 17 of /dev/gpiochip0 and
-# talks MQTT to a broker outside. The relay is read from outside the guest, from the physical register by qemu's monitor:
+# talks MQTT over TLS to a broker outside. The relay is read from outside the guest, from the physical register by qemu's monitor:
 # neither the worker nor the guest's kernel can make it up.
 #
 # Everything runs in a network namespace of its own: no port can clash, nothing else can be reached.
@@ -11,7 +11,7 @@
 #   BROKER=hub        (the default) `PORTCULLIS serve` with a private PostgreSQL, LOCK_AGENT=remote
 #   BROKER=mosquitto  Mosquitto, for what a hub would not let through: the worker must refuse it by itself
 #   W=FOLDER          where kernel, memory image and logs go; the kernel is kept for the next run
-#   LATENCY=N         measure N openings (10)
+#   LATENCY=N         measure N openings (5)
 #
 # Needs root (packages, namespace) and Debian's archive at the first run; no KVM.
 set -euo pipefail
@@ -20,8 +20,9 @@ HERE=$(dirname "$SELF")
 PORTCULLIS=$(realpath "${1:?usage: tests/gpio/vm.sh PORTCULLIS}")
 BROKER=${BROKER:-hub}
 W=${W:-${TMPDIR:-/tmp}/portcullis-gpio-vm}
-LATENCY=${LATENCY:-10}
-PORT=41883
+LATENCY=${LATENCY:-5}
+PORT=41883     # plain, for the test's own clients
+TLS_PORT=48883 # for the worker
 MEMORY=256
 REGISTERS=0x0B000000 # gpio-amdpt: direction +0, input +4, output +8
 LINE=17
@@ -34,7 +35,7 @@ say() { printf '%7.2fs  %s\n' "$((($(date +%s%N) - BEGUN) / 10000000))e-2" "$*";
 
 # ---- 1: packages, kernel and memory image, with the host's network; then this script again in the namespace
 packages() {
-  local missing=() package wanted=(qemu-system-x86 busybox-static mosquitto-clients cpio acpica-tools xz-utils curl jq)
+  local missing=() package wanted=(qemu-system-x86 busybox-static mosquitto-clients cpio acpica-tools xz-utils curl jq openssl)
   [ "$BROKER" = hub ] || wanted+=(mosquitto)
   for package in "${wanted[@]}"; do
     dpkg-query -Wf '${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing+=("$package")
@@ -79,6 +80,7 @@ ASL
   rm -rf root
   mkdir -p root/bin root/modules
   cp /bin/busybox root/bin
+  cp ca.pem other.pem root/
   cp "$PORTCULLIS" root/bin/portcullis
   strip root/bin/portcullis
   ldd "$PORTCULLIS" | grep -o '/[^ ]*' | while read -r library; do
@@ -107,8 +109,21 @@ INIT
   say "kernel and memory image are ready ($(stat -c%s image.gz) bytes)"
 }
 
+# An authority, the broker's certificate for the address that the guest sees, and an authority that signed nothing.
+certificates() {
+  local new=(-newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes)
+  for authority in ca other; do
+    openssl req -x509 "${new[@]}" -days 2 -subj "/CN=$authority" -keyout $authority.key -out $authority.pem 2>/dev/null
+  done
+  openssl req "${new[@]}" -subj /CN=hub -keyout hub.key -out hub.csr 2>/dev/null
+  openssl x509 -req -in hub.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -extfile <(echo subjectAltName=IP:10.0.2.2) \
+    -out hub.pem 2>/dev/null
+  chmod 644 hub.key # Mosquitto reads it as a user of its own
+}
+
 if [ -z "${IN_NAMESPACE:-}" ]; then
   packages
+  certificates
   kernel
   image
   IN_NAMESPACE=1 exec unshare -n bash "$SELF" "$PORTCULLIS"
@@ -213,12 +228,12 @@ give() {
   fresh
   mark
   publish lock/command "$(command "$@")"
-  if eventually 6 answered; then OUTCOME=$(answer .outcome); MESSAGE=$(answer .message); else OUTCOME=nothing; MESSAGE=; fi
+  if eventually "${PATIENCE:-6}" answered; then OUTCOME=$(answer .outcome); MESSAGE=$(answer .message); else OUTCOME=nothing; MESSAGE=; fi
 }
 
 # start [SETTING=VALUE…]: the worker in the guest
 start() {
-  guest "env $GUEST_LOGIN MQTT_URL=mqtt://10.0.2.2:$PORT GPIO_CHIP=/dev/gpiochip0 LOCK_OPEN_SECONDS=2 $* portcullis lock-agent >/dev/ttyS0 2>&1 &"
+  guest "env $GUEST_LOGIN MQTT_URL=mqtts://10.0.2.2:$TLS_PORT MQTT_CA=/ca.pem GPIO_CHIP=/dev/gpiochip0 LOCK_OPEN_SECONDS=2 $* portcullis lock-agent >/dev/ttyS0 2>&1 &"
 }
 stop() {
   guest "kill $1 \$(pidof portcullis)"
@@ -239,5 +254,5 @@ say "qemu's peak memory: $(awk '/VmHWM/ { print $2, $3 }' /proc/$GUEST/status)"
 guest 'poweroff -f'
 wait $GUEST || true
 say "the guest is off"
-echo "$BROKER: $PASSED passed, $FAILED failed"
+echo "$PASSED passed, $FAILED failed"
 [ $FAILED = 0 ]

@@ -2,61 +2,102 @@
 //! that the cases can fail.
 
 use std::{
+    env,
+    fmt::Write as _,
+    mem,
     net::{Ipv4Addr, SocketAddr, TcpListener},
     process::{Child, Command, Stdio},
     sync::{Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
-use crate::mqtt_client::{
-    Client, Connack,
-    packet::{Connect, Version},
+use portcullis::events::{LockFailure, LockRequest};
+use tokio::sync::mpsc;
+
+use crate::{
+    mqtt_client::{
+        Client, Connack,
+        packet::{Connect, Version},
+    },
+    mqtt_hub::{self, Hub},
 };
+
+/// A topic that no device may subscribe to; all others outside the hub's own are open.
+pub const FORBIDDEN: &str = "test/nosubscribe";
+
+/// Less than 65,535 bytes, since only then the suite tries a longer packet; the other limits are the usual ones, but
+/// that no test has to wait for its turn.
+const LIMITS: &str = "[limits]\npacket_bytes = 32768\naccepts_per_second = 100000\n";
 
 /// A broker of its own for each test, so that nothing is left over from another.
 pub struct Broker {
     pub address: SocketAddr,
-    _mosquitto: Option<Mosquitto>,
-    _hub: Option<crate::mqtt_hub::Hub>,
+    process: Process,
+}
+
+/// Ends with the test.
+enum Process {
+    Front(Box<Hub>),
+    #[expect(dead_code, reason = "held to be dropped")]
+    Mosquitto(Mosquitto),
 }
 
 impl Broker {
     pub async fn start() -> Self {
-        if std::env::var("MQTT_INTEROP_BROKER").as_deref() != Ok("mosquitto") {
-            return Self::front("").await;
+        Self::with("").await
+    }
+
+    /// With more lines under `[limits]`, where the broker is the front.
+    pub async fn with(limits: &str) -> Self {
+        if env::var("MQTT_INTEROP_BROKER").is_ok_and(|name| name == "mosquitto") {
+            let mosquitto = Mosquitto::start();
+            return Self { address: mosquitto.address, process: Process::Mosquitto(mosquitto) };
         }
-        let mosquitto = Mosquitto::start();
-        Self { address: mosquitto.address, _mosquitto: Some(mosquitto), _hub: None }
+        let mut hub = Hub::with(&format!("{LIMITS}{limits}\n{}", rights())).await;
+        let submissions = mem::replace(&mut hub.submissions, mpsc::channel(1).1);
+        let lock = mem::replace(&mut hub.lock, mpsc::channel(1).1);
+        hub.lifecycle.track(mqtt_hub::record_all(submissions));
+        hub.lifecycle.track(refuse_commands(lock));
+        Self { address: hub.address, process: Process::Front(Box::new(hub)) }
     }
 
-    /// With a limit on connections.
-    pub async fn with_connections(most: usize) -> Self {
-        Self::front(&format!("[limits]\nconnections = {most}\n")).await
-    }
-
-    async fn front(limits: &str) -> Self {
-        let mut toml = limits.to_owned();
-        for action in ["publish", "subscribe"] {
-            let deny = "test/nosubscribe";
-            toml += &format!(
-                "[[rights]]\nwho = \"device:tester\"\naction = \"{action}\"\nfilter = \"{deny}\"\nallow = false\n"
-            );
-            toml +=
-                &format!("[[rights]]\nwho = \"device:tester\"\naction = \"{action}\"\nfilter = \"#\"\nallow = true\n");
+    /// What the front has counted, for a person to read.
+    pub fn counters(&self) -> String {
+        match &self.process {
+            Process::Front(hub) => format!("{:?}", hub.front.gauges()),
+            Process::Mosquitto(_) => String::new(),
         }
-        let hub = crate::mqtt_hub::Hub::with(&toml).await;
-        Self { address: hub.address, _mosquitto: None, _hub: Some(hub) }
     }
 
-    /// A CONNECT with the login of the test's device.
+    /// A CONNECT with the login of the tests' sensor.
     pub fn login(version: Version, client_id: &str) -> Connect {
-        let login = Some(("tester".to_owned(), "secret".to_owned()));
-        Connect { login, ..Connect::new(version, client_id) }
+        mqtt_hub::login(version, "tester", client_id)
     }
 
-    /// Connects the test's device and is accepted.
+    /// Connects the tests' sensor and is accepted.
     pub async fn connect(&self, connect: &Connect) -> (Client, Connack) {
         Client::connect(self.address, connect).await
+    }
+}
+
+/// Opens all topics that can be opened, but one.
+fn rights() -> String {
+    let mut text = String::new();
+    for who in ["sensor", "ai-engine", "controller"] {
+        for (action, filter, allow) in
+            [("subscribe", FORBIDDEN, false), ("subscribe", "#", true), ("publish", "#", true)]
+        {
+            let entry = format!("who = '{who}'\naction = '{action}'\nfilter = '{filter}'\nallow = {allow}");
+            writeln!(text, "[[rights]]\n{entry}").expect("a string takes all");
+        }
+    }
+    text
+}
+
+/// Stands in for the lock desk: there is no lock.
+async fn refuse_commands(mut requests: mpsc::Receiver<LockRequest>) {
+    while let Some(request) = requests.recv().await {
+        let _ = request.reply.send(Err(LockFailure::NoWorker));
     }
 }
 

@@ -116,7 +116,7 @@ impl Client {
             if let Some(packet) = packet::take(self.version, &mut self.buffer) {
                 return Some(packet);
             }
-            let mut piece = [0; 16 * 1024];
+            let mut piece = [0; 4 * 1024];
             let left = until.saturating_duration_since(Instant::now());
             match timeout(left, self.stream.read(&mut piece)).await {
                 Err(_) => return None,
@@ -196,8 +196,13 @@ impl Client {
 
     /// Takes whatever comes in this time: only so can be shown that something does not come.
     pub async fn listen(&mut self, time: Duration) {
+        self.listen_for(usize::MAX, time).await;
+    }
+
+    /// Takes whatever comes until there are so many messages, or this time is over.
+    pub async fn listen_for(&mut self, count: usize, time: Duration) {
         let until = Instant::now() + time;
-        while !self.closed && Instant::now() < until {
+        while !self.closed && self.messages.len() < count && Instant::now() < until {
             self.pump(until.saturating_duration_since(Instant::now())).await;
         }
     }
@@ -278,11 +283,13 @@ impl Client {
     /// Says that nothing more will be sent; the broker has to close, too, whatever it still says.
     pub async fn hang_up_and_wait(mut self, patience: Duration) {
         let _ = self.stream.shutdown().await;
-        let until = Instant::now() + patience;
-        while !self.closed {
-            self.receive(until.saturating_duration_since(Instant::now())).await;
-            assert!(self.closed || Instant::now() < until, "a connection is stuck: not closed in {patience:?}");
-        }
+        let drained = timeout(patience, async {
+            let mut piece = [0; 4 * 1024];
+            while !self.closed {
+                self.closed = self.stream.read(&mut piece).await.unwrap_or(0) == 0;
+            }
+        });
+        assert!(drained.await.is_ok(), "a connection is stuck: not closed in {patience:?}");
         self.reset();
     }
 

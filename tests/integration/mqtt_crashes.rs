@@ -158,7 +158,7 @@ async fn more_than_max_connections_then_a_retry() {
     exceed(plain, 3).await;
     assert!(!plain.serves(Version::V311).await, "rumqttd survives: is this test still needed?");
 
-    let front = Broker::with_connections(3).await;
+    let front = Broker::with("connections = 3").await;
     exceed(front.target(), 3).await;
     front.target().assert_serves().await;
 }

@@ -2,15 +2,14 @@
 //! of that name asserts, and mostly more. The code is our own.
 
 use crate::{
-    mqtt_broker::Broker,
+    mqtt_broker::{Broker, FORBIDDEN},
     mqtt_client::{
         Client, SILENCE,
-        packet::{self, Connect, Filter, Properties, Publish, Version},
+        packet::{Connect, Filter, Properties, Publish, Version},
     },
 };
 
 const TOPICS: [&str; 5] = ["TopicA", "TopicA/B", "Topic/C", "TopicA/C", "/TopicA"];
-const FORBIDDEN: &str = "test/nosubscribe";
 
 fn connect(client_id: &str) -> Connect {
     Broker::login(Version::V311, client_id)

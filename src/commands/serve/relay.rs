@@ -36,6 +36,7 @@ pub fn embed(options: &ServeOptions, front: &Front, hub: &Lifecycle) -> anyhow::
 }
 
 /// The relay's settings, as `serve` and `lock-agent` read them.
+#[must_use]
 pub fn relay_settings(options: &GpioOptions) -> RelaySettings {
     RelaySettings {
         simulated: match options.gpio_simulated {
@@ -55,6 +56,7 @@ pub fn relay_settings(options: &GpioOptions) -> RelaySettings {
 }
 
 /// The worker's settings, as `serve` and `lock-agent` read them.
+#[must_use]
 pub fn agent_settings(options: &OpenOptions) -> AgentSettings {
     AgentSettings {
         open_seconds: Duration::from_secs(options.lock_open_seconds),

@@ -68,13 +68,13 @@ impl SignIn {
 
     async fn device(&self, name: &str) -> Result<Option<(Device, Vec<u8>)>, Refusal> {
         let Ok(name) = name.parse::<DeviceName>() else { return Ok(None) };
-        store::devices::by_name(&self.database, &name).await.map_err(away)
+        store::devices::by_name(&self.database, &name).await.map_err(|error| away(&error))
     }
 
     async fn user(&self, username: &str, token: &str) -> Result<Identity, Refusal> {
         let claims = self.tokens.read(token, Utc::now()).filter(|claims| claims.username == username);
         let claims = claims.ok_or(Refusal::BadCredentials)?;
-        let user = store::users::by_id(&self.database, claims.sub).await.map_err(away)?;
+        let user = store::users::by_id(&self.database, claims.sub).await.map_err(|error| away(&error))?;
         let user = user.filter(|user| user.is_active && user.token_version == claims.ver);
         let user = user.ok_or(Refusal::BadCredentials)?;
         Ok(Identity::User(UserIdentity {
@@ -88,7 +88,7 @@ impl SignIn {
 }
 
 /// A database that is away says nothing about the credentials.
-fn away(error: store::Error) -> Refusal {
+fn away(error: &store::Error) -> Refusal {
     tracing::warn!("a client could not be signed in: {error}");
     Refusal::Unavailable
 }
