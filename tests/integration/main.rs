@@ -18,4 +18,5 @@ mod rest_accounts;
 mod rest_contract;
 mod rest_events;
 mod rest_hub;
+mod rest_realtime;
 mod server;
