@@ -77,16 +77,16 @@ async fn resolving_twice_changes_nothing_and_sums_follow_every_write() {
     for _ in 0..3 {
         hub.report(camera).await;
     }
-    let stats = async || hub.get("/api/events/stats", &hub.user).await;
-    assert_eq!(stats().await, json!({"total": 3, "unresolved": 3, "todayEvents": 3, "resolved": 0}));
+    let sums = async || hub.get("/api/events/stats", &hub.user).await;
+    assert_eq!(sums().await, json!({"total": 3, "unresolved": 3, "todayEvents": 3, "resolved": 0}));
     let (_, once) = hub.ask(Method::PATCH, "/api/events/2/resolve", &hub.operator, None).await;
     let (status, twice) = hub.ask(Method::PATCH, "/api/events/2/resolve", &hub.admin, None).await;
     assert_eq!((status, &once["isResolved"]), (StatusCode::OK, &json!(true)));
     assert_eq!(once, twice);
-    assert_eq!(stats().await, json!({"total": 3, "unresolved": 2, "todayEvents": 3, "resolved": 1}));
+    assert_eq!(sums().await, json!({"total": 3, "unresolved": 2, "todayEvents": 3, "resolved": 1}));
     let (status, gone) = hub.ask(Method::DELETE, "/api/events/2", &hub.admin, None).await;
     assert_eq!((status, gone), (StatusCode::OK, twice));
-    assert_eq!(stats().await, json!({"total": 2, "unresolved": 2, "todayEvents": 2, "resolved": 0}));
+    assert_eq!(sums().await, json!({"total": 2, "unresolved": 2, "todayEvents": 2, "resolved": 0}));
     // Past the hub: moved to yesterday, resolved by hand, deleted by hand.
     for statement in [
         "UPDATE events SET created_at = created_at - interval '1 day' WHERE id = 1",
@@ -94,13 +94,13 @@ async fn resolving_twice_changes_nothing_and_sums_follow_every_write() {
     ] {
         sqlx::query(statement).execute(&hub.database).await.expect("an update");
     }
-    assert_eq!(stats().await, json!({"total": 2, "unresolved": 0, "todayEvents": 1, "resolved": 2}));
+    assert_eq!(sums().await, json!({"total": 2, "unresolved": 0, "todayEvents": 1, "resolved": 2}));
     let days = hub.get("/api/events/analytics?bucket=day&cameraId=1", &hub.user).await;
     assert_eq!(days.as_array().expect("days").iter().map(|day| &day["count"]).collect::<Vec<_>>(), [1, 1]);
     assert_eq!(hub.get("/api/events/analytics?bucket=day&cameraId=2", &hub.user).await, json!([]));
     assert_eq!(hub.get("/api/events/analytics?bucket=day&cameraId=0", &hub.user).await, json!([]));
     sqlx::query("TRUNCATE events").execute(&hub.database).await.expect("an end");
-    assert_eq!(stats().await, json!({"total": 0, "unresolved": 0, "todayEvents": 0, "resolved": 0}));
+    assert_eq!(sums().await, json!({"total": 0, "unresolved": 0, "todayEvents": 0, "resolved": 0}));
 }
 
 #[tokio::test]

@@ -68,7 +68,7 @@ impl Default for Options {
         Self {
             registration: Registration::Closed,
             trusted_proxies: Vec::new(),
-            token_lifetime: Duration::from_secs(3600),
+            token_lifetime: Duration::from_hours(1),
             hold_open: false,
             time_zone: chrono_tz::UTC,
         }
@@ -241,10 +241,9 @@ async fn play_worker(mut carrier: Carrier, refusing: Arc<AtomicBool>) {
         let refused = refusing.load(Ordering::Relaxed);
         if !refused {
             status = match command.action {
-                Action::Open => LockStatus::Open,
                 Action::Close => LockStatus::Closed,
                 Action::Toggle if status == LockStatus::Open => LockStatus::Closed,
-                Action::Toggle => LockStatus::Open,
+                Action::Open | Action::Toggle => LockStatus::Open,
             };
             say_status(&carrier, status, Some(&command)).await;
         }
