@@ -12,6 +12,7 @@ mod events;
 mod health;
 mod identities;
 mod input;
+mod line;
 mod lock;
 mod middleware;
 mod mqtt_socket;
@@ -143,7 +144,7 @@ struct Shared {
 /// The bridge, to be served and closed.
 #[derive(Debug)]
 pub struct Hub {
-    /// To be served with `into_make_service_with_connect_info::<SocketAddr>()`.
+    /// To be served by [`serve`], which tells it who is at the other end.
     pub router: Router,
     /// To be closed before the server's graceful shutdown, which would wait for open sockets.
     pub realtime: Realtime,
@@ -175,7 +176,7 @@ pub fn build(parts: Parts, lifecycle: &Lifecycle) -> Result<Hub, password::Refus
         .route("/mqtt", get(mqtt_socket::upgrade))
         .with_state(shared.clone())
         .merge(document::routes(document, &settings));
-    Ok(Hub { router: middleware::around(router, layer, &settings), realtime })
+    Ok(Hub { router: middleware::around(router, layer, &settings, realtime.upgrades()), realtime })
 }
 
 /// Every route of the REST side, each with its description.

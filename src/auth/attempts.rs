@@ -8,7 +8,7 @@ use std::{
 };
 
 /// How long a failed login is remembered.
-const LOGIN_WINDOW: Duration = Duration::from_secs(5 * 60);
+const LOGIN_WINDOW: Duration = Duration::from_mins(5);
 /// Failed logins for one account from one address.
 const ACCOUNT_FAILURES: usize = 10;
 /// Failed logins from one address, whatever the accounts.
@@ -22,25 +22,25 @@ const KEYS: usize = 10_000;
 #[error("too many attempts, try again in {} s", .0.as_secs())]
 pub struct TooMany(pub Duration);
 
-/// Times of the newest uses of each key, at most `limit` of them, none older than `window`.
+/// Times of the newest uses of each key, at most `limit` of them, none older than `length`.
 #[derive(Debug)]
 struct Window<K> {
     limit: usize,
-    window: Duration,
+    length: Duration,
     uses: HashMap<K, VecDeque<Instant>>,
 }
 
 impl<K: Eq + Hash + Clone> Window<K> {
-    fn new(limit: usize, window: Duration) -> Self {
-        Self { limit, window, uses: HashMap::new() }
+    fn new(limit: usize, length: Duration) -> Self {
+        Self { limit, length, uses: HashMap::new() }
     }
 
     fn check(&self, key: &K, now: Instant) -> Result<(), TooMany> {
         let Some(uses) = self.uses.get(key) else { return Ok(()) };
-        let recent = uses.iter().filter(|at| now.saturating_duration_since(**at) < self.window);
+        let recent = uses.iter().filter(|at| now.saturating_duration_since(**at) < self.length);
         match recent.clone().next() {
             Some(first) if recent.count() >= self.limit => {
-                Err(TooMany((*first + self.window).saturating_duration_since(now)))
+                Err(TooMany((*first + self.length).saturating_duration_since(now)))
             }
             _ => Ok(()),
         }
@@ -59,8 +59,8 @@ impl<K: Eq + Hash + Clone> Window<K> {
 
     /// Forgets what no longer counts, or else the key that was used longest ago.
     fn forget(&mut self, now: Instant) {
-        let window = self.window;
-        self.uses.retain(|_, uses| uses.back().is_some_and(|last| now.saturating_duration_since(*last) < window));
+        let length = self.length;
+        self.uses.retain(|_, uses| uses.back().is_some_and(|last| now.saturating_duration_since(*last) < length));
         if self.uses.len() >= KEYS {
             let oldest = self.uses.iter().min_by_key(|(_, uses)| uses.back().copied()).map(|(key, _)| key.clone());
             oldest.map(|key| self.uses.remove(&key));
@@ -108,7 +108,7 @@ impl Logins {
 fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() & !u128::from(u64::MAX)).into(),
-        v4 => v4,
+        v4 @ IpAddr::V4(_) => v4,
     }
 }
 
@@ -131,7 +131,7 @@ mod tests {
         assert_eq!(logins.check("ada", HERE, now), Err(TooMany(Duration::from_secs(290))));
         assert_eq!(logins.check("ada", THERE, now), Ok(()));
         assert_eq!(logins.check("bob", HERE, now), Ok(()));
-        assert_eq!(logins.check("ada", HERE, start + Duration::from_secs(300)), Ok(()));
+        assert_eq!(logins.check("ada", HERE, start + Duration::from_mins(5)), Ok(()));
     }
 
     #[test]

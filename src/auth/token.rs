@@ -146,7 +146,7 @@ mod tests {
 
     #[test]
     fn a_token_reads_back_until_it_ends() {
-        let keys = Keys::new(KEY, Duration::from_secs(60)).expect("a good key");
+        let keys = Keys::new(KEY, Duration::from_mins(1)).expect("a good key");
         let now = DateTime::from_timestamp(1_800_000_000, 0).expect("a time");
         let token = keys.issue(&user(), now).expect("a token");
         let claims = keys.read(&token, now + TimeDelta::seconds(59)).expect("still good");
@@ -156,8 +156,8 @@ mod tests {
 
     #[test]
     fn a_token_of_another_key_or_without_a_signature_is_nothing() {
-        let keys = Keys::new(KEY, Duration::from_secs(60)).expect("a good key");
-        let other = Keys::new(b"ffffffffa6c1e9b7d5324a1b2c3d4e5f6", Duration::from_secs(60)).expect("a good key");
+        let keys = Keys::new(KEY, Duration::from_mins(1)).expect("a good key");
+        let other = Keys::new(b"ffffffffa6c1e9b7d5324a1b2c3d4e5f6", Duration::from_mins(1)).expect("a good key");
         let now = Utc::now();
         assert_eq!(keys.read(&other.issue(&user(), now).expect("a token"), now), None);
         let token = keys.issue(&user(), now).expect("a token");
@@ -168,7 +168,7 @@ mod tests {
 
     #[test]
     fn a_key_that_can_be_guessed_is_refused() {
-        let minute = Duration::from_secs(60);
+        let minute = Duration::from_mins(1);
         assert_eq!(Keys::new(b"short", minute).err(), Some(WeakKey::Short(5)));
         assert_eq!(Keys::new(&[b'a'; 64], minute).err(), Some(WeakKey::Known));
         assert_eq!(Keys::new(b"your-super-secret-jwt-key-change-in-production", minute).err(), Some(WeakKey::Known));

@@ -43,12 +43,12 @@ pub async fn list(
     let devices = store::devices::list(&database).await?;
     let shown = devices.into_iter().map(|device| {
         let online = presence.is_online(device.id);
-        DeviceJson::of(device, online)
+        DeviceJson::of(&device, online)
     });
     Ok(Json(shown.collect()))
 }
 
-fn with_secret(device: Device, secret: String, online: bool) -> Json<DeviceWithSecret> {
+fn with_secret(device: &Device, secret: String, online: bool) -> Json<DeviceWithSecret> {
     Json(DeviceWithSecret {
         username: device.name.as_str().to_owned(),
         token: device_token::format(&device.name, &secret),
@@ -78,7 +78,7 @@ pub async fn create(
     let secret = secret::generate();
     let camera = body.camera_id.map(CameraId);
     match store::devices::add(&database, &name, body.role, camera, &secret::hash(&secret)).await {
-        Ok(device) => Ok((StatusCode::CREATED, with_secret(device, secret, false))),
+        Ok(device) => Ok((StatusCode::CREATED, with_secret(&device, secret, false))),
         Err(error) if store::is_taken(&error) => {
             Err(ApiError::conflict("Device or user with this name already exists"))
         }
@@ -100,7 +100,7 @@ fn unknown(id: &Id) -> ApiError {
     responses((status = 200, body = DeviceJson)))]
 pub async fn remove(_: Admin, State(database): State<Database>, id: Id) -> Result<Json<DeviceJson>, ApiError> {
     let device = store::devices::remove(&database, device_id(&id)?).await?.ok_or_else(|| unknown(&id))?;
-    Ok(Json(DeviceJson::of(device, false)))
+    Ok(Json(DeviceJson::of(&device, false)))
 }
 
 /// Gives a device another secret. It is in this answer and nowhere else; the one before is void.
@@ -116,7 +116,7 @@ pub async fn rotate(
     let device = store::devices::rotate(&database, device_id(&id)?, &secret::hash(&secret)).await?;
     let device = device.ok_or_else(|| unknown(&id))?;
     let online = presence.is_online(device.id);
-    Ok((StatusCode::CREATED, with_secret(device, secret, online)))
+    Ok((StatusCode::CREATED, with_secret(&device, secret, online)))
 }
 
 /// What a device may do with a topic, and by which rule.

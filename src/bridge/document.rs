@@ -1,4 +1,4 @@
-//! The description of the REST side: OpenAPI 3.1, made from the routes themselves, and the page that shows it.
+//! The description of the REST side: `OpenAPI` 3.1, made from the routes themselves, and the page that shows it.
 
 use std::sync::Arc;
 

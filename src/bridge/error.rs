@@ -78,7 +78,8 @@ impl IntoResponse for ApiError {
         let headers = response.headers_mut();
         if let Some(wait) = self.retry_after {
             // Rounded up: a second too long is better than a second try in vain.
-            headers.insert(header::RETRY_AFTER, HeaderValue::from(wait.as_secs_f64().ceil().max(1.0) as u64));
+            let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds.max(1)));
         }
         if self.status == StatusCode::UNAUTHORIZED {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
@@ -146,6 +147,7 @@ pub async fn wrong_method(method: Method, uri: Uri) -> ApiError {
 }
 
 /// A handler panicked: a fault of ours, said in the log; the connection stays.
+#[expect(clippy::needless_pass_by_value, reason = "the layer hands it over like this")]
 pub fn panicked(panic: Box<dyn Any + Send + 'static>) -> Response {
     let words = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
     ApiError::internal(format_args!("a panic: {}", words.unwrap_or("of no words"))).into_response()

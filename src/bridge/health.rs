@@ -63,7 +63,9 @@ pub async fn ready(
         vec![Part { name: "database", up: answered.is_ok(), detail: answered.err().map(|e| e.to_string()) }];
     parts.extend((readiness.0)());
     if !is_admin(&headers, &identities).await {
-        parts.iter_mut().for_each(|part| part.detail = None);
+        for part in &mut parts {
+            part.detail = None;
+        }
     }
     let up = parts.iter().all(|part| part.up);
     let status = if up { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };

@@ -45,11 +45,14 @@ pub enum Caller {
 pub struct Identities {
     database: Database,
     keys: Keys,
-    users: Arc<Mutex<HashMap<UserId, (Instant, Option<User>)>>>,
-    devices: Arc<Mutex<HashMap<DeviceName, (Instant, Known)>>>,
+    users: Kept<UserId, Option<User>>,
+    devices: Kept<DeviceName, Known>,
     /// When each device's last sign of life was written down.
     seen: Arc<Mutex<HashMap<DeviceId, Instant>>>,
 }
+
+/// Answers, and when they were asked for.
+type Kept<K, V> = Arc<Mutex<HashMap<K, (Instant, V)>>>;
 
 /// A device and the hash of its secret, or none of that name.
 type Known = Option<(Device, Vec<u8>)>;

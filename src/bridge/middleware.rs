@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Instant};
 
 use axum::{
     Router,
-    extract::{DefaultBodyLimit, Request, State},
+    extract::{ConnectInfo, DefaultBodyLimit, Request, State},
     http::{HeaderMap, HeaderName, HeaderValue, Method, header},
     middleware::{Next, from_fn_with_state},
     response::{IntoResponse as _, Response},
@@ -21,6 +21,8 @@ use uuid::Uuid;
 use super::{
     Settings,
     error::{self, ApiError},
+    line::Peer,
+    realtime::{Upgrades, is_upgrade},
     who::Address,
 };
 
@@ -29,7 +31,7 @@ const BODY_MAX: usize = 64 * 1024;
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// Puts everything around the routes.
-pub fn around(router: Router, socket_io: SocketIoLayer, settings: &Arc<Settings>) -> Router {
+pub fn around(router: Router, socket_io: SocketIoLayer, settings: &Arc<Settings>, upgrades: Upgrades) -> Router {
     router
         .fallback(error::unknown_route)
         .method_not_allowed_fallback(error::wrong_method)
@@ -37,6 +39,7 @@ pub fn around(router: Router, socket_io: SocketIoLayer, settings: &Arc<Settings>
         .layer(CatchPanicLayer::custom(error::panicked))
         .layer(CompressionLayer::new())
         .layer(socket_io)
+        .layer(from_fn_with_state(upgrades, note_upgrade))
         .layer(from_fn_with_state(settings.clone(), check_origin))
         .layer(cors(settings))
         .layer(from_fn_with_state(settings.clone(), account))
@@ -61,13 +64,26 @@ fn cors(settings: &Arc<Settings>) -> CorsLayer {
 /// CORS would. A client without an origin is no browser.
 async fn check_origin(State(settings): State<Arc<Settings>>, request: Request, next: Next) -> Response {
     let headers = request.headers();
-    let is_upgrade = headers.get(header::UPGRADE).is_some_and(|to| to.as_bytes().eq_ignore_ascii_case(b"websocket"));
+    let is_upgrade = is_upgrade(headers);
     match headers.get(header::ORIGIN) {
         Some(origin) if is_upgrade && !is_welcome(&settings, origin) && !is_own(origin, headers) => {
             ApiError::forbidden().into_response()
         }
         _ => next.run(request).await,
     }
+}
+
+/// Notes which connection a Socket.io session goes on by when it is upgraded to a WebSocket.
+async fn note_upgrade(State(upgrades): State<Upgrades>, request: Request, next: Next) -> Response {
+    let query =
+        request.uri().query().filter(|_| request.uri().path() == "/socket.io/" && is_upgrade(request.headers()));
+    let session = query.and_then(|query| url::form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "sid"));
+    let session = session.and_then(|(_, id)| id.parse().ok());
+    let peer = request.extensions().get::<ConnectInfo<Peer>>();
+    if let (Some(session), Some(ConnectInfo(peer))) = (session, peer) {
+        upgrades.note(session, peer.line.clone());
+    }
+    next.run(request).await
 }
 
 /// Whether the page came from the hub itself.

@@ -9,6 +9,10 @@ mod sessions;
 
 use std::{fmt, sync::Arc, time::Duration};
 
+use axum::{
+    extract::ConnectInfo,
+    http::{HeaderMap, header},
+};
 use chrono::Utc;
 use serde::{Serialize, Serializer};
 use serde_json::{json, value::RawValue};
@@ -22,8 +26,9 @@ use socketioxide::{
 use tokio::sync::{broadcast::error::RecvError, watch};
 use tokio_util::sync::CancellationToken;
 
-use self::sessions::Sessions;
-use super::{Revocations, Shared, identities::Identities, who::bearer};
+pub use self::sessions::Upgrades;
+use self::sessions::{Session, Sessions};
+use super::{Revocations, Shared, identities::Identities, line::Peer, who::bearer};
 use crate::{
     events::{Announcer, StoredEvent},
     lifecycle::Lifecycle,
@@ -52,6 +57,7 @@ struct Context {
 /// The sockets.
 pub struct Realtime {
     io: SocketIo,
+    sessions: Sessions,
     stopped: CancellationToken,
 }
 
@@ -66,6 +72,11 @@ impl Realtime {
     pub async fn close(&self) {
         self.stopped.cancel();
         self.io.close().await;
+    }
+
+    /// Where it is to be noted by which connections sessions go on.
+    pub(super) fn upgrades(&self) -> Upgrades {
+        self.sessions.upgrades()
     }
 
     /// How many sockets are connected.
@@ -102,8 +113,9 @@ pub fn start(
     let (lock, stop) = (shared.lock.watch(), stopped.clone());
     lifecycle.keep("socket.io lock", tell_lock(io.clone(), lock, stop));
     let (changes, stop) = (revocations.listen(), stopped.clone());
+    let sessions = context.sessions.clone();
     lifecycle.keep("socket.io sessions", sessions::watch(io.clone(), context, changes, stop));
-    (layer, Realtime { io, stopped })
+    (layer, Realtime { io, sessions, stopped })
 }
 
 /// What the handshake may hold.
@@ -130,13 +142,15 @@ async fn admit(
         Unauthorized
     })?;
     let user = user.ok_or(Unauthorized)?;
-    socket.extensions.insert(sessions::Session { user: user.id, expires_at: user.expires_at, token: token.into() });
+    socket.extensions.insert(Session { user: user.id, expires_at: user.expires_at, token: token.into() });
     Ok(())
 }
 
 async fn welcome(socket: SocketRef, State(context): State<Context>) {
-    let Some(session) = socket.extensions.get::<sessions::Session>() else { return };
-    context.sessions.begin(socket.id, session);
+    let Some(session) = socket.extensions.get::<Session>() else { return };
+    let parts = socket.req_parts();
+    let peer = parts.extensions.get::<ConnectInfo<Peer>>().filter(|_| is_upgrade(&parts.headers));
+    context.sessions.begin(socket.id, session, peer.map(|ConnectInfo(peer)| peer.line.clone()));
     let sessions = context.sessions.clone();
     socket.on_disconnect(async move |socket: SocketRef| sessions.end(socket.id));
     requests::answer(&socket);
@@ -224,6 +238,11 @@ fn is_full(socket: &SocketRef<LocalAdapter>) -> bool {
         }
     }
     matches!(socket.emit("", &Unwritable), Err(SendError::Socket(SocketError::InternalChannelFull)))
+}
+
+/// Whether a request asks for a WebSocket.
+pub fn is_upgrade(headers: &HeaderMap) -> bool {
+    headers.get(header::UPGRADE).is_some_and(|to| to.as_bytes().eq_ignore_ascii_case(b"websocket"))
 }
 
 /// How often sessions are looked at: less than the second within which a void token must end.

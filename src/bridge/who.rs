@@ -1,6 +1,6 @@
 //! Who asks, as extractors: a handler's arguments say whom it serves.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr};
 
 use axum::{
     extract::{ConnectInfo, FromRef, FromRequestParts},
@@ -11,6 +11,7 @@ use super::{
     Settings,
     error::ApiError,
     identities::{Caller, Identities},
+    line::Peer,
 };
 use crate::{
     auth::{
@@ -72,8 +73,8 @@ impl Address {
 
 /// Whoever is at the other end of the connection, be it a proxy.
 fn peer(parts: &Parts) -> IpAddr {
-    let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>();
-    peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |ConnectInfo(address)| address.ip())
+    let peer = parts.extensions.get::<ConnectInfo<Peer>>();
+    peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |ConnectInfo(peer)| peer.address.ip())
 }
 
 /// Whether the client's own connection is encrypted, by the word of a trusted proxy.

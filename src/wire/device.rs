@@ -39,7 +39,7 @@ pub struct DeviceJson {
 
 impl DeviceJson {
     #[must_use]
-    pub fn of(device: Device, online: bool) -> Self {
+    pub fn of(device: &Device, online: bool) -> Self {
         Self {
             id: device.id.0,
             name: device.name.as_str().to_owned(),

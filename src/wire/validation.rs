@@ -195,7 +195,7 @@ impl Checker {
         match rules.get("minLength").and_then(Value::as_u64) {
             Some(1) if value.is_none_or(Value::is_null) => words.push(format!("{name} should not be empty")),
             Some(limit) if limit > 1 => {
-                words.push(format!("{name} must be longer than or equal to {limit} characters"))
+                words.push(format!("{name} must be longer than or equal to {limit} characters"));
             }
             _ => {}
         }

@@ -168,6 +168,7 @@ async fn the_description_names_every_route() {
 }
 
 #[tokio::test]
+#[expect(clippy::too_many_lines, reason = "a table")]
 async fn what_is_asked_for_is_answered_as_written() {
     let stage = Stage::set().await;
     let camera = json!({"id": 1, "name": "Front door", "location": null});
@@ -326,6 +327,7 @@ async fn what_is_asked_for_is_answered_as_written() {
 }
 
 #[tokio::test]
+#[expect(clippy::too_many_lines, reason = "a table")]
 async fn bad_input_is_told_in_full() {
     let stage = Stage::set().await;
     let kinds = "eventType must be one of the following values: PERSON_DETECTED, MULTIPLE_PERSONS, DOOR_OPENED, DOOR_CLOSED, SYSTEM_ALERT";

@@ -68,7 +68,7 @@ impl Default for Options {
         Self {
             registration: Registration::Closed,
             trusted_proxies: Vec::new(),
-            token_lifetime: Duration::from_secs(3600),
+            token_lifetime: Duration::from_hours(1),
             hold_open: false,
             time_zone: chrono_tz::UTC,
         }
@@ -116,8 +116,7 @@ impl Hub {
         let hub = bridge::build(parts, &lifecycle).expect("a bridge");
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
-        let service = hub.router.into_make_service_with_connect_info::<SocketAddr>();
-        drop(lifecycle.track(async move { axum::serve(listener, service).await }));
+        lifecycle.keep("HTTP", bridge::serve(listener, hub.router, lifecycle.soft.clone()));
         eventually("the lock worker has spoken", || lock.state().status.online).await;
         let mut hub = Self {
             address,
@@ -242,10 +241,9 @@ async fn play_worker(mut carrier: Carrier, refusing: Arc<AtomicBool>) {
         let refused = refusing.load(Ordering::Relaxed);
         if !refused {
             status = match command.action {
-                Action::Open => LockStatus::Open,
                 Action::Close => LockStatus::Closed,
                 Action::Toggle if status == LockStatus::Open => LockStatus::Closed,
-                Action::Toggle => LockStatus::Open,
+                Action::Open | Action::Toggle => LockStatus::Open,
             };
             say_status(&carrier, status, Some(&command)).await;
         }

@@ -12,7 +12,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{Context, LOOK_EVERY};
+use super::{super::line::Line, Context, LOOK_EVERY};
 use crate::{domain::user::UserId, wire::time};
 
 /// Whose socket it is.
@@ -29,30 +29,61 @@ struct Entry {
     too_slow: bool,
 }
 
+/// The WebSocket connections that sessions go on by.
+#[derive(Debug, Clone, Default)]
+pub struct Upgrades(Arc<Mutex<HashMap<Sid, Line>>>);
+
+impl Upgrades {
+    pub fn note(&self, socket: Sid, line: Line) {
+        self.0.lock().insert(socket, line);
+    }
+}
+
 /// All sockets that are connected.
 #[derive(Debug, Clone, Default)]
-pub struct Sessions(Arc<Mutex<HashMap<Sid, Entry>>>);
+pub struct Sessions {
+    sockets: Arc<Mutex<HashMap<Sid, Entry>>>,
+    upgrades: Upgrades,
+}
 
 impl Sessions {
-    pub fn begin(&self, socket: Sid, session: Session) {
-        self.0.lock().insert(socket, Entry { session, too_slow: false });
+    pub fn upgrades(&self) -> Upgrades {
+        self.upgrades.clone()
+    }
+
+    /// A socket is connected; by a WebSocket from the start, if there is a line.
+    pub fn begin(&self, socket: Sid, session: Session, line: Option<Line>) {
+        if let Some(line) = line {
+            self.upgrades.note(socket, line);
+        }
+        self.sockets.lock().insert(socket, Entry { session, too_slow: false });
     }
 
     pub fn end(&self, socket: Sid) {
-        self.0.lock().remove(&socket);
+        self.sockets.lock().remove(&socket);
+        self.upgrades.0.lock().remove(&socket);
     }
 
-    /// The socket's buffer is full: it is dropped as soon as the packet that says so fits in, or by its missing pong.
+    /// The socket's buffer is full. Its WebSocket is cut, so that it comes back and replays. One that polls is dropped
+    /// as soon as the packet that says so fits in, or by its missing pong.
     pub fn too_slow(&self, socket: Sid) {
-        if let Some(entry) = self.0.lock().get_mut(&socket) {
-            entry.too_slow = true;
-            tracing::warn!(socket.id = %socket, user.id = %entry.session.user, "a dashboard is too slow, it is dropped");
+        let mut sockets = self.sockets.lock();
+        let Some(entry) = sockets.get_mut(&socket) else { return };
+        entry.too_slow = true;
+        tracing::warn!(socket.id = %socket, user.id = %entry.session.user, "a dashboard is too slow, it is dropped");
+        if let Some(line) = self.upgrades.0.lock().get(&socket) {
+            line.cut();
         }
     }
 
+    /// Forgets connections that are gone.
+    fn tidy(&self) {
+        self.upgrades.0.lock().retain(|_, line| line.is_there());
+    }
+
     fn of(&self, wanted: impl Fn(&Entry) -> bool) -> Vec<(Sid, Session)> {
-        let sessions = self.0.lock();
-        sessions.iter().filter(|(_, entry)| wanted(entry)).map(|(id, entry)| (*id, entry.session.clone())).collect()
+        let sockets = self.sockets.lock();
+        sockets.iter().filter(|(_, entry)| wanted(entry)).map(|(id, entry)| (*id, entry.session.clone())).collect()
     }
 }
 
@@ -69,6 +100,7 @@ pub async fn watch(
         tokio::select! {
             _ = clock.tick() => {
                 let now = Utc::now();
+                context.sessions.tidy();
                 for (socket, _) in context.sessions.of(|entry| entry.session.expires_at <= now) {
                     expire(&io, &context.sessions, socket);
                 }

@@ -1,0 +1,134 @@
+//! TCP connections that can be cut. Socket.io has no way to end a connection whose buffer is full but to say so through
+//! that buffer, and a client that is told to go does not come back by itself; one whose connection breaks does.
+
+use std::{
+    io::{self, IoSlice},
+    net::SocketAddr,
+    pin::Pin,
+    sync::{Arc, Weak},
+    task::{Context, Poll},
+};
+
+use axum::{
+    extract::connect_info::Connected,
+    serve::{IncomingStream, Listener},
+};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::{TcpListener, TcpStream},
+};
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+
+/// A handle on a connection; it does not keep the connection.
+#[derive(Debug, Clone)]
+pub struct Line(Weak<CancellationToken>);
+
+impl Line {
+    /// Cuts the connection: its reader and its writer fail at once.
+    pub fn cut(&self) {
+        if let Some(token) = self.0.upgrade() {
+            token.cancel();
+        }
+    }
+
+    /// Whether the connection is still there.
+    pub fn is_there(&self) -> bool {
+        self.0.strong_count() > 0
+    }
+}
+
+/// Who is at the other end of a connection, be it a proxy, and a handle on it.
+#[derive(Debug, Clone)]
+pub struct Peer {
+    pub address: SocketAddr,
+    pub line: Line,
+}
+
+impl Connected<IncomingStream<'_, Lines>> for Peer {
+    fn connect_info(stream: IncomingStream<'_, Lines>) -> Self {
+        stream.remote_addr().clone()
+    }
+}
+
+/// A listener whose connections can be cut.
+#[derive(Debug)]
+pub struct Lines(pub TcpListener);
+
+impl Listener for Lines {
+    type Io = Cuttable;
+    type Addr = Peer;
+
+    async fn accept(&mut self) -> (Cuttable, Peer) {
+        let (stream, address) = Listener::accept(&mut self.0).await;
+        // Events are small and are to be seen at once.
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%address, "TCP_NODELAY: {error}");
+        }
+        let token = Arc::new(CancellationToken::new());
+        let line = Line(Arc::downgrade(&token));
+        (Cuttable::new(stream, token), Peer { address, line })
+    }
+
+    fn local_addr(&self) -> io::Result<Peer> {
+        Ok(Peer { address: self.0.local_addr()?, line: Line(Weak::new()) })
+    }
+}
+
+/// A connection that can be cut.
+#[derive(Debug)]
+pub struct Cuttable {
+    stream: TcpStream,
+    /// One for the reader and one for the writer, which may be different tasks: each wakes one.
+    cut: [Pin<Box<WaitForCancellationFutureOwned>>; 2],
+    _token: Arc<CancellationToken>,
+}
+
+impl Cuttable {
+    fn new(stream: TcpStream, token: Arc<CancellationToken>) -> Self {
+        let cut = [(); 2].map(|()| Box::pin(CancellationToken::clone(&token).cancelled_owned()));
+        Self { stream, cut, _token: token }
+    }
+
+    fn check(&mut self, side: usize, context: &mut Context<'_>) -> io::Result<()> {
+        match self.cut[side].as_mut().poll(context) {
+            Poll::Ready(()) => Err(io::ErrorKind::ConnectionAborted.into()),
+            Poll::Pending => Ok(()),
+        }
+    }
+}
+
+impl AsyncRead for Cuttable {
+    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        self.check(0, context)?;
+        Pin::new(&mut self.stream).poll_read(context, into)
+    }
+}
+
+impl AsyncWrite for Cuttable {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.check(1, context)?;
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.check(1, context)?;
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.check(1, context)?;
+        Pin::new(&mut self.stream).poll_write_vectored(context, bytes)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+}

@@ -1,0 +1,214 @@
+//! Socket.io on the wire, without a client library: what ends a socket, a gap that is closed, and a dashboard that does
+//! not read.
+
+use std::time::{Duration, Instant};
+
+use futures_util::{SinkExt as _, StreamExt as _};
+use portcullis::domain::user::Role;
+use reqwest::Method;
+use serde_json::{Value, json};
+use tokio::net::TcpStream;
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async, tungstenite::Message};
+
+use crate::rest_hub::{DEADLINE, Hub, Options, eventually};
+
+/// A Socket.io client on a WebSocket.
+struct Socket(WebSocketStream<MaybeTlsStream<TcpStream>>);
+
+impl Socket {
+    /// Connects and sends the token; what the server says to that comes first.
+    async fn open(hub: &Hub, token: &str) -> Self {
+        let url = format!("ws://{}/socket.io/?EIO=4&transport=websocket", hub.address);
+        let mut socket = Self(connect_async(url).await.expect("a WebSocket").0);
+        assert!(socket.packet().await.expect("a handshake").starts_with('0'));
+        socket.send(&format!("40{}", json!({"token": token}))).await;
+        socket
+    }
+
+    /// A socket that has been welcomed and told of the lock.
+    async fn welcome(hub: &Hub, token: &str) -> Self {
+        let mut socket = Self::open(hub, token).await;
+        assert!(socket.packet().await.expect("a welcome").starts_with("40{"));
+        socket.event("connection").await;
+        assert_eq!(socket.event("lock:status").await["metadata"]["pin"], 17);
+        socket
+    }
+
+    async fn send(&mut self, packet: &str) {
+        self.0.send(Message::text(packet)).await.expect("a server that reads");
+    }
+
+    /// The next packet, pings answered; none when the connection has ended.
+    async fn packet(&mut self) -> Option<String> {
+        loop {
+            let message = tokio::time::timeout(DEADLINE, self.0.next()).await.expect("in time")?;
+            match message.ok()? {
+                Message::Text(text) if text.as_str() == "2" => self.send("3").await,
+                Message::Text(text) => return Some(text.to_string()),
+                Message::Close(_) => return None,
+                _ => {}
+            }
+        }
+    }
+
+    /// What comes with the next event of this name.
+    async fn event(&mut self, name: &str) -> Value {
+        loop {
+            let packet = self.packet().await.unwrap_or_else(|| panic!("the connection ended before {name}"));
+            let Some(Ok(event)) = packet.strip_prefix("42").map(serde_json::from_str::<Value>) else { continue };
+            if event[0] == name {
+                return event[1].clone();
+            }
+        }
+    }
+
+    async fn ask(&mut self, name: &str, data: Value, answer: &str) -> Value {
+        self.send(&format!("42{}", json!([name, data]))).await;
+        self.event(answer).await
+    }
+}
+
+#[tokio::test]
+async fn without_a_good_token_nobody_comes_in() {
+    let hub = Hub::start().await;
+    for token in ["", "no.such.token", "cam-1~secret"] {
+        let mut socket = Socket::open(&hub, token).await;
+        assert_eq!(socket.packet().await.as_deref(), Some(r#"44{"message":"Unauthorized"}"#));
+    }
+}
+
+#[tokio::test]
+async fn a_token_that_ends_takes_its_socket_along() {
+    let hub = Hub::start_with(Options { token_lifetime: Duration::from_secs(2), ..Options::default() }).await;
+    let mut socket = Socket::welcome(&hub, &hub.sign_in("uma", crate::rest_hub::PASSWORD).await).await;
+    let begun = Instant::now();
+    socket.event("auth:expired").await;
+    assert_eq!(socket.packet().await.as_deref(), Some("41"));
+    assert!(begun.elapsed() < Duration::from_secs(3));
+}
+
+#[tokio::test]
+async fn a_revoked_user_is_out_at_once_and_others_stay() {
+    let hub = Hub::start().await;
+    let (id, token) = hub.make_user("eva", Role::Operator).await;
+    let mut eva = Socket::welcome(&hub, &token).await;
+    let mut uma = Socket::welcome(&hub, &hub.user).await;
+    hub.ask(Method::PUT, &format!("/api/users/{id}"), &hub.admin, Some(json!({"isActive": false}))).await;
+    let begun = Instant::now();
+    // As the news of the changed row does.
+    hub.revocations.user_changed(id);
+    hub.revocations.user_changed(portcullis::domain::user::UserId(3));
+    eva.event("auth:expired").await;
+    assert_eq!(eva.packet().await.as_deref(), Some("41"));
+    assert!(begun.elapsed() < Duration::from_secs(1));
+    uma.ask("ping", json!(null), "pong").await;
+}
+
+#[tokio::test]
+async fn a_gap_is_closed_while_detections_stream_in() {
+    let hub = Hub::start().await;
+    let camera = hub.make_camera("Front").await;
+    for _ in 0..20 {
+        hub.report(camera).await;
+    }
+    let stream = async {
+        for _ in 0..40 {
+            hub.report(camera).await;
+        }
+    };
+    let replay = async {
+        let mut socket = Socket::welcome(&hub, &hub.user).await;
+        let mut seen = std::collections::BTreeSet::new();
+        let mut since = 5;
+        loop {
+            let answer = json!({"eventId": since, "limit": 7});
+            socket.send(&format!("42{}", json!(["request:events-since", answer]))).await;
+            // What happens meanwhile comes as it happens, before or after the answer.
+            let answer = loop {
+                let packet = socket.packet().await.expect("a packet");
+                let event: Value = serde_json::from_str(packet.strip_prefix("42").expect("an event")).expect("JSON");
+                if event[0] == "events:since" {
+                    break event[1].clone();
+                }
+                seen.insert(event[1]["id"].as_i64().expect("an id"));
+                assert!(event[1]["broadcastedAt"].is_string());
+            };
+            let ids: Vec<_> = answer["events"]
+                .as_array()
+                .expect("events")
+                .iter()
+                .map(|event| event["id"].as_i64().expect("an id"))
+                .collect();
+            assert!(ids.is_sorted());
+            since = ids.last().copied().unwrap_or(since);
+            seen.extend(ids);
+            if answer["more"] == false {
+                break;
+            }
+        }
+        while seen.last() != Some(&60) {
+            seen.insert(socket.event("event:detected").await["id"].as_i64().expect("an id"));
+        }
+        assert_eq!(seen.into_iter().collect::<Vec<_>>(), (6..=60).collect::<Vec<_>>());
+    };
+    tokio::join!(stream, replay);
+}
+
+/// Announces events as the recorder would after their commits.
+fn announce(hub: &Hub, event: &Value, count: usize) {
+    use portcullis::{
+        domain::event::{Event, EventId, EventType},
+        events::StoredEvent,
+    };
+    let stored = Event {
+        id: EventId(event["id"].as_i64().expect("an id")),
+        camera: None,
+        event_type: EventType::SystemAlert,
+        person_count: 0,
+        confidence: None,
+        snapshot_path: None,
+        description: Some("x".repeat(2000)),
+        is_resolved: false,
+        resolved_at: None,
+        detection_id: None,
+        detected_at: None,
+        created_at: chrono::Utc::now(),
+    };
+    let json = portcullis::wire::event::encode(&stored).expect("JSON");
+    let stored = std::sync::Arc::new(StoredEvent { event: stored, json });
+    for _ in 0..count {
+        hub.announcer.announce(stored.clone());
+    }
+}
+
+#[tokio::test]
+async fn a_dashboard_that_does_not_read_is_cut_and_slows_nobody() {
+    let hub = Hub::start().await;
+    let event = hub.report(hub.make_camera("Front").await).await;
+    // It never reads again.
+    let stalled = Socket::welcome(&hub, &hub.user).await;
+    let mut healthy = Socket::welcome(&hub, &hub.user).await;
+    assert_eq!(hub.realtime.count(), 2);
+    for _ in 0..40 {
+        announce(&hub, &event, 1000);
+        for _ in 0..1000 {
+            healthy.event("event:detected").await;
+        }
+        if hub.realtime.count() == 1 {
+            break;
+        }
+    }
+    eventually("the stalled one is cut", || hub.realtime.count() == 1).await;
+    drop(stalled);
+    assert_eq!(healthy.ask("request:latest-events", json!({}), "latest:events").await["count"], 1);
+}
+
+#[tokio::test]
+async fn closing_ends_open_sockets_at_once() {
+    let hub = Hub::start().await;
+    let mut socket = Socket::welcome(&hub, &hub.user).await;
+    let begun = Instant::now();
+    hub.realtime.close().await;
+    while socket.packet().await.is_some() {}
+    assert!(begun.elapsed() < Duration::from_secs(1));
+}
