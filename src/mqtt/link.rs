@@ -36,7 +36,8 @@ pub enum Incoming {
     Message(Message),
 }
 
-/// A worker's end: what it publishes and what it hears. Dropping it ends the session cleanly, without its will.
+/// A worker's end: what it publishes and what it hears. Dropped after the soft stop it ends the session cleanly; before
+/// that its worker has died, and the session's will goes out.
 #[derive(Debug)]
 pub struct Link {
     pub outgoing: mpsc::Sender<Message>,

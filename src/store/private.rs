@@ -30,7 +30,8 @@ const NAME: &str = "portcullis";
 const SOCKET_FOLDER_MAX: usize = 107 - "/.s.PGSQL.5432".len();
 /// Recovery after a power cut on an SD card takes its time.
 const START: Duration = Duration::from_mins(2);
-const STOP: Duration = Duration::from_secs(20);
+/// How long each way of stopping may take; less than service managers wait.
+const STOP: Duration = Duration::from_secs(10);
 const LOOK: Duration = Duration::from_millis(50);
 
 /// A private PostgreSQL that answers.
@@ -96,23 +97,27 @@ impl Private {
         }
     }
 
-    /// Stops the server: sessions are ended, everything committed stays.
+    /// Stops the server: sessions are ended, everything committed stays. One that does not end in time is ended without
+    /// a checkpoint; it recovers at its next start.
     ///
     /// # Errors
-    /// When it does not end in time.
+    /// When it does not end even so.
     pub async fn stop(mut self) -> anyhow::Result<()> {
-        let Some(pid) = self.place.running() else { return Ok(()) };
-        // PostgreSQL's "fast shutdown" (SIGINT), see its manual on pg_ctl.
-        kill_process(pid, Signal::INT).context("cannot end the private PostgreSQL")?;
-        let deadline = Instant::now() + STOP;
-        while self.place.running().is_some() {
-            self.reap();
-            if Instant::now() > deadline {
-                bail!("the private PostgreSQL (pid {}) does not end", pid.as_raw_nonzero());
+        // PostgreSQL's "fast" and "immediate" shutdown, see its manual on pg_ctl.
+        for signal in [Signal::INT, Signal::QUIT] {
+            let Some(pid) = self.place.running() else { return Ok(()) };
+            kill_process(pid, signal).context("cannot end the private PostgreSQL")?;
+            let deadline = Instant::now() + STOP;
+            while Instant::now() < deadline {
+                self.reap();
+                if self.place.running().is_none() {
+                    return Ok(());
+                }
+                tokio::time::sleep(LOOK).await;
             }
-            tokio::time::sleep(LOOK).await;
+            tracing::warn!(pid = pid.as_raw_nonzero(), ?signal, "the private PostgreSQL does not end");
         }
-        Ok(())
+        bail!("the private PostgreSQL does not end")
     }
 
     /// Takes note of the child's end, so that no zombie stays.

@@ -32,7 +32,7 @@ struct Bench {
 async fn bench() -> Bench {
     let database = server::database().await;
     let camera = sqlx::query_scalar::<_, i32>("INSERT INTO cameras (name) VALUES ('Front door') RETURNING id");
-    let camera = CameraId(camera.fetch_one(&database).await.unwrap());
+    let camera = CameraId(camera.fetch_one(&database).await.expect("a camera"));
     let (announcer, stop) = (Announcer::default(), CancellationToken::new());
     let (stalled, is_stalled) = watch::channel(false);
     let (recorder, queue) = Recorder::new();
@@ -63,7 +63,7 @@ impl Bench {
             "events" => "SELECT count(*) FROM events",
             _ => "SELECT count(*) FROM rejected_messages",
         });
-        query.fetch_one(&self.database).await.unwrap()
+        query.fetch_one(&self.database).await.expect("a count")
     }
 }
 
