@@ -41,10 +41,10 @@ pub struct DataOptions {
 #[derive(Debug, Clone, Args)]
 pub struct LogOptions {
     /// What is logged: off, error, warn, info, debug, trace, also for each module (portcullis=debug,info).
-    #[arg(long, env, default_value = "info", value_name = "FILTER")]
+    #[arg(long, env, global = true, default_value = "info", value_name = "FILTER")]
     pub rust_log: String,
     /// Lines for people, or JSON for machines.
-    #[arg(long, env, value_enum, default_value = "text", value_name = "FORMAT")]
+    #[arg(long, env, global = true, value_enum, default_value = "text", value_name = "FORMAT")]
     pub log_format: LogFormat,
 }
 

@@ -127,6 +127,15 @@ impl LockDesk {
         Ok(desk)
     }
 
+    /// Waits until the desk has heard its own first word, that no worker has spoken yet. A worker that spoke before
+    /// would be contradicted by it, for good.
+    ///
+    /// # Errors
+    /// When the desk's link to the broker ended.
+    pub async fn listening(&self) -> anyhow::Result<()> {
+        self.state.clone().changed().await.context("the lock desk's link to the broker ended")
+    }
+
     /// Has the worker do it, and answers with what it confirmed.
     ///
     /// # Errors

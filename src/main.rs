@@ -6,8 +6,9 @@ use clap::Parser as _;
 use portcullis::commands::{self, CommandLine};
 
 fn main() -> ExitCode {
-    // Before any thread is there: it changes the process's environment.
-    if let Err(error) = dotenvy::dotenv()
+    // Before any thread is there: it changes the process's environment. Only the working folder's: one in a folder above
+    // is another program's.
+    if let Err(error) = dotenvy::from_path(".env")
         && !error.not_found()
     {
         eprintln!("portcullis: .env cannot be read: {error}");

@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// How long a command waits for another one that works on the same folder.
-const WAIT: Duration = Duration::from_secs(10);
+const WAIT: Duration = Duration::from_secs(3);
 const LOOK: Duration = Duration::from_millis(100);
 
 /// The data folder and the database, open.

@@ -117,6 +117,7 @@ async fn start(
         settings: settings.desk,
     };
     let lock = LockDesk::start(desk, hub)?;
+    lock.listening().await?;
     if options.hub.lock_agent == LockAgent::Embedded {
         relay::embed(options, &front, hub)?;
     }

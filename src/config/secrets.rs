@@ -57,34 +57,6 @@ pub fn write(file: &Path, secret: &str) -> anyhow::Result<()> {
     write().with_context(|| format!("cannot write {}", file.display()))
 }
 
-/// Why a token key is not taken.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum WeakKey {
-    #[error(
-        "JWT_SECRET has fewer than 32 bytes: give it more (openssl rand -base64 48), or leave it out to have one made"
-    )]
-    Short,
-    #[error("JWT_SECRET is one that is printed in manuals: give it one of your own, or leave it out to have one made")]
-    Known,
-}
-
-/// Refuses a token key that is short, or that many know.
-///
-/// # Errors
-/// [`WeakKey`].
-pub fn check_token_key(key: &str) -> Result<(), WeakKey> {
-    const KNOWN: [&str; 5] = ["secret", "changeme", "default", "example", "password"];
-    let letters: std::collections::HashSet<char> = key.chars().collect();
-    let lower = key.to_ascii_lowercase();
-    if key.len() < 32 {
-        Err(WeakKey::Short)
-    } else if letters.len() < 8 || KNOWN.iter().any(|word| lower.contains(word)) {
-        Err(WeakKey::Known)
-    } else {
-        Ok(())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::PermissionsExt as _;
@@ -100,13 +72,5 @@ mod tests {
         assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, 0o600);
         assert_eq!(given("X", None, Some(&file)).unwrap().as_deref(), Some("one"));
         assert!(given("X", Some("a"), Some(&file)).is_err());
-    }
-
-    #[test]
-    fn weak_keys_are_refused() {
-        assert_eq!(check_token_key("short"), Err(WeakKey::Short));
-        assert_eq!(check_token_key("your-secret-key-change-in-production"), Err(WeakKey::Known));
-        assert_eq!(check_token_key(&"a".repeat(40)), Err(WeakKey::Known));
-        assert_eq!(check_token_key("kX92mQpZ7vLr04TnWcY8sBhJ3eDfGuA1"), Ok(()));
     }
 }

@@ -159,11 +159,11 @@ impl Front {
             }
         });
         Ok(Self(Arc::new(Core {
+            sessions: Sessions::new(&settings.limits, gauges.clone()),
+            shares: Shares::new(router.clone(), rights.clone(), lifecycle.clone()),
             rights,
             hooks,
             lifecycle: lifecycle.clone(),
-            sessions: Sessions::new(&settings.limits, gauges.clone()),
-            shares: Shares::new(router.clone(), lifecycle.clone()),
             router,
             gauges,
             budget: Budget::new(&settings.limits),

@@ -20,11 +20,17 @@ use super::{
     router::{NotSubscribed, Router, RouterLink},
     session::Shared,
 };
-use crate::{domain::topic::Topic, lifecycle::Lifecycle};
+use crate::{
+    auth::{identity::Identity, rights::Rights},
+    domain::topic::Topic,
+    lifecycle::Lifecycle,
+};
 
 /// A member of a group.
 #[derive(Debug, Clone)]
 pub struct Member {
+    /// Whose session it is: a message goes only to a member that may receive it.
+    pub who: Identity,
     pub session: SessionNumber,
     /// The member's number for its subscription.
     pub subscription: usize,
@@ -51,13 +57,14 @@ type Name = (String, String);
 pub struct Shares {
     groups: Mutex<HashMap<Name, Group>>,
     router: Router,
+    rights: Rights,
     lifecycle: Lifecycle,
 }
 
 impl Shares {
     #[must_use]
-    pub fn new(router: Router, lifecycle: Lifecycle) -> Self {
-        Self { groups: Mutex::default(), router, lifecycle }
+    pub fn new(router: Router, rights: Rights, lifecycle: Lifecycle) -> Self {
+        Self { groups: Mutex::default(), router, rights, lifecycle }
     }
 
     /// Makes the member one of the group.
@@ -83,9 +90,10 @@ impl Shares {
             groups.insert(name, Group { members: members.clone(), stop: stop.clone() });
             members
         };
+        let rights = self.rights.clone();
         self.lifecycle.track(async move {
             tokio::select! {
-                () = distribute(link, &members) => {}
+                () = distribute(link, &members, &rights) => {}
                 () = stop.cancelled() => {}
             }
         });
@@ -115,7 +123,7 @@ impl Shares {
 }
 
 /// Gives each message to one member. A dead router ends the hub by itself.
-async fn distribute(mut link: RouterLink, members: &Mutex<Members>) {
+async fn distribute(mut link: RouterLink, members: &Mutex<Members>, rights: &Rights) {
     while let Ok(arrival) = link.receive().await {
         if Topic::parse(&arrival.message.topic) == Some(Topic::LockCommand) {
             continue;
@@ -123,7 +131,7 @@ async fn distribute(mut link: RouterLink, members: &Mutex<Members>) {
         let mut message = arrival.message;
         // All are behind: the group waits for the first of them, and the router's log for the group.
         loop {
-            let offered = offer(&mut members.lock(), message);
+            let offered = offer(&mut members.lock(), message, rights);
             let Offer::Full(back, mailbox) = offered else { break };
             message = back;
             let _ = mailbox.reserve().await;
@@ -134,21 +142,21 @@ async fn distribute(mut link: RouterLink, members: &Mutex<Members>) {
 /// What came of offering a message to a group.
 enum Offer {
     Taken,
-    /// There is no member left, so it is nobody's.
+    /// There is no member left that may have it, so it is nobody's.
     Nobody,
     /// Nobody has room; the first that will.
     Full(Message, mpsc::Sender<Shared>),
 }
 
 /// Gives the message to the next member with room, those with a connection first.
-fn offer(members: &mut Members, mut message: Message) -> Offer {
+fn offer(members: &mut Members, mut message: Message, rights: &Rights) -> Offer {
     let count = members.list.len();
     let mut full = None;
     for online in [true, false] {
         for step in 0..count {
             let index = (members.next + step) % count;
             let member = &members.list[index];
-            if member.online.load(Relaxed) != online {
+            if member.online.load(Relaxed) != online || !rights.may_receive(&member.who, &message.topic) {
                 continue;
             }
             match member.mailbox.try_send(Shared { subscription: member.subscription, message }) {
@@ -176,7 +184,10 @@ mod tests {
 
     fn member(session: u64, online: bool, room: usize) -> (Member, mpsc::Receiver<Shared>) {
         let (mailbox, receiver) = mpsc::channel(room);
-        (Member { session, subscription: 1, mailbox, online: Arc::new(AtomicBool::new(online)) }, receiver)
+        (
+            Member { who: Identity::Hub, session, subscription: 1, mailbox, online: Arc::new(AtomicBool::new(online)) },
+            receiver,
+        )
     }
 
     fn message() -> Message {
@@ -192,10 +203,23 @@ mod tests {
         let (three, mut absent) = member(3, false, 9);
         let mut members = Members { list: vec![one, three, two], next: 0 };
         for _ in 0..6 {
-            assert!(matches!(offer(&mut members, message()), Offer::Taken));
+            assert!(matches!(offer(&mut members, message(), &Rights::default()), Offer::Taken));
         }
         let count = |receiver: &mut mpsc::Receiver<Shared>| std::iter::from_fn(|| receiver.try_recv().ok()).count();
         assert_eq!((count(&mut first), count(&mut second), count(&mut absent)), (3, 3, 0));
+    }
+
+    #[test]
+    fn a_member_that_may_not_receive_it_is_passed_over() {
+        let (mut stranger, mut nothing) = member(1, true, 9);
+        stranger.who = Identity::Anonymous;
+        let (friend, mut all) = member(2, true, 9);
+        let mut members = Members { list: vec![stranger, friend], next: 0 };
+        for _ in 0..3 {
+            assert!(matches!(offer(&mut members, message(), &Rights::default()), Offer::Taken));
+        }
+        assert!(nothing.try_recv().is_err());
+        assert_eq!(std::iter::from_fn(|| all.try_recv().ok()).count(), 3);
     }
 
     #[test]
@@ -203,8 +227,8 @@ mod tests {
         let (one, _first) = member(1, true, 1);
         let (two, _second) = member(2, true, 1);
         let mut members = Members { list: vec![one, two], next: 0 };
-        assert!(matches!(offer(&mut members, message()), Offer::Taken));
-        assert!(matches!(offer(&mut members, message()), Offer::Taken));
-        assert!(matches!(offer(&mut members, message()), Offer::Full(..)));
+        assert!(matches!(offer(&mut members, message(), &Rights::default()), Offer::Taken));
+        assert!(matches!(offer(&mut members, message(), &Rights::default()), Offer::Taken));
+        assert!(matches!(offer(&mut members, message(), &Rights::default()), Offer::Full(..)));
     }
 }

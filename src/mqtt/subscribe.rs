@@ -97,6 +97,7 @@ async fn one(
 async fn begin(core: &Core, session: &mut Session, parsed: Parsed<'_>, number: usize) -> Result<u64, NotSubscribed> {
     if let Some(group) = parsed.group {
         let member = Member {
+            who: session.who.clone(),
             session: session.number,
             subscription: number,
             mailbox: session.mailbox.sender.clone(),

@@ -41,6 +41,8 @@ packages() {
     dpkg-query -Wf '${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing+=("$package")
   done
   if [ ${#missing[@]} != 0 ]; then
+    # Debian starts a broker as soon as it is installed, on the hub's own port; this test starts its own.
+    [[ " ${missing[*]} " != *" mosquitto "* ]] || ! command -v systemctl >/dev/null || systemctl mask --quiet mosquitto || true
     DEBIAN_FRONTEND=noninteractive apt-get install -qqy --no-install-recommends "${missing[@]}" >apt.log 2>&1 \
       || { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qqy --no-install-recommends "${missing[@]}"; } >apt.log 2>&1 \
       || { cat apt.log; exit 1; }

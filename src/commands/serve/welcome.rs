@@ -44,11 +44,12 @@ pub fn print(
         }
         _ => {}
     }
+    let password = admin.and_then(|admin| admin.password.as_deref()).unwrap_or("YOUR PASSWORD");
     writeln!(out, "\n  To try next, in another terminal:")?;
     writeln!(
         out,
         "  curl -s http://localhost:{http}/auth/login -H 'Content-Type: application/json' \\\n    \
-         -d '{{\"username\":\"admin\",\"password\":\"...\"}}'\n"
+         -d '{{\"username\":\"admin\",\"password\":\"{password}\"}}'\n"
     )?;
     out.flush()
 }
