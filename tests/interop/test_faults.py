@@ -4,6 +4,7 @@ afterwards each noted detection is in the table exactly once. PORTCULLIS_LONG=1 
 import collections
 import json
 import os
+import queue
 import signal
 import threading
 import time
@@ -28,37 +29,36 @@ class MqttPublisher:
 
     def __init__(self, hub, credentials):
         self.acknowledged, self.under_way, self.stopped = set(), {}, threading.Event()
-        self.room, self.lock = threading.Semaphore(WINDOW), threading.Lock()
+        # paho calls back with its own locks held, so the callback only passes on.
+        self.heard = queue.SimpleQueue()
         self.client = mqtt.Client(
             CallbackAPIVersion.VERSION2, client_id=f"publisher-{uuid.uuid4()}", clean_session=False, protocol=mqtt.MQTTv311
         )
         self.client.username_pw_set(credentials["username"], credentials["password"])
         self.client.reconnect_delay_set(min_delay=0.1, max_delay=0.5)
-        self.client.on_publish = self.on_publish
+        self.client.on_publish = lambda *heard: self.heard.put(heard[2])
         self.client.connect("127.0.0.1", hub.mqtt_port, keepalive=10)
         self.client.loop_start()
-        self.thread = threading.Thread(target=self.run)
+        self.thread = threading.Thread(target=self.run, daemon=True)
         self.thread.start()
 
     def run(self):
-        while not self.stopped.is_set():
-            if not self.room.acquire(timeout=0.1):
-                continue
-            detection = str(uuid.uuid4())
-            with self.lock:
+        while self.under_way or not self.stopped.is_set():
+            if len(self.under_way) < WINDOW and not self.stopped.is_set():
+                detection = str(uuid.uuid4())
                 body = json.dumps({"personCount": 1, "detectionId": detection})
                 self.under_way[self.client.publish("camera/1/detections", body, qos=1).mid] = detection
-
-    def on_publish(self, _client, _userdata, mid, *_):
-        with self.lock:
-            self.acknowledged.add(self.under_way.pop(mid))
-        self.room.release()
+                continue
+            try:
+                self.acknowledged.add(self.under_way.pop(self.heard.get(timeout=0.1)))
+            except queue.Empty:
+                pass
 
     def finish(self):
         """Sends nothing new, and waits for what is under way."""
         self.stopped.set()
-        self.thread.join()
-        until(lambda: not self.under_way, "everything that was published is acknowledged", 60)
+        self.thread.join(60)
+        assert not self.thread.is_alive(), f"{len(self.under_way)} detections were never acknowledged"
         self.client.disconnect()
         self.client.loop_stop()
 
@@ -69,7 +69,7 @@ class HttpPublisher:
     def __init__(self, hub, credentials):
         self.acknowledged, self.stopped = set(), threading.Event()
         self.url, self.headers = f"{hub.url}/api/events", {"Authorization": f"Bearer {credentials['token']}"}
-        self.thread = threading.Thread(target=self.run)
+        self.thread = threading.Thread(target=self.run, daemon=True)
         self.thread.start()
 
     def run(self):
@@ -91,7 +91,7 @@ class HttpPublisher:
 
     def finish(self):
         self.stopped.set()
-        self.thread.join()
+        self.thread.join(60)
 
 
 def stored(hub):
