@@ -5,9 +5,10 @@
 
 pub mod presence;
 
-use std::{fmt, net::IpAddr, sync::Arc};
+use std::{fmt, net::IpAddr, sync::Arc, time::Instant};
 
 use bytes::Bytes;
+use chrono::{DateTime, Utc};
 use serde_json::value::RawValue;
 use tokio::sync::{broadcast, oneshot};
 use uuid::Uuid;
@@ -151,6 +152,10 @@ pub struct Requester {
 pub struct LockRequest {
     pub requester: Requester,
     pub ask: LockAsk,
+    /// When it came in: one that has waited is not given any more.
+    pub arrived: Instant,
+    /// The sender's own end of the command, if it gave one. The desk's own end is never later.
+    pub expires_at: Option<DateTime<Utc>>,
     pub reply: oneshot::Sender<Result<LockDone, LockFailure>>,
 }
 

@@ -75,6 +75,8 @@ impl Lifecycle {
 pub struct Signals {
     interrupt: Signal,
     terminate: Signal,
+    hangup: Signal,
+    quit: Signal,
 }
 
 impl Signals {
@@ -83,14 +85,22 @@ impl Signals {
     /// # Errors
     /// When the signals cannot be listened to.
     pub fn listen() -> std::io::Result<Self> {
-        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+            hangup: signal(SignalKind::hangup())?,
+            quit: signal(SignalKind::quit())?,
+        })
     }
 
-    /// Waits for SIGINT (Ctrl-C) or SIGTERM.
+    /// Waits for one: SIGINT (Ctrl-C), SIGTERM, or what a terminal sends when it goes (SIGHUP) or is told to (SIGQUIT).
+    /// Each would end the process at once otherwise, and leave the door as it is.
     pub async fn next(&mut self) {
         tokio::select! {
             _ = self.interrupt.recv() => tracing::info!("SIGINT: stopping (once more to stop at once)"),
             _ = self.terminate.recv() => tracing::info!("SIGTERM: stopping"),
+            _ = self.hangup.recv() => tracing::info!("SIGHUP: stopping"),
+            _ = self.quit.recv() => tracing::info!("SIGQUIT: stopping"),
         }
     }
 }

@@ -102,18 +102,17 @@ pub async fn run(mut link: Link, relay: Relay, settings: AgentSettings, stop: Ca
             biased;
             () = stop.cancelled() => break true,
             // Before the link, so that no flood of messages keeps a door open.
-            () = sleep_until(worker.due().into()) => {
-                worker.look(now());
-                if let Some(watchdog) = &settings.watchdog {
-                    watchdog.feed();
-                }
-            }
+            () = sleep_until(worker.due().into()) => worker.look(now()),
             heard = link.incoming.recv() => match heard {
                 Some(heard) => worker.hear(heard, now()),
                 None => break false,
             },
         }
         worker.tell(&link.outgoing, now());
+        // At each turn: a worker that is kept busy is as alive as one that is not.
+        if let Some(watchdog) = &settings.watchdog {
+            watchdog.feed();
+        }
     };
     let last_words = worker.end(now());
     if !carried {

@@ -141,7 +141,7 @@ impl LockDesk {
     /// # Errors
     /// Says why nothing happened, or that it is not known whether it did.
     pub async fn command(&self, requester: Requester, action: Action) -> Result<LockDone, LockFailure> {
-        self.ask(requester, Ask::Give { action, command_id: None, hold: None }).await
+        self.ask(requester, Ask::Give { action, command_id: None, hold: None, expires_at: None }).await
     }
 
     /// Has the door opened and held open until then.
@@ -154,7 +154,11 @@ impl LockDesk {
         until: DateTime<Utc>,
         reason: String,
     ) -> Result<LockDone, LockFailure> {
-        self.ask(requester, Ask::Give { action: Action::Open, command_id: None, hold: Some((until, reason)) }).await
+        self.ask(
+            requester,
+            Ask::Give { action: Action::Open, command_id: None, hold: Some((until, reason)), expires_at: None },
+        )
+        .await
     }
 
     /// What the worker said last.
@@ -195,16 +199,16 @@ async fn forward(
             request = requests.recv() => request,
             () = stop.cancelled() => return Ok(()),
         };
-        let Some(LockRequest { requester, ask, reply }) = request else {
+        let Some(LockRequest { requester, ask, arrived, expires_at, reply }) = request else {
             // No front in this process: requests come over HTTP alone.
             stop.cancelled().await;
             return Ok(());
         };
         let ask = match ask {
-            LockAsk::Command { action, command_id } => Ask::Give { action, command_id, hold: None },
+            LockAsk::Command { action, command_id } => Ask::Give { action, command_id, hold: None, expires_at },
             LockAsk::Refused { what, reason } => Ask::Refused { what, reason },
         };
-        let request = Request { requester, ask, arrived: Instant::now(), reply };
+        let request = Request { requester, ask, arrived, reply };
         tokio::select! {
             // When it is full, the front's clients wait.
             sent = asks.send(request) => if sent.is_err() { return Ok(()) },

@@ -318,6 +318,8 @@ async fn stopping_closes_the_door_and_says_that_nobody_is_here() {
     bench.obeyed(&command(Action::Open)).await;
     bench.stop.cancel();
     let status = bench.status().await;
+    assert_eq!((status.status, status.online), (LockStatus::Closed, true), "read back before it goes");
+    let status = bench.status().await;
     assert_eq!((status.status, status.online), (LockStatus::Unknown, false));
     bench.worker.await.expect("no panic").expect("a clean end");
     assert_eq!(bench.relay.read().expect("read"), Position::Closed);

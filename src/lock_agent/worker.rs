@@ -322,12 +322,17 @@ impl Worker {
         }
     }
 
-    /// Closes the relay for good, and says what is still to be told: the responses, and that nobody is here any more.
+    /// Closes the relay for good, and says what is still to be told: what the relay reads now, the responses, and that
+    /// nobody is here any more.
     pub(super) fn end(mut self, now: Moment) -> impl Iterator<Item = Message> {
         self.bolt.give_up();
         self.drive(Position::Closed);
-        let status = Status::offline(self.relay.pin(), self.relay.is_simulated(), "the lock worker stopped", now.wall);
-        std::mem::take(&mut self.responses).into_iter().chain([status_message(&status)])
+        let (last, gone) = (
+            status_message(&self.status(now)),
+            Status::offline(self.relay.pin(), self.relay.is_simulated(), "the lock worker stopped", now.wall),
+        );
+        let responses = std::mem::take(&mut self.responses);
+        std::iter::once(last).chain(responses).chain([status_message(&gone)])
     }
 }
 

@@ -1,5 +1,7 @@
 //! What the lock worker says, as it comes through the hub's own link.
 
+use std::time::Duration;
+
 use chrono::Utc;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -14,6 +16,10 @@ use crate::{
     mqtt::link::{Incoming, Message},
     wire::lock::{Response, Status},
 };
+
+/// How long the worker's last words are waited for when the hub stops: that the door was closed is one of them. A
+/// worker on another machine goes on, so this is all the time that it costs.
+const FAREWELL: Duration = Duration::from_millis(300);
 
 /// Listens to the worker.
 #[derive(Debug)]
@@ -35,10 +41,12 @@ impl Hearing {
     /// # Errors
     /// When the link's carrier is gone before: without it nobody can work the lock.
     pub(super) async fn run(mut self) -> anyhow::Result<()> {
+        let settled = self.settled.clone();
         loop {
+            let worker_may_speak = self.follower.state().status.online;
             let incoming = tokio::select! {
                 incoming = self.incoming.recv() => incoming,
-                () = self.settled.cancelled() => return Ok(()),
+                () = last_words(&settled, worker_may_speak) => return Ok(()),
             };
             match incoming {
                 Some(Incoming::Message(message)) => self.hear(&message),
@@ -94,5 +102,14 @@ impl Hearing {
                 self.reports.tell(news);
             }
         }
+    }
+}
+
+/// Until there is nothing more to hear: no command is under way, and the worker has said that it goes, or has had the
+/// time to.
+async fn last_words(settled: &CancellationToken, worker_may_speak: bool) {
+    settled.cancelled().await;
+    if worker_may_speak {
+        tokio::time::sleep(FAREWELL).await;
     }
 }

@@ -58,6 +58,8 @@ pub(super) enum Ask {
         command_id: Option<Uuid>,
         /// Until when to hold the door open, and why.
         hold: Option<(DateTime<Utc>, String)>,
+        /// The sender's own end of the command.
+        expires_at: Option<DateTime<Utc>>,
     },
     /// The front refused it; it only goes into the audit.
     Refused { what: String, reason: String },
@@ -138,9 +140,10 @@ impl Intake {
         let Request { requester, ask, arrived, reply } = request;
         let failure = match ask {
             Ask::Refused { what, reason } => self.refuse(&requester, &what, None, reason).await,
-            Ask::Give { .. } if arrived.elapsed() > RECORD_WITHIN => LockFailure::NotRecorded,
-            Ask::Give { action, command_id, hold } => {
-                let order = Order { command_id: command_id.unwrap_or_else(Uuid::now_v7), action, hold };
+            // Too old, or its sender was told already that it failed.
+            Ask::Give { .. } if arrived.elapsed() > RECORD_WITHIN || reply.is_closed() => LockFailure::NotRecorded,
+            Ask::Give { action, command_id, hold, expires_at } => {
+                let order = Order { command_id: command_id.unwrap_or_else(Uuid::now_v7), action, hold, expires_at };
                 if let Err(wait) = self.rate.admit(Instant::now(), &requester.name) {
                     let failure = too_often(wait);
                     self.refuse(&requester, order.name(), Some(order.command_id), failure.to_string()).await;
@@ -283,6 +286,7 @@ struct Order {
     command_id: Uuid,
     action: Action,
     hold: Option<(DateTime<Utc>, String)>,
+    expires_at: Option<DateTime<Utc>>,
 }
 
 impl Order {
@@ -306,7 +310,7 @@ impl Order {
             action: self.action,
             command_id: self.command_id,
             issued_at,
-            expires_at: issued_at + GOOD_FOR,
+            expires_at: self.expires_at.map_or(issued_at + GOOD_FOR, |end| end.min(issued_at + GOOD_FOR)),
             requested_by: requester.name.clone(),
             hold_until: self.hold.as_ref().map(|(until, _)| *until),
             reason: self.hold.as_ref().map(|(_, reason)| clean(reason)),

@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 use url::Url;
 
 use super::link::{self, Carrier, Incoming, Link, Message, QoS, WAITING};
+use crate::{domain::topic::Topic, wire::lock::Status};
 
 /// How long the connection may be silent before it is tried, and how long again before it is given up.
 const KEEP_ALIVE: Duration = Duration::from_secs(5);
@@ -97,6 +98,8 @@ enum Ended {
     Lost(String),
     /// The worker is done, and has been heard to the end.
     Done,
+    /// The worker is gone and has not said so.
+    Broken,
 }
 
 async fn drive(
@@ -152,11 +155,17 @@ async fn session(options: &MqttOptions, filters: &[String], carrier: &mut Carrie
     let writing = async {
         // Its sender lives as long as reading does.
         let _ = standing.wait_for(|stands| *stands).await;
+        let mut farewell = false;
         while let Some(message) = outgoing.recv().await {
+            farewell = is_farewell(&message);
             let Message { topic, payload, qos: wanted, retain } = message;
             if let Err(error) = client.publish_bytes(topic, qos(wanted), retain, payload).await {
                 return Ended::Lost(error.to_string());
             }
+        }
+        if !farewell {
+            // The worker died without a word, so the hub publishes its will.
+            return Ended::Broken;
         }
         match client.disconnect().await {
             // Reading sees it leave, and ends.
@@ -168,6 +177,12 @@ async fn session(options: &MqttOptions, filters: &[String], carrier: &mut Carrie
         ended = reading => ended,
         ended = writing => ended,
     }
+}
+
+/// Whether this says in the worker's own words what its will would say.
+fn is_farewell(message: &Message) -> bool {
+    message.topic == Topic::LockStatus.to_string()
+        && serde_json::from_slice::<Status>(&message.payload).is_ok_and(|status| !status.online)
 }
 
 /// What comes from the hub.

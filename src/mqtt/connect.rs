@@ -146,13 +146,14 @@ async fn admit(core: &Arc<Core>, origin: &Origin, mut connect: Connect) -> Resul
     let mut who = authenticate(core, origin, &connect).await?;
     let key = Key { owner: Owner::from(&who), client_id: connect.client_id.clone() };
     let mut guards = Guards::default();
-    if lock::is_worker(&who) {
-        guards.worker = Some(admit_worker(core, origin, &who, &key)?);
-    }
     let sender =
         Sender { who: who.clone(), address: origin.address, secure: origin.secure, number: core.sessions.new_number() };
     let will =
         connect.will.take().map(|will| admit_will(core, &sender, Will::new(will, sender.clone()))).transpose()?;
+    // The last that can refuse, so that a refused CONNECT does not free the place of the worker that has it.
+    if lock::is_worker(&who) {
+        guards.worker = Some(admit_worker(core, origin, &who, &key)?);
+    }
     let (seat, previous) =
         core.sessions.claim(key, who.clone()).map_err(|_| Refused(Reason::QuotaExceeded, "too many sessions"))?;
     if core.sessions.endings() != endings {

@@ -27,7 +27,7 @@ pub fn judge(core: &Arc<Core>, sender: &Sender, camera: CameraId, message: Messa
         Ok(detection) => Item::Detection(detection),
         Err(faults) => return malformed(core, sender, &message, faults.to_string(), Reason::PayloadFormatInvalid),
     };
-    let core = core.clone();
+    let (core, who) = (core.clone(), sender.who.to_string());
     Verdict::Later(Box::pin(async move {
         match submit(&core, item).await {
             None => unknown(),
@@ -35,9 +35,10 @@ pub fn judge(core: &Arc<Core>, sender: &Sender, camera: CameraId, message: Messa
                 Settled::done(Some(Message { retain: false, ..message }))
             }
             Some(Outcome::Ignored) => Settled::done(None),
-            Some(Outcome::Rejected(why)) => Settled::refused(Reason::PayloadFormatInvalid, why),
+            Some(Outcome::Rejected(why)) => keep(&core, who, &message, why, Reason::PayloadFormatInvalid).await,
             Some(Outcome::UnknownCamera) => {
-                Settled::refused(Reason::PayloadFormatInvalid, format!("Camera with ID {camera} not found"))
+                let why = format!("Camera with ID {camera} not found");
+                keep(&core, who, &message, why, Reason::PayloadFormatInvalid).await
             }
         }
     }))
@@ -49,21 +50,24 @@ pub fn refused(core: &Arc<Core>, sender: &Sender, message: &Message, why: String
 }
 
 fn malformed(core: &Arc<Core>, sender: &Sender, message: &Message, why: String, reason: Reason) -> Verdict {
+    let kept = Message { payload: cut(&message.payload), ..message.clone() };
+    let (core, who) = (core.clone(), sender.who.to_string());
+    Verdict::Later(Box::pin(async move { keep(&core, who, &kept, why, reason).await }))
+}
+
+/// Has the message kept for a person to read; then its sender is told.
+async fn keep(core: &Core, source: String, message: &Message, why: String, reason: Reason) -> Settled {
     core.gauges.malformed_detections.one();
-    let payload: Bytes = decode::compact(&message.payload.slice(..message.payload.len().min(KEPT)));
-    let item = Item::Malformed(Malformed {
-        topic: message.topic.to_string(),
-        payload,
-        reason: why.clone(),
-        source: sender.who.to_string(),
-    });
-    let core = core.clone();
-    Verdict::Later(Box::pin(async move {
-        match submit(&core, item).await {
-            None => unknown(),
-            Some(_) => Settled::refused(reason, why),
-        }
-    }))
+    let topic = message.topic.to_string();
+    let item = Item::Malformed(Malformed { topic, payload: cut(&message.payload), reason: why.clone(), source });
+    match submit(core, item).await {
+        None => unknown(),
+        Some(_) => Settled::refused(reason, why),
+    }
+}
+
+fn cut(payload: &Bytes) -> Bytes {
+    decode::compact(&payload.slice(..payload.len().min(KEPT)))
 }
 
 fn unknown() -> Settled {

@@ -21,7 +21,7 @@ use crate::{
         lock::Action,
         topic::Topic,
     },
-    events::{Channel, LockAsk, LockRequest, Requester},
+    events::{Channel, LockAsk, LockDone, LockFailure, LockRequest, Requester},
 };
 
 /// How long an acknowledgement waits for the lock desk.
@@ -40,30 +40,35 @@ struct Body {
 /// Decides on a message to lock/command; settled when the lock desk answers, or after a while.
 pub fn judge(core: &Arc<Core>, sender: &Sender, offered: &Offered) -> Verdict {
     let right = core.rights.publish(&sender.who, &Topic::LockCommand.to_string());
+    let arrived = std::time::Instant::now();
     let ask = if right.allowed {
         read(core, sender, offered, Utc::now())
     } else {
         Err(format!("not authorized: {}", right.rule))
     };
-    let ask = ask.unwrap_or_else(|reason| {
+    let (ask, expires_at) = ask.unwrap_or_else(|reason| {
         core.gauges.refused_lock_commands.one();
         if let Some(held_back) = core.refusals.pass(std::time::Instant::now()) {
             tracing::warn!(who = %sender.who, address = %sender.address, held_back, "refused a lock command: {reason}");
         }
-        LockAsk::Refused { what: excerpt(&offered.message.payload), reason }
+        (LockAsk::Refused { what: excerpt(&offered.message.payload), reason }, None)
     });
     let core = core.clone();
     let requester = Requester { name: sender.who.to_string(), channel: Channel::Mqtt, address: Some(sender.address) };
-    Verdict::Later(Box::pin(async move { settle(&core, requester, ask).await }))
+    let (reply, answer) = oneshot::channel();
+    let request = LockRequest { requester, ask, arrived, expires_at, reply };
+    Verdict::Later(Box::pin(async move { settle(&core, request, answer).await }))
 }
 
-async fn settle(core: &Core, requester: Requester, ask: LockAsk) -> Settled {
-    let refusal = match &ask {
+async fn settle(
+    core: &Core,
+    request: LockRequest,
+    answer: oneshot::Receiver<Result<LockDone, LockFailure>>,
+) -> Settled {
+    let refusal = match &request.ask {
         LockAsk::Refused { reason, .. } => Some(reason.clone()),
         LockAsk::Command { .. } => None,
     };
-    let (reply, answer) = oneshot::channel();
-    let request = LockRequest { requester, ask, reply };
     let asked = async {
         core.hooks.lock.send(request).await.ok()?;
         answer.await.ok()
@@ -80,8 +85,13 @@ async fn settle(core: &Core, requester: Requester, ask: LockAsk) -> Settled {
     }
 }
 
-/// What a message asks of the lock, or why it is refused.
-fn read(core: &Core, sender: &Sender, offered: &Offered, now: DateTime<Utc>) -> Result<LockAsk, String> {
+/// What a message asks of the lock and until when, or why it is refused.
+fn read(
+    core: &Core,
+    sender: &Sender,
+    offered: &Offered,
+    now: DateTime<Utc>,
+) -> Result<(LockAsk, Option<DateTime<Utc>>), String> {
     let message = &offered.message;
     if offered.is_will {
         return Err("a will on lock/command".to_owned());
@@ -97,16 +107,16 @@ fn read(core: &Core, sender: &Sender, offered: &Offered, now: DateTime<Utc>) -> 
     }
     if let Some(action) = bare_word(&message.payload) {
         return match message.qos {
-            QoS::AtMostOnce => Ok(LockAsk::Command { action, command_id: None }),
+            QoS::AtMostOnce => Ok((LockAsk::Command { action, command_id: None }, None)),
             _ => Err("a bare word above QoS 0".to_owned()),
         };
     }
     let body: Body = serde_json::from_slice(&message.payload).map_err(|error| format!("no lock command: {error}"))?;
     fresh(&body, message.qos, now)?;
-    Ok(LockAsk::Command { action: body.action, command_id: body.command_id })
+    Ok((LockAsk::Command { action: body.action, command_id: body.command_id }, body.expires_at))
 }
 
-/// Whether the command was meant for now. The desk gives it times of its own, so this is the last look at the sender's.
+/// Whether the command was meant for now. The desk gives it times of its own, of which the end is never after the sender's.
 fn fresh(body: &Body, qos: QoS, now: DateTime<Utc>) -> Result<(), String> {
     let (begin, end) = match (body.issued_at, body.expires_at) {
         (Some(begin), Some(end)) => (begin, end),

@@ -56,6 +56,8 @@ pub enum NotSubscribed {
     Dead(#[from] Dead),
     #[error("more different filters than limits.filters")]
     TooManyFilters,
+    #[error("more groups of shared subscriptions than the hub keeps")]
+    TooManyGroups,
 }
 
 type LinkNumber = u64;

@@ -26,6 +26,9 @@ use crate::{
     lifecycle::Lifecycle,
 };
 
+/// How many groups there may be. Each is a link of the router, which has room for some more than there are sessions.
+const GROUPS: usize = 512;
+
 /// A member of a group.
 #[derive(Debug, Clone)]
 pub struct Member {
@@ -75,6 +78,9 @@ impl Shares {
         let name = (group.to_owned(), filter.to_owned());
         if self.join_existing(&name, &member) {
             return Ok(());
+        }
+        if self.groups.lock().len() >= GROUPS {
+            return Err(NotSubscribed::TooManyGroups);
         }
         let link = self.router.open().await?;
         link.subscribe(1, filter).await?;

@@ -34,6 +34,10 @@ pub async fn subscribe(
     packet: &Subscribe,
 ) -> Result<(Vec<Result<QoS, Reason>>, Vec<Delivery>), Broken> {
     let (mut codes, mut retained) = (Vec::new(), Vec::new());
+    // Each filter may bring every retained message, so a packet has no more filters than a session may have.
+    if packet.filters.len() > core.settings.limits.subscriptions {
+        return Err(Fault::protocol("more filters in a SUBSCRIBE than limits.subscriptions").into());
+    }
     for wanted in &packet.filters {
         let shared = filter::parse(&wanted.filter).is_some_and(|parsed| parsed.group.is_some());
         if shared && wanted.no_local {
@@ -71,7 +75,7 @@ async fn one(
         since = match begin(core, session, parsed, number).await {
             Ok(since) => since,
             Err(NotSubscribed::Dead(dead)) => return Err(dead),
-            Err(NotSubscribed::TooManyFilters) => return Ok(Err(Reason::QuotaExceeded)),
+            Err(NotSubscribed::TooManyFilters | NotSubscribed::TooManyGroups) => return Ok(Err(Reason::QuotaExceeded)),
         };
         session.subscriptions.insert(wanted, id, number, since);
     } else {

@@ -32,6 +32,8 @@ const SOCKET_FOLDER_MAX: usize = 107 - "/.s.PGSQL.5432".len();
 const START: Duration = Duration::from_mins(2);
 /// How long each way of stopping may take; less than service managers wait.
 const STOP: Duration = Duration::from_secs(10);
+/// How long a server that ends at its start is tried again.
+const LINGERING: Duration = Duration::from_secs(10);
 const LOOK: Duration = Duration::from_millis(50);
 
 /// A private PostgreSQL that answers.
@@ -128,7 +130,7 @@ impl Private {
     }
 
     async fn wait_until_it_answers(&mut self) -> anyhow::Result<()> {
-        let deadline = Instant::now() + START;
+        let begun = Instant::now();
         loop {
             let error = match PgConnection::connect_with(&self.place.options).await {
                 Ok(connection) => return Ok(connection.close().await?),
@@ -137,12 +139,15 @@ impl Private {
             let had_a_child = self.child.is_some();
             self.reap();
             if self.place.running().is_none() && self.child.is_none() {
-                if had_a_child {
+                // Backends of a server that was killed hold its memory for a moment, and no other can start meanwhile.
+                if had_a_child && begun.elapsed() < LINGERING {
+                    tokio::time::sleep(LOOK * 4).await;
+                } else if had_a_child {
                     bail!("PostgreSQL ended at its start:\n{}", self.place.last_words());
                 }
                 self.child = Some(self.place.spawn()?);
             }
-            if Instant::now() > deadline {
+            if begun.elapsed() > START {
                 return Err(error).context("the private PostgreSQL does not answer");
             }
             tokio::time::sleep(LOOK).await;

@@ -165,11 +165,17 @@ async fn what_shows_nobody_goes_no_further_and_an_unknown_camera_is_told() {
     let mut hub = Hub::start().await;
     let mut engine = hub.connect(Version::V5, "engine", "e").await;
     engine.subscribe_to("camera/#", 1).await;
-    for (outcome, code) in [(Outcome::Ignored, 0), (Outcome::UnknownCamera, 0x99)] {
-        engine.send_publish(Publish::new("camera/9/detections", BODY, 1)).await;
-        hub.submission().await.reply.send(outcome).expect("the front waits");
-        assert_eq!(ack(&mut engine).await.2, code);
-    }
+    engine.send_publish(Publish::new("camera/9/detections", BODY, 1)).await;
+    hub.submission().await.reply.send(Outcome::Ignored).expect("the front waits");
+    assert_eq!(ack(&mut engine).await.2, 0);
+    engine.send_publish(Publish::new("camera/9/detections", BODY, 1)).await;
+    hub.submission().await.reply.send(Outcome::UnknownCamera).expect("the front waits");
+    // Acknowledged only once it is kept.
+    let kept = hub.submission().await;
+    let Item::Malformed(malformed) = &kept.item else { panic!("not kept: {:?}", kept.item) };
+    assert_eq!((&malformed.payload[..], malformed.reason.as_str()), (BODY.as_bytes(), "Camera with ID 9 not found"));
+    kept.reply.send(Outcome::Rejected(malformed.reason.clone())).expect("the front waits");
+    assert_eq!(ack(&mut engine).await.2, 0x99);
     engine.send_publish(detection(0)).await;
     hub.submission().await.reply.send(stored()).expect("the front waits, at QoS 0 too");
     engine.until_messages(1).await;

@@ -1,9 +1,12 @@
 //! Carries the news of changed users, devices and cameras to those who must act on it, and notes when devices were seen.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, time::Duration};
 
 use chrono::Utc;
-use tokio::sync::{mpsc, watch};
+use tokio::{
+    sync::{mpsc, watch},
+    time::MissedTickBehavior,
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -19,6 +22,9 @@ use crate::{
 
 /// How many changes may wait here; Postgres keeps the rest.
 const WAITING: usize = 256;
+
+/// How often the hub looks for changes that no notice told of, because the connection was lost or hung meanwhile.
+const COMPARE: Duration = Duration::from_secs(15);
 
 /// Who has to hear of changes.
 pub struct News {
@@ -40,14 +46,20 @@ impl News {
         let mut known = changes::fingerprints(&self.database).await?;
         let listening = changes::listen(&self.database, sender);
         tokio::pin!(listening);
+        let mut compare = tokio::time::interval(COMPARE);
+        compare.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 () = stop.cancelled() => return Ok(()),
                 ended = &mut listening => return ended.map_err(Into::into),
                 Some(change) = changes.recv() => match change {
-                    Change::Anything => self.compare(&mut known).await,
+                    Change::Anything => {
+                        self.carry(change);
+                        self.compare(&mut known).await;
+                    }
                     change => self.carry(change),
                 },
+                _ = compare.tick() => self.compare(&mut known).await,
                 Ok(change) = sessions.recv() => {
                     if let Err(error) = store::devices::seen(&self.database, change.device, Utc::now()).await {
                         tracing::debug!(device.id = %change.device, "not noted when the device was seen: {error}");
@@ -70,15 +82,20 @@ impl News {
         }
     }
 
-    /// Finds out what was changed while the hub could not hear of it. A database that is away again is no harm: its
-    /// return brings [`Change::Anything`] again.
+    /// Finds out what was changed while the hub could not hear of it, as far as a notice may have been lost.
     async fn compare(&self, known: &mut HashMap<Change, String>) {
-        self.carry(Change::Anything);
         match changes::fingerprints(&self.database).await {
             Ok(now) => {
                 for (change, _) in known.iter().filter(|(change, print)| now.get(change) != Some(print)) {
                     self.carry(*change);
                 }
+                self.front.end_sessions(|who| match who {
+                    Identity::User(user) => !now.contains_key(&Change::User(user.id)),
+                    Identity::Device(device) => {
+                        device.id != super::relay::EMBEDDED && !now.contains_key(&Change::Device(device.id))
+                    }
+                    Identity::Hub | Identity::Anonymous => false,
+                });
                 *known = now;
             }
             Err(error) => tracing::debug!("what was changed meanwhile is not known yet: {error}"),

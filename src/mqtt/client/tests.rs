@@ -135,12 +135,29 @@ async fn what_arrives_is_acknowledged_and_what_is_published_leaves_in_order_and_
     for n in 0..20 {
         bench.link.outgoing.send(message("lock/status", &n.to_string())).await.expect("a driver");
     }
+    let farewell = Status::offline(17, true, "it stops", chrono::Utc::now());
+    let farewell = serde_json::to_string(&farewell).expect("JSON");
+    bench.link.outgoing.send(message("lock/status", &farewell)).await.expect("a driver");
     drop(bench.link);
     for n in 0..20 {
         assert_eq!(hub.published().await.payload, n.to_string());
     }
+    assert_eq!(hub.published().await.payload, farewell);
     assert_eq!(hub.next().await, Packet::Disconnect);
     drop(hub);
+    timeout(PATIENCE, bench.driver).await.expect("in time").expect("no panic").expect("a clean end");
+}
+
+#[tokio::test]
+async fn a_worker_that_dies_without_a_word_leaves_its_will() {
+    let mut bench = Bench::new().await;
+    let mut hub = Hub::accept(&bench.hub).await;
+    hub.establish(SubscribeReasonCode::Success(rumqttc::QoS::AtLeastOnce)).await;
+    assert_eq!(bench.heard().await, Incoming::Connected);
+    drop(bench.link);
+    let mut rest = Vec::new();
+    timeout(PATIENCE, hub.socket.read_to_end(&mut rest)).await.expect("in time").expect("closed");
+    assert!(rest.is_empty(), "no DISCONNECT, after which the hub would forget the will: {rest:?}");
     timeout(PATIENCE, bench.driver).await.expect("in time").expect("no panic").expect("a clean end");
 }
 
