@@ -12,6 +12,7 @@ mod events;
 mod health;
 mod identities;
 mod input;
+mod keyholder;
 mod line;
 mod lock;
 mod middleware;

@@ -69,7 +69,7 @@ pub struct HttpOptions {
     /// Addresses or networks (10.0.0.0/8) of reverse proxies whose X-Forwarded-For is believed, separated by commas.
     #[arg(long, env, value_delimiter = ',', value_name = "ADDRESSES")]
     pub trusted_proxies: Vec<String>,
-    /// A listener of its own for /metrics.
+    /// A listener of its own for /metrics; not in this version, which refuses it.
     #[arg(long, env, value_name = "ADDRESS:PORT")]
     pub metrics_addr: Option<SocketAddr>,
 }
@@ -219,7 +219,7 @@ pub struct HubOptions {
     /// How long a camera that reports empty pictures may be silent, in seconds.
     #[arg(long, env, default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=86_400), value_name = "SECONDS")]
     pub camera_timeout: u64,
-    /// How many days events are kept; for ever if none is given.
+    /// How many days events are kept; not in this version, which keeps all and refuses it.
     #[arg(long, env, value_parser = clap::value_parser!(u32).range(1..=36_500), value_name = "DAYS")]
     pub retention_days: Option<u32>,
     /// The time zone of "today" and of day buckets, such as Europe/Vienna.

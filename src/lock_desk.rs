@@ -144,6 +144,12 @@ impl LockDesk {
         self.ask(requester, Ask::Give { action, command_id: None, hold: None, expires_at: None }).await
     }
 
+    /// Records that somebody was refused who had no right to ask.
+    pub async fn refused(&self, requester: Requester, what: String, reason: String) {
+        // The answer is the refusal itself, and says that it is recorded or counted.
+        let _ = self.ask(requester, Ask::Refused { what, reason }).await;
+    }
+
     /// Has the door opened and held open until then.
     ///
     /// # Errors

@@ -5,7 +5,8 @@ use axum::{Json, extract::State, http::StatusCode};
 use super::{
     error::ApiError,
     input::{Checked, Query},
-    who::{Address, Admin, Operator, SignedIn, requester},
+    keyholder::{Doorkeeper, Keyholder},
+    who::{Operator, SignedIn},
 };
 use crate::{
     auth::attempts::TooMany,
@@ -34,12 +35,8 @@ impl From<LockFailure> for ApiError {
 /// Opens the door; answered once the lock worker has confirmed it.
 #[utoipa::path(post, path = "/api/lock/open", tag = "lock", security(("bearer" = [])),
     responses((status = 200, body = LockAnswer)))]
-pub async fn open(
-    Operator(user): Operator,
-    address: Address,
-    State(lock): State<LockDesk>,
-) -> Result<Json<LockAnswer>, ApiError> {
-    let done = lock.command(requester(&user, address), Action::Open).await?;
+pub async fn open(Keyholder(requester): Keyholder, State(lock): State<LockDesk>) -> Result<Json<LockAnswer>, ApiError> {
+    let done = lock.command(requester, Action::Open).await?;
     Ok(Json(LockAnswer { status: "SUCCESS", message: "Door opened successfully", pin: done.pin }))
 }
 
@@ -47,11 +44,10 @@ pub async fn open(
 #[utoipa::path(post, path = "/api/lock/close", tag = "lock", security(("bearer" = [])),
     responses((status = 200, body = LockAnswer)))]
 pub async fn close(
-    Operator(user): Operator,
-    address: Address,
+    Keyholder(requester): Keyholder,
     State(lock): State<LockDesk>,
 ) -> Result<Json<LockAnswer>, ApiError> {
-    let done = lock.command(requester(&user, address), Action::Close).await?;
+    let done = lock.command(requester, Action::Close).await?;
     Ok(Json(LockAnswer { status: "SUCCESS", message: "Door closed successfully", pin: done.pin }))
 }
 
@@ -59,11 +55,10 @@ pub async fn close(
 #[utoipa::path(post, path = "/api/lock/toggle", tag = "lock", security(("bearer" = [])),
     responses((status = 200, body = ToggleAnswer)))]
 pub async fn toggle(
-    Operator(user): Operator,
-    address: Address,
+    Keyholder(requester): Keyholder,
     State(lock): State<LockDesk>,
 ) -> Result<Json<ToggleAnswer>, ApiError> {
-    let done = lock.command(requester(&user, address), Action::Toggle).await?;
+    let done = lock.command(requester, Action::Toggle).await?;
     Ok(Json(ToggleAnswer { previous_status: done.previous, current_status: done.current, pin: done.pin }))
 }
 
@@ -71,12 +66,11 @@ pub async fn toggle(
 #[utoipa::path(post, path = "/api/lock/hold", tag = "lock", security(("bearer" = [])), request_body = Hold,
     responses((status = 200, body = LockStatusJson)))]
 pub async fn hold(
-    Admin(user): Admin,
-    address: Address,
+    Doorkeeper(requester): Doorkeeper,
     State(lock): State<LockDesk>,
     Checked(hold): Checked<Hold>,
 ) -> Result<Json<LockStatusJson>, ApiError> {
-    lock.hold(requester(&user, address), hold.until, hold.reason).await?;
+    lock.hold(requester, hold.until, hold.reason).await?;
     let state = lock.state();
     Ok(Json(LockStatusJson::of(&state.status, state.changed_at)))
 }

@@ -19,7 +19,6 @@ use crate::{
         identity::{DeviceIdentity, UserIdentity},
     },
     domain::{camera::CameraId, device::DeviceRole, user::Role},
-    events::{Channel, Requester},
 };
 use std::sync::Arc;
 
@@ -40,7 +39,7 @@ pub struct Operator(pub UserIdentity);
 
 /// An ADMIN.
 #[derive(Debug, Clone)]
-pub struct Admin(pub UserIdentity);
+pub struct Admin;
 
 /// Somebody who may report detections.
 #[derive(Debug, Clone)]
@@ -84,12 +83,8 @@ pub fn is_secure(parts: &Parts, settings: &Settings) -> bool {
         && parts.headers.get("x-forwarded-proto").is_some_and(|proto| proto == "https")
 }
 
-/// How the audit and the log name a user who asks over HTTP.
-pub fn requester(user: &UserIdentity, address: Address) -> Requester {
-    Requester { name: format!("user:{}", user.id), channel: Channel::Http, address: Some(address.0) }
-}
-
-async fn caller<S>(parts: &Parts, state: &S) -> Result<Caller, ApiError>
+/// Whose token it is.
+pub async fn caller<S>(parts: &Parts, state: &S) -> Result<Caller, ApiError>
 where
     Identities: FromRef<S>,
 {
@@ -137,7 +132,7 @@ where
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
-        user(parts, state, Role::Admin).await.map(Self)
+        user(parts, state, Role::Admin).await.map(|_| Self)
     }
 }
 

@@ -93,6 +93,9 @@ def test_a_user_who_only_looks_cannot_open(hub):
     hub.user("visitor", "USER", "looks-at-things")
     token = hub.token("visitor", "looks-at-things")
     assert hub.call("POST", "/api/lock/open", token=token).status_code == 403
+    attempt = hub.get("/api/lock/history?limit=1")[0]
+    assert attempt["requestedBy"].startswith("user:"), attempt
+    assert (attempt["action"], attempt["channel"], attempt["outcome"]) == ("open", "http", "refused"), attempt
     assert hub.call("POST", "/api/lock/open", token=False).status_code == 401
     assert hub.get("/api/lock/status", token=token)["status"] in ("OPEN", "CLOSED")
 
