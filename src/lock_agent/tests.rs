@@ -300,6 +300,29 @@ async fn the_clock_is_measured_by_the_hubs_fresh_status_only() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_worker_whose_clock_is_behind_obeys_no_longer_than_the_hub_waits() {
+    let mut bench = Bench::new(AgentSettings::default()).await;
+    tokio::time::advance(Duration::from_secs(20)).await;
+    bench.status().await;
+    let hub = (Utc::now() + TimeDelta::milliseconds(1500)).to_rfc3339();
+    let status = format!(r#"{{"online":true,"version":"1","timestamp":"{hub}"}}"#);
+    bench.carrier.incoming.send(message("hub/status", status, false)).await.expect("a worker");
+    assert!(bench.status().await.clock_alert);
+    // By the worker's own clock it would be good for another second.
+    let now = Utc::now();
+    let old = Command {
+        issued_at: now - TimeDelta::milliseconds(1500),
+        expires_at: now + TimeDelta::milliseconds(1000),
+        ..command(Action::Open)
+    };
+    let payload = serde_json::to_vec(&old).expect("JSON");
+    let incoming = message("lock/command", payload, false);
+    let response = bench.refused(incoming).await;
+    assert!(response.message.contains("expired"), "{}", response.message);
+    assert_eq!(bench.reads(), Position::Closed);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_forced_door_is_told_of() {
     let mut bench = Bench::new(AgentSettings::default()).await;
     bench.relay.move_door(Position::Closed);

@@ -13,7 +13,7 @@ use super::{AgentSettings, status_message};
 use crate::{
     domain::{
         bolt::{
-            Bolt, Moment, Position,
+            AHEAD, Bolt, Moment, Position,
             door::{Alarm, Door},
             order::{Hold, Order},
         },
@@ -220,13 +220,22 @@ impl Worker {
         self.clock_offset = Some(offset);
     }
 
+    /// The moment by a clock that is not behind the hub's, as far as that was measured: a slow clock must not make a
+    /// command last longer. A measurement is late by the message's way, never early, so it only ever shortens. A clock
+    /// that is further behind is taken as it is, and what the hub issues lies too far in its future.
+    fn not_before_the_hub(&self, now: Moment) -> Moment {
+        let behind =
+            self.clock_offset.filter(|offset| (-AHEAD..TimeDelta::zero()).contains(offset)).unwrap_or_default();
+        Moment { wall: now.wall - behind, ..now }
+    }
+
     fn obey(&mut self, message: &Message, now: Moment) {
         // What is overdue is closed before anything is judged.
         self.look(now);
         let (id, sender, result) = match Command::read(&message.payload) {
             Ok(command) => {
                 let order = order(command, message.retain);
-                (order.id, order.requested_by.clone(), self.carry_out(&order, now))
+                (order.id, order.requested_by.clone(), self.carry_out(&order, self.not_before_the_hub(now)))
             }
             Err(Unreadable { command_id, reason }) => (command_id, String::new(), Err(reason)),
         };
