@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// How often the hub's status is repeated, so that a lock worker can measure its clock against the hub's.
-const REPEAT: std::time::Duration = std::time::Duration::from_mins(1);
+const REPEAT: std::time::Duration = std::time::Duration::from_secs(10);
 
 /// `hub/status`, retained, as the hub's own words or as its will.
 #[must_use]

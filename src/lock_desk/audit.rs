@@ -213,7 +213,7 @@ impl Writer {
         }
         let mut entry = entry.clone();
         if !matches!(entry.kind, Kind::Outcome(_)) {
-            let (since, until) = (entry.at - WITNESS, Utc::now());
+            let (since, until) = (entry.at - WITNESS, entry.at);
             entry.witness = lock_audit::witness(self.connection().await?, since, until).await?;
         }
         let row = Row::seal(&self.key, &self.head, entry);

@@ -142,7 +142,7 @@ impl LockStatusJson {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Hold {
     pub until: DateTime<Utc>,
-    #[schema(min_length = 1, max_length = 500)]
+    #[schema(min_length = 1, max_length = 200)]
     pub reason: String,
 }
 checked!(Hold);
