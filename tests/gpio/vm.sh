@@ -213,7 +213,8 @@ now() {
 # The guest takes its clock from a register that counts whole seconds, so it is set anew, as a second begins.
 set_clock() {
   sleep "$(date +%N | awk '{ printf "%.3f", 1 - $1 / 1e9 }')"
-  guest "date -s @$(date +%s) >/dev/null"
+  # Waited for: what is sent next must not overtake it.
+  ask "date -s @$(date +%s) >/dev/null" >/dev/null
 }
 # command ACTION [ISSUED_MS [LIFE_MS]]: its JSON; $ID is its id
 command() {
