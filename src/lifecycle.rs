@@ -3,7 +3,9 @@
 //! The soft stop asks: take nothing new, finish what was begun. The hard stop, a while later or at a second signal,
 //! ends what is left. Must not know what the tasks do.
 
-use std::{future::Future, time::Duration};
+use std::{future::Future, sync::Arc, time::Duration};
+
+use parking_lot::Mutex;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -19,13 +21,20 @@ pub struct Lifecycle {
     /// End now.
     pub hard: CancellationToken,
     tasks: TaskTracker,
+    /// Why the first task died.
+    failure: Arc<Mutex<Option<anyhow::Error>>>,
 }
 
 impl Lifecycle {
     /// A lifecycle within this one: it stops when this one does, and can be stopped before it.
     #[must_use]
     pub fn inner(&self) -> Self {
-        Self { soft: self.soft.child_token(), hard: self.hard.child_token(), tasks: TaskTracker::new() }
+        Self {
+            soft: self.soft.child_token(),
+            hard: self.hard.child_token(),
+            tasks: TaskTracker::new(),
+            failure: self.failure.clone(),
+        }
     }
 
     /// Runs a task that must live as long as the hub: its end before the soft stop, by whatever cause, stops the hub.
@@ -34,15 +43,30 @@ impl Lifecycle {
         F: Future<Output = anyhow::Result<()>> + Send + 'static,
     {
         let (soft, dying_stops_the_hub) = (self.soft.clone(), self.soft.clone().drop_guard());
+        let lifecycle = self.clone();
         self.tasks.spawn(async move {
             let ended = task.await;
             match ended {
-                Err(error) => tracing::error!(task = name, "a task failed, the hub stops: {error:#}"),
+                Err(error) => {
+                    tracing::error!(task = name, "a task failed, the hub stops: {error:#}");
+                    lifecycle.failed(error);
+                }
                 Ok(()) if !soft.is_cancelled() => tracing::error!(task = name, "a task ended early, the hub stops"),
                 Ok(()) => tracing::debug!(task = name, "ended"),
             }
             drop(dying_stops_the_hub);
         });
+    }
+
+    /// Notes why the hub stops; the first cause counts.
+    pub fn failed(&self, error: anyhow::Error) {
+        self.failure.lock().get_or_insert(error);
+    }
+
+    /// Why the hub stops by itself, if a task said so.
+    #[must_use]
+    pub fn failure(&self) -> Option<anyhow::Error> {
+        self.failure.lock().take()
     }
 
     /// Runs a task that may end when it is done, such as one client's session.

@@ -6,6 +6,7 @@ pub mod attendance;
 pub mod cameras;
 pub mod changes;
 pub mod claim;
+pub mod database;
 pub mod devices;
 pub mod events;
 pub mod lock_audit;
@@ -15,21 +16,16 @@ pub mod rejected;
 pub mod totals;
 pub mod users;
 
-use std::time::Duration;
+use sqlx::postgres::PgConnectOptions;
 
-use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+pub use self::database::{Availability, Database, Gate};
 
-/// Connections to the hub's database.
-pub type Database = sqlx::PgPool;
-/// One of them.
+/// A connection to the hub's database.
 pub type Connection = sqlx::PgConnection;
 /// Why the database did not answer, or would not.
 pub type Error = sqlx::Error;
 
 static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!();
-
-/// How long a caller waits for a free connection before the database counts as away.
-const ACQUIRE: Duration = Duration::from_secs(3);
 
 /// Where a database is and who asks.
 #[derive(Debug, Clone)]
@@ -47,8 +43,13 @@ impl Address {
     /// Connections that are made when they are first needed; the database may still be away.
     #[must_use]
     pub fn open(&self, connections: u32) -> Database {
-        let options = self.0.clone().application_name("portcullis");
-        PgPoolOptions::new().max_connections(connections).acquire_timeout(ACQUIRE).connect_lazy_with(options)
+        Database::open(self, connections)
+    }
+
+    /// The same, that fail at once while the gate is shut, as it is at first.
+    #[must_use]
+    pub fn gated(&self, connections: u32) -> (Database, Gate) {
+        Database::gated(self, connections)
     }
 }
 
@@ -57,7 +58,7 @@ impl Address {
 /// # Errors
 /// When the database is away, or its schema is newer than this version knows.
 pub async fn migrate(database: &Database) -> Result<(), sqlx::migrate::MigrateError> {
-    MIGRATIONS.run(database).await
+    MIGRATIONS.run(database.pool()).await
 }
 
 /// Makes another database on the same server.
@@ -98,6 +99,13 @@ pub fn is_away(error: &Error) -> bool {
         }
         _ => false,
     }
+}
+
+/// Whether the server refused the connection itself: who asks (28) or the database's name (3D) is not known there.
+#[must_use]
+pub fn is_refused_entry(error: &Error) -> bool {
+    let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
+    code.is_some_and(|code| ["28", "3D"].iter().any(|class| code.starts_with(class)))
 }
 
 /// Asks the database for a sign of life.

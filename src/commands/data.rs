@@ -11,7 +11,7 @@ use anyhow::{Context as _, bail};
 
 use crate::{
     config::{DataOptions, secrets},
-    store::{self, Address, Database, private::Private},
+    store::{self, Address, Database, Gate, private::Private},
 };
 
 /// How long a command waits for another one that works on the same folder.
@@ -22,6 +22,7 @@ const LOOK: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub struct Data {
     pub folder: PathBuf,
+    pub address: Address,
     pub database: Database,
     /// The private PostgreSQL, when this command is the one to stop it.
     pub private: Option<Private>,
@@ -30,11 +31,12 @@ pub struct Data {
 }
 
 impl Data {
-    /// For the hub: it owns the folder, alone.
+    /// For the hub: it owns the folder, alone. The database may not be there yet: the gate to it is shut, and a private
+    /// PostgreSQL is prepared but not started.
     ///
     /// # Errors
-    /// When another hub has the folder, or there is no database to be had.
-    pub async fn own(options: &DataOptions) -> anyhow::Result<Self> {
+    /// When another hub has the folder, or there can be no database.
+    pub async fn own(options: &DataOptions) -> anyhow::Result<(Self, Gate)> {
         let folder = make_folder(&options.data_dir)?;
         let lock = lock_file(&folder)?;
         let deadline = tokio::time::Instant::now() + WAIT;
@@ -47,7 +49,9 @@ impl Data {
             }
             tokio::time::sleep(LOOK).await;
         }
-        Self::open(options, folder, Some(lock)).await
+        let (address, private) = locate(options, &folder)?;
+        let (database, gate) = address.gated(options.database_pool);
+        Ok((Self { folder, address, database, private, _owned: Some(lock) }, gate))
     }
 
     /// For a command that may work beside a running hub: it starts the private PostgreSQL only if nobody else did.
@@ -58,20 +62,14 @@ impl Data {
         let folder = make_folder(&options.data_dir)?;
         let lock = lock_file(&folder)?;
         let owned = try_lock(&lock)?.then_some(lock);
-        Self::open(options, folder, owned).await
-    }
-
-    async fn open(options: &DataOptions, folder: PathBuf, owned: Option<File>) -> anyhow::Result<Self> {
-        let url = options.database_url.as_deref();
-        let url = secrets::given("DATABASE_URL", url, options.database_url_file.as_ref())?;
-        let private = if url.is_none() { Some(Private::start(&folder).await?) } else { None };
-        let given = url.map(|url| Address::parse(&url)).transpose();
-        let given = given.context("DATABASE_URL is no postgres://user:password@host/name")?;
-        let address = given.or_else(|| private.as_ref().map(Private::address)).context("no database")?;
+        let (address, mut private) = locate(options, &folder)?;
+        if let Some(private) = &mut private {
+            private.bring_up().await?;
+        }
         let database = address.open(options.database_pool);
         let private = private.filter(|_| owned.is_some());
         store::migrate(&database).await.context("cannot bring the database's schema up to date")?;
-        Ok(Self { folder, database, private, _owned: owned })
+        Ok(Self { folder, address, database, private, _owned: owned })
     }
 
     /// Ends the connections, and the private PostgreSQL where it is this command's.
@@ -85,6 +83,18 @@ impl Data {
             None => Ok(()),
         }
     }
+}
+
+/// Where the database is, and the private server where there is no other.
+fn locate(options: &DataOptions, folder: &Path) -> anyhow::Result<(Address, Option<Private>)> {
+    let url = options.database_url.as_deref();
+    let url = secrets::given("DATABASE_URL", url, options.database_url_file.as_ref())?;
+    let given = url.map(|url| Address::parse(&url)).transpose();
+    if let Some(address) = given.context("DATABASE_URL is no postgres://user:password@host/name")? {
+        return Ok((address, None));
+    }
+    let private = Private::prepare(folder)?;
+    Ok((private.address(), Some(private)))
 }
 
 /// The folder holds secrets, so others may pass through it (the private PostgreSQL's user has to), but not look.

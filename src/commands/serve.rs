@@ -4,6 +4,7 @@
 mod first_start;
 mod listeners;
 mod news;
+mod opening;
 mod readiness;
 pub mod relay;
 mod settings;
@@ -13,11 +14,18 @@ mod welcome;
 use std::time::Duration;
 
 use tokio::{
-    sync::{mpsc, watch},
+    sync::{mpsc, oneshot, watch},
     task::JoinHandle,
 };
+use tokio_util::sync::CancellationToken;
 
-use self::{listeners::Listeners, news::News, settings::Settings};
+use self::{
+    listeners::Listeners,
+    news::News,
+    opening::{Opened, Opening},
+    settings::Settings,
+    welcome::Welcome,
+};
 use super::data::Data;
 use crate::{
     auth::identity::Identity,
@@ -30,7 +38,7 @@ use crate::{
     mqtt::{Front, Hooks},
     publisher,
     recorder::{Recorder, Worker},
-    store::{claim::Claim, private::Private},
+    store::{Gate, private::Private},
 };
 
 /// How many lock commands may wait for the desk. When it is full the front refuses further ones.
@@ -43,13 +51,13 @@ const LOCK_REQUESTS: usize = 32;
 pub async fn run(options: ServeOptions) -> anyhow::Result<()> {
     let mut signals = Signals::listen()?;
     let listeners = Listeners::bind(&options).await?;
-    let mut data = Data::own(&options.data).await?;
+    let (mut data, gate) = Data::own(&options.data).await?;
     // The base outlives the hub: what the hub's last acts leave to store is stored.
     let base = Lifecycle::default();
     let hub = base.inner();
     let private = data.private.take().map(|private| supervise(private, &base));
     let started = tokio::select! {
-        started = start(&options, &data, listeners, &base, &hub) => Some(started),
+        started = start(&options, &data, gate, listeners, &base, &hub) => Some(started),
         () = signals.next() => None,
     };
     let mut ended = Ok(());
@@ -57,7 +65,7 @@ pub async fn run(options: ServeOptions) -> anyhow::Result<()> {
         Some(Ok(realtime)) => {
             tokio::select! {
                 () = signals.next() => {}
-                () = hub.soft.cancelled() => ended = Err(anyhow::anyhow!("a part of the hub died; the log says which")),
+                () = hub.soft.cancelled() => ended = Err(anyhow::anyhow!("a part of the hub ended; the log says which")),
             }
             hub.soft.cancel();
             // HTTP waits for open long polls; these end here.
@@ -73,30 +81,44 @@ pub async fn run(options: ServeOptions) -> anyhow::Result<()> {
     }
     data.close().await?;
     tracing::info!("stopped");
-    ended
+    // A part that died says more than those that it took with it.
+    base.failure().map_or(ended, Err)
 }
 
 /// Keeps the private PostgreSQL running until the base stops, and hands it back to be stopped.
 fn supervise(mut private: Private, base: &Lifecycle) -> JoinHandle<Private> {
-    let stop = base.soft.clone();
+    let (stop, lifecycle) = (base.soft.clone(), base.clone());
     base.track(async move {
-        private.supervise(&stop).await;
+        if let Err(error) = private.supervise(&stop).await {
+            tracing::error!("the private PostgreSQL cannot be had, the hub stops: {error:#}");
+            lifecycle.failed(error);
+            stop.cancel();
+        }
         private
     })
 }
 
-/// Starts every part, each with what it needs of the ones before. When this is done the hub is ready.
+/// Starts every part, each with what it needs of the ones before. The database may come later: until then, and whenever
+/// it is away, each part does what it can without.
 async fn start(
     options: &ServeOptions,
     data: &Data,
+    gate: Gate,
     listeners: Listeners,
     base: &Lifecycle,
     hub: &Lifecycle,
 ) -> anyhow::Result<bridge::Realtime> {
     let settings = Settings::read(options, data)?;
-    let claim = Claim::take(&data.database).await?;
-    base.keep("claim on the database", claim.hold(base.soft.clone()));
-    let admin = first_start::prepare(&options.accounts, data).await?;
+    let (opened, first) = oneshot::channel();
+    let opening = Opening {
+        address: data.address.clone(),
+        is_private: options.data.database_url.is_none() && options.data.database_url_file.is_none(),
+        gate,
+        accounts: options.accounts.clone(),
+        folder: data.folder.clone(),
+        opened,
+    };
+    base.keep("database", opening.run(base.soft.clone()));
 
     let parts = Parts::start(data, base);
     let (lock_requests, asked) = mpsc::channel(LOCK_REQUESTS);
@@ -122,7 +144,7 @@ async fn start(
         relay::embed(options, &front, hub)?;
     }
     let revocations = Revocations::default();
-    parts.watch(options, data, &front, &revocations, hub);
+    let news = parts.watch(options, data, &front, &revocations, hub);
 
     let bridge = bridge::Parts {
         database: data.database.clone(),
@@ -137,13 +159,28 @@ async fn start(
         readiness: readiness::of(lock.clone(), parts.stalled),
     };
     let bridge = bridge::build(bridge, hub)?;
-    welcome::print(options, &listeners, data, admin.as_ref())?;
+    let welcome = Welcome::new(options, &listeners, &data.folder)?;
+    hub.keep("news of changes", after_opening(first, welcome, news, hub.soft.clone()));
     hub.keep("HTTP", bridge::serve(listeners.http, bridge.router, hub.soft.clone()));
     hub.keep("MQTT", front.clone().serve(listeners.mqtt, None, hub.soft.clone()));
     if let Some(listener) = listeners.mqtt_tls {
         hub.keep("MQTT over TLS", front.serve(listener, settings.tls, hub.soft.clone()));
     }
     Ok(bridge.realtime)
+}
+
+/// Waits until the database is open for the first time, says so, and carries the news of changes from then on.
+async fn after_opening(
+    first: oneshot::Receiver<Opened>,
+    welcome: Welcome,
+    news: News,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
+    let Some(Ok(Opened { admin, fingerprints })) = stop.run_until_cancelled(first).await else { return Ok(()) };
+    if let Err(error) = welcome.print(admin.as_ref()) {
+        tracing::debug!("nobody reads the standard output: {error}");
+    }
+    news.run(fingerprints, stop).await
 }
 
 /// What almost every part works with.
@@ -166,8 +203,16 @@ impl Parts {
         Self { recorder, announcer, presence, stalled: is_stalled }
     }
 
-    /// Starts those who carry news: of events to MQTT, of cameras that come and go, and of changed accounts.
-    fn watch(&self, options: &ServeOptions, data: &Data, front: &Front, revocations: &Revocations, hub: &Lifecycle) {
+    /// Starts those who carry news: of events to MQTT, and of cameras that come and go. Those of changed accounts begin
+    /// when the database is open.
+    fn watch(
+        &self,
+        options: &ServeOptions,
+        data: &Data,
+        front: &Front,
+        revocations: &Revocations,
+        hub: &Lifecycle,
+    ) -> News {
         let will = Some(publisher::hub_status(false));
         let link = front.link(Identity::Hub, will, &[]);
         hub.keep("publisher", publisher::run(link, self.announcer.clone(), hub.soft.clone()));
@@ -183,13 +228,12 @@ impl Parts {
             timeout: Duration::from_secs(options.hub.camera_timeout),
         };
         hub.keep("camera watch", camera_watch::run(watched, hub.soft.clone()));
-        let news = News {
+        News {
             database: data.database.clone(),
             front: front.clone(),
             revocations: revocations.clone(),
             cameras_changed,
             presence: self.presence.clone(),
-        };
-        hub.keep("news of changes", news.run(hub.soft.clone()));
+        }
     }
 }

@@ -1,8 +1,8 @@
 //! The news that a user, a device or a camera was changed, by whomever: the command line, another client, the hub itself.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, time::Duration};
 
-use sqlx::postgres::{PgListener, PgNotification};
+use sqlx::postgres::PgNotification;
 use tokio::sync::mpsc;
 
 use super::{Database, Error};
@@ -10,6 +10,9 @@ use crate::domain::{camera::CameraId, device::DeviceId, user::UserId};
 
 /// The channel that the triggers of the first migration notify.
 const CHANNEL: &str = "portcullis_change";
+
+/// Before listening is tried again.
+const PAUSE: Duration = Duration::from_millis(250);
 
 /// What was changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -21,27 +24,39 @@ pub enum Change {
     Anything,
 }
 
-/// Passes changes on until the receiver is gone. When the receiver is slow, Postgres keeps what waits.
-///
-/// # Errors
-/// Only at first, when the database is away; later it reconnects by itself.
-pub async fn listen(database: &Database, changes: mpsc::Sender<Change>) -> Result<(), Error> {
-    let mut listener = PgListener::connect_with(database).await?;
+/// Passes changes on until the receiver is gone. When the receiver is slow, Postgres keeps what waits. Listens anew
+/// when the database was away.
+pub async fn listen(database: &Database, changes: mpsc::Sender<Change>) {
+    while !changes.is_closed() {
+        database.available().await;
+        match pass_on(database, &changes).await {
+            Ok(()) => {}
+            Err(error) => tracing::debug!("no news of changes: {error}"),
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+/// Passes changes on until the connection is lost or the receiver is gone.
+async fn pass_on(database: &Database, changes: &mpsc::Sender<Change>) -> Result<(), Error> {
+    let mut listener = database.listener().await?;
     listener.listen(CHANNEL).await?;
+    // What was changed before is not heard of.
+    let mut heard = Some(Change::Anything);
     loop {
-        let change = match listener.try_recv().await {
-            Ok(Some(notification)) => read(&notification),
-            Ok(None) => Some(Change::Anything),
-            Err(error) => {
-                tracing::debug!("no news of changes: {error}");
-                tokio::time::sleep(std::time::Duration::from_millis(500)).await;
-                Some(Change::Anything)
-            }
-        };
-        let Some(change) = change else { continue };
-        if changes.send(change).await.is_err() {
+        if let Some(change) = heard.take()
+            && changes.send(change).await.is_err()
+        {
             return Ok(());
         }
+        heard = tokio::select! {
+            notice = listener.try_recv() => match notice? {
+                Some(notice) => read(&notice),
+                None => return Ok(()),
+            },
+            // A server that hangs never says that it is gone.
+            () = database.away() => return Ok(()),
+        };
     }
 }
 

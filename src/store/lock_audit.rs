@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use chrono::{DateTime, Utc};
-use sqlx::{Connection as _, PgExecutor};
+use sqlx::PgExecutor;
 use uuid::Uuid;
 
 use super::{Connection, Database, Error};
@@ -122,7 +122,7 @@ impl Entry {
 /// # Errors
 /// When the database is away.
 pub async fn connect(database: &Database) -> Result<Connection, Error> {
-    let mut connection = Connection::connect_with(&database.connect_options()).await?;
+    let mut connection = database.connect().await?;
     sqlx::query!("SET statement_timeout = '5s'").execute(&mut connection).await?;
     Ok(connection)
 }

@@ -35,8 +35,10 @@ const STOP: Duration = Duration::from_secs(10);
 /// How long a server that ends at its start is tried again.
 const LINGERING: Duration = Duration::from_secs(10);
 const LOOK: Duration = Duration::from_millis(50);
+/// The longest pause between tries to start it.
+const RETRY: Duration = Duration::from_secs(10);
 
-/// A private PostgreSQL that answers.
+/// The private PostgreSQL, running or not.
 #[derive(Debug)]
 pub struct Private {
     place: Place,
@@ -55,19 +57,36 @@ struct Place {
 }
 
 impl Private {
+    /// Finds the programs and the folder; starts nothing yet.
+    ///
+    /// # Errors
+    /// When PostgreSQL is not installed or cannot reach the folder: the text says what to do.
+    pub fn prepare(data: &Path) -> anyhow::Result<Self> {
+        Ok(Self { place: Place::prepare(data)?, child: None })
+    }
+
+    /// Prepares it and brings it up.
+    ///
+    /// # Errors
+    /// As [`Private::prepare`] and [`Private::bring_up`].
+    pub async fn start(data: &Path) -> anyhow::Result<Self> {
+        let mut private = Self::prepare(data)?;
+        private.bring_up().await?;
+        Ok(private)
+    }
+
     /// Makes the cluster at the very first start, and starts the server or goes on with one that runs already.
     ///
     /// # Errors
-    /// When PostgreSQL is not installed, cannot reach the folder, or does not start: the text says what to do.
-    pub async fn start(data: &Path) -> anyhow::Result<Self> {
-        let place = Place::prepare(data)?;
-        if !place.cluster().join("PG_VERSION").exists() {
-            place.init().await?;
-        }
-        let mut private = Self { place, child: None };
-        private.wait_until_it_answers().await?;
-        private.place.create_database().await?;
-        Ok(private)
+    /// When the cluster cannot be made, or the server does not start: the text has its last words.
+    pub async fn bring_up(&mut self) -> anyhow::Result<()> {
+        self.make_cluster().await?;
+        self.wait_until_it_answers().await?;
+        self.place.create_database().await
+    }
+
+    async fn make_cluster(&self) -> anyhow::Result<()> {
+        if self.place.cluster().join("PG_VERSION").exists() { Ok(()) } else { self.place.init().await }
     }
 
     /// Where the hub's database is.
@@ -82,21 +101,37 @@ impl Private {
         self.place.options.clone().database(NAME).to_url_lossy().into()
     }
 
-    /// Starts the server again whenever it dies, until `stop`. One that does not start is tried again, and the log says
-    /// why.
-    pub async fn supervise(&mut self, stop: &CancellationToken) {
-        while stop.run_until_cancelled(tokio::time::sleep(LOOK * 5)).await.is_some() {
+    /// Brings the server up, and up again whenever it dies, until `stop`. One that does not start is tried again and
+    /// again, since what hinders it may pass (a full disk, say); the log has its last words.
+    ///
+    /// # Errors
+    /// When the cluster cannot be made: a person has to look.
+    pub async fn supervise(&mut self, stop: &CancellationToken) -> anyhow::Result<()> {
+        let Some(made) = stop.run_until_cancelled(self.make_cluster()).await else { return Ok(()) };
+        made?;
+        let (mut pause, mut is_up) = (LOOK, false);
+        while stop.run_until_cancelled(tokio::time::sleep(pause)).await.is_some() {
             self.reap();
-            if self.place.running().is_some() {
+            if is_up && self.place.running().is_some() {
                 continue;
             }
-            tracing::warn!("the private PostgreSQL is gone, starting it again");
-            match stop.run_until_cancelled(self.wait_until_it_answers()).await {
-                Some(Ok(())) => tracing::info!("the private PostgreSQL is back"),
-                Some(Err(error)) => tracing::error!("the private PostgreSQL does not start: {error:#}"),
-                None => break,
+            if is_up {
+                tracing::warn!("the private PostgreSQL is gone, starting it again");
+            }
+            let Some(brought) = stop.run_until_cancelled(self.bring_up()).await else { break };
+            is_up = brought.is_ok();
+            match brought {
+                Ok(()) => {
+                    tracing::info!("the private PostgreSQL is up");
+                    pause = LOOK * 5;
+                }
+                Err(error) => {
+                    tracing::error!("the private PostgreSQL does not start, it is tried again: {error:#}");
+                    pause = (pause * 2).min(RETRY);
+                }
             }
         }
+        Ok(())
     }
 
     /// Stops the server: sessions are ended, everything committed stays. One that does not end in time is ended without

@@ -9,6 +9,7 @@ import pytest
 
 from clients import MqttJsDevice, NodeClients, NodeDashboard, PahoDevice, PythonDashboard
 from hub import BINARY, Hub
+from postgres import Postgres
 
 
 def pytest_configure(config):
@@ -48,6 +49,20 @@ def new_hub():
     yield make
     for hub in hubs:
         hub.remove()
+
+
+@pytest.fixture
+def new_postgres():
+    """Makes PostgreSQL servers that the test works itself; not started yet."""
+    servers = []
+
+    def make(**more):
+        servers.append(Postgres(**more))
+        return servers[-1]
+
+    yield make
+    for server in servers:
+        server.remove()
 
 
 @pytest.fixture(scope="session")

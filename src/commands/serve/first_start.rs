@@ -1,15 +1,17 @@
 //! What the very first start makes: the ADMIN account, and two example cameras so that a newcomer can send a detection
 //! at once.
 
-use std::{fs, path::PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use anyhow::Context as _;
 
 use crate::{
     auth::{password, secret},
-    commands::data::Data,
     config::{AccountOptions, secrets},
-    store::{cameras, users},
+    store::{Database, cameras, users},
 };
 
 /// Nobody has this address; an ADMIN gives the account a real one.
@@ -26,8 +28,12 @@ pub struct FirstAdmin {
 ///
 /// # Errors
 /// When the database is away, or the password's file cannot be written.
-pub async fn prepare(options: &AccountOptions, data: &Data) -> anyhow::Result<Option<FirstAdmin>> {
-    if users::counts(&data.database).await?.total > 0 {
+pub async fn prepare(
+    options: &AccountOptions,
+    folder: &Path,
+    database: &Database,
+) -> anyhow::Result<Option<FirstAdmin>> {
+    if users::counts(database).await?.total > 0 {
         return Ok(None);
     }
     let given =
@@ -37,10 +43,10 @@ pub async fn prepare(options: &AccountOptions, data: &Data) -> anyhow::Result<Op
     anyhow::ensure!(password.chars().count() >= 8, "ADMIN_PASSWORD must be longer than or equal to 8 characters");
     // Before the account, so that no account has a password that nobody knows.
     if let Some(generated) = &generated {
-        secrets::write(&password_file(data), generated)?;
+        secrets::write(&password_file(folder), generated)?;
     }
     let hash = password::hash(&password)?;
-    let mut transaction = data.database.begin().await?;
+    let mut transaction = database.begin().await?;
     let made = users::first_admin(&mut *transaction, NAME, EMAIL, &hash).await?;
     if made.is_some() {
         for (name, location) in [("Front door", "Entrance"), ("Back yard", "Garden")] {
@@ -59,11 +65,11 @@ pub async fn prepare(options: &AccountOptions, data: &Data) -> anyhow::Result<Op
 }
 
 /// Where the generated password is kept.
-pub fn password_file(data: &Data) -> PathBuf {
-    data.folder.join("admin-password")
+pub fn password_file(folder: &Path) -> PathBuf {
+    folder.join("admin-password")
 }
 
 /// Whether the generated password's file is still there: a person has not read and removed it yet.
-pub fn has_password_file(data: &Data) -> bool {
-    fs::exists(password_file(data)).unwrap_or(false)
+pub fn has_password_file(folder: &Path) -> bool {
+    fs::exists(password_file(folder)).unwrap_or(false)
 }

@@ -36,14 +36,13 @@ pub struct News {
 }
 
 impl News {
-    /// Carries news until `stop`.
+    /// Carries news until `stop`. `known` is what the accounts were like before anybody could sign in.
     ///
     /// # Errors
-    /// When the database cannot be listened to at the start.
-    pub async fn run(self, stop: CancellationToken) -> anyhow::Result<()> {
+    /// None: a database that is away is waited for.
+    pub async fn run(self, mut known: HashMap<Change, String>, stop: CancellationToken) -> anyhow::Result<()> {
         let (sender, mut changes) = mpsc::channel(WAITING);
         let mut sessions = self.presence.listen();
-        let mut known = changes::fingerprints(&self.database).await?;
         let listening = changes::listen(&self.database, sender);
         tokio::pin!(listening);
         let mut compare = tokio::time::interval(COMPARE);
@@ -51,7 +50,7 @@ impl News {
         loop {
             tokio::select! {
                 () = stop.cancelled() => return Ok(()),
-                ended = &mut listening => return ended.map_err(Into::into),
+                () = &mut listening => return Ok(()),
                 Some(change) = changes.recv() => match change {
                     Change::Anything => {
                         self.carry(change);

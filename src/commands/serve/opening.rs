@@ -1,0 +1,118 @@
+//! Opens the hub's database whenever it is there: claims it, brings its schema up to date, makes the first account; and
+//! shuts the gate when it goes. The hub runs meanwhile, and answers that the database is away.
+
+use std::{
+    collections::HashMap,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use anyhow::Context as _;
+use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
+
+use super::first_start::{self, FirstAdmin};
+use crate::{
+    config::AccountOptions,
+    store::{
+        self, Address, Gate,
+        changes::{self, Change},
+        claim::{Claim, ClaimError, Claimant},
+    },
+};
+
+/// Pauses between tries.
+const PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
+
+/// What the opening works with.
+pub struct Opening {
+    pub address: Address,
+    /// A private server is made and started beside this, so whatever is missing comes yet.
+    pub is_private: bool,
+    pub gate: Gate,
+    pub accounts: AccountOptions,
+    pub folder: PathBuf,
+    /// Told at the first time that the database is open.
+    pub opened: oneshot::Sender<Opened>,
+}
+
+/// What was found or made before anybody could sign in.
+pub struct Opened {
+    /// The account, if this start made it.
+    pub admin: Option<FirstAdmin>,
+    pub fingerprints: HashMap<Change, String>,
+}
+
+impl Opening {
+    /// Keeps the gate until `stop`.
+    ///
+    /// # Errors
+    /// When another hub has the database, or it is there and waiting does not make it fit: a newer schema, or, at the
+    /// first try, a wrong password or name.
+    pub async fn run(self, stop: CancellationToken) -> anyhow::Result<()> {
+        let Self { address, is_private, gate, accounts, folder, opened } = self;
+        let (claimant, mut opened, mut pause) = (Claimant::default(), Some(opened), PAUSE.0);
+        // A server that is just being set up may not know its users and databases yet.
+        let mut may_be_new = is_private;
+        loop {
+            let opening = Box::pin(open(&address, &claimant, &accounts, &folder));
+            let Some(tried) = stop.run_until_cancelled(opening).await else {
+                return Ok(());
+            };
+            let why = match tried {
+                Ok((claim, first)) => {
+                    (pause, may_be_new) = (PAUSE.0, true);
+                    gate.open();
+                    tracing::info!("the database is open");
+                    if let Some(opened) = opened.take() {
+                        // Nobody listens any more when the hub stops.
+                        let _ = opened.send(first);
+                    }
+                    let Some(error) = stop.run_until_cancelled(claim.lost()).await else { return Ok(()) };
+                    tracing::warn!("the database is away: {error}");
+                    gate.shut(error.to_string());
+                    continue;
+                }
+                Err(error) if is_for_good(&error, may_be_new) => return Err(error),
+                Err(error) => format!("{error:#}"),
+            };
+            may_be_new = true;
+            if gate.watch().borrow().why.as_ref() != Some(&why) {
+                tracing::warn!("the database cannot be opened yet: {why}");
+                gate.shut(why);
+            }
+            if stop.run_until_cancelled(tokio::time::sleep(pause)).await.is_none() {
+                return Ok(());
+            }
+            pause = (pause * 2).min(PAUSE.1);
+        }
+    }
+}
+
+/// Claims the database before anything in it is touched: its schema may be in use by another hub.
+async fn open(
+    address: &Address,
+    claimant: &Claimant,
+    accounts: &AccountOptions,
+    folder: &Path,
+) -> anyhow::Result<(Claim, Opened)> {
+    // Connections of its own: the hub's are behind the gate.
+    let database = address.open(1);
+    let claim = Claim::take(&database, claimant).await?;
+    store::migrate(&database).await.context("cannot bring the database's schema up to date")?;
+    let admin = first_start::prepare(accounts, folder, &database).await?;
+    let fingerprints = changes::fingerprints(&database).await?;
+    database.close().await;
+    Ok((claim, Opened { admin, fingerprints }))
+}
+
+/// Whether waiting is of no use. A missing name or a refused password is a passing state of a server that may be new.
+fn is_for_good(error: &anyhow::Error, may_be_new: bool) -> bool {
+    let cause = error.chain().find_map(|cause| match cause.downcast_ref() {
+        Some(ClaimError::Database(cause)) => Some(cause),
+        Some(ClaimError::Taken) | None => cause.downcast_ref(),
+    });
+    // What is no fault of the database's: another hub has it, or the first account cannot be made.
+    let Some(cause) = cause else { return true };
+    !(store::is_away(cause) || may_be_new && store::is_refused_entry(cause))
+}

@@ -1,0 +1,258 @@
+//! The hub's connections to Postgres, and whether Postgres is there.
+//!
+//! While it is away every question fails at once, and one that is on its way fails when Postgres goes: nobody waits for
+//! a connection that cannot come, nor for an answer from a server that hangs. Whether it is there is said by whoever
+//! holds the [`Gate`]; without one it always counts as there.
+
+use std::{
+    io,
+    time::{Duration, Instant},
+};
+
+use futures_util::{
+    FutureExt as _, StreamExt as _,
+    future::{self, BoxFuture},
+    stream::{self, BoxStream},
+};
+use sqlx::{
+    Connection as _, Describe, Either, Execute, Executor, PgConnection, PgPool, Postgres, SqlStr, Transaction,
+    pool::PoolConnection,
+    postgres::{PgListener, PgPoolOptions, PgQueryResult, PgRow, PgStatement, PgTypeInfo},
+};
+use tokio::sync::watch;
+
+use super::{Address, Error};
+
+/// How long a caller waits for a free connection before the database counts as away.
+const ACQUIRE: Duration = Duration::from_secs(3);
+/// How long an idle connection may take to prove that it is alive before another one is made.
+const PROOF: Duration = Duration::from_secs(1);
+/// How long a question may take; one connection can be dead while others are not.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// How long connections may take to close.
+const CLOSE: Duration = Duration::from_secs(3);
+
+/// Whether Postgres is there and is this hub's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Availability {
+    pub is_here: bool,
+    /// Since when it is so.
+    pub since: Instant,
+    /// Why it is away, for a person.
+    pub why: Option<String>,
+}
+
+/// Says whether Postgres is there.
+#[derive(Debug)]
+pub struct Gate(watch::Sender<Availability>);
+
+impl Gate {
+    /// Postgres is there.
+    pub fn open(&self) {
+        self.turn(true, None);
+    }
+
+    /// Postgres is away: every question fails from now on, and those on their way fail.
+    pub fn shut(&self, why: String) {
+        self.turn(false, Some(why));
+    }
+
+    /// The reason may change while it is away; since when it is away does not.
+    fn turn(&self, is_here: bool, why: Option<String>) {
+        self.0.send_if_modified(|now| {
+            let turned = now.is_here != is_here;
+            let since = if turned { Instant::now() } else { now.since };
+            let next = Availability { is_here, since, why };
+            let changed = *now != next;
+            *now = next;
+            changed
+        });
+    }
+
+    /// Whether it is there, and each change of it.
+    #[must_use]
+    pub fn watch(&self) -> watch::Receiver<Availability> {
+        self.0.subscribe()
+    }
+}
+
+/// Connections to the hub's database.
+#[derive(Debug, Clone)]
+pub struct Database {
+    pool: PgPool,
+    availability: watch::Receiver<Availability>,
+}
+
+impl Database {
+    /// Connections that are made when they are first needed.
+    #[must_use]
+    pub fn open(address: &Address, connections: u32) -> Self {
+        let (database, gate) = Self::gated(address, connections);
+        gate.open();
+        database
+    }
+
+    /// The same behind a gate, which is shut at first.
+    #[must_use]
+    pub fn gated(address: &Address, connections: u32) -> (Self, Gate) {
+        let options = address.0.clone().application_name("portcullis");
+        let pool = PgPoolOptions::new()
+            .max_connections(connections)
+            .acquire_timeout(ACQUIRE)
+            // A server that hangs answers no ping: without a limit to it, connections would be lost one by one.
+            .test_before_acquire(false)
+            .before_acquire(|connection, _| Box::pin(prove(connection)))
+            .after_release(|connection, _| Box::pin(prove(connection)))
+            .connect_lazy_with(options);
+        let away = Availability { is_here: false, since: Instant::now(), why: Some("not reached yet".to_owned()) };
+        let (sender, availability) = watch::channel(away);
+        (Self { pool, availability }, Gate(sender))
+    }
+
+    /// Whether it is there, and each change of it.
+    #[must_use]
+    pub fn availability(&self) -> watch::Receiver<Availability> {
+        self.availability.clone()
+    }
+
+    /// Waits until it is there.
+    pub async fn available(&self) {
+        let mut availability = self.availability.clone();
+        if availability.wait_for(|now| now.is_here).await.is_err() {
+            // Nobody is left who could open the gate.
+            future::pending::<()>().await;
+        }
+    }
+
+    /// Waits until it is away.
+    pub async fn away(&self) {
+        let mut availability = self.availability.clone();
+        if availability.wait_for(|now| !now.is_here).await.is_err() {
+            // Nobody is left who could shut the gate.
+            future::pending::<()>().await;
+        }
+    }
+
+    /// One of the connections.
+    ///
+    /// # Errors
+    /// When the database is away, or all are in use for 3 s.
+    pub async fn acquire(&self) -> Result<PoolConnection<Postgres>, Error> {
+        self.unless_away(self.pool.acquire().boxed()).await
+    }
+
+    /// Begins a transaction on one of the connections.
+    ///
+    /// # Errors
+    /// As [`Database::acquire`].
+    pub async fn begin(&self) -> Result<Transaction<'static, Postgres>, Error> {
+        self.unless_away(self.pool.begin().boxed()).await
+    }
+
+    /// A connection beside the others, for whoever must not wait for them.
+    ///
+    /// # Errors
+    /// When the database is away.
+    pub async fn connect(&self) -> Result<PgConnection, Error> {
+        self.unless_away(async { PgConnection::connect_with(&self.pool.connect_options()).await }.boxed()).await
+    }
+
+    /// A connection beside the others that hears notices.
+    ///
+    /// # Errors
+    /// When the database is away.
+    pub async fn listener(&self) -> Result<PgListener, Error> {
+        let own = PgPoolOptions::new().max_connections(1).acquire_timeout(ACQUIRE);
+        let own = own.connect_lazy_with(self.pool.connect_options().as_ref().clone());
+        self.unless_away(PgListener::connect_with(&own)).await
+    }
+
+    /// The connections themselves, with no regard to the gate: for counting them and for what opens the gate.
+    #[must_use]
+    pub fn pool(&self) -> &PgPool {
+        &self.pool
+    }
+
+    /// Ends the connections. One that hangs is left behind.
+    pub async fn close(&self) {
+        if tokio::time::timeout(CLOSE, self.pool.close()).await.is_err() {
+            tracing::debug!("connections to the database were left open");
+        }
+    }
+
+    async fn unless_away<T>(&self, attempt: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+        tokio::select! {
+            biased;
+            error = self.failure() => Err(error),
+            done = attempt => done,
+        }
+    }
+
+    /// Comes true when the database is away, or after the time that a question may take.
+    fn failure(&self) -> BoxFuture<'static, Error> {
+        let mut availability = self.availability.clone();
+        let gone = async move {
+            let why = availability.wait_for(|now| !now.is_here).await.ok().map(|away| away.why.clone());
+            match why {
+                Some(why) => why.unwrap_or_default(),
+                // Nobody is left who could shut the gate.
+                None => future::pending().await,
+            }
+        };
+        async move {
+            match tokio::time::timeout(PATIENCE, gone).await {
+                Ok(why) => Error::Io(io::Error::new(io::ErrorKind::NotConnected, why)),
+                Err(_) => Error::Io(io::ErrorKind::TimedOut.into()),
+            }
+        }
+        .boxed()
+    }
+
+    /// What `items` brings, or the failure in its place.
+    fn guarded<'e, T: Send + 'e>(&self, items: BoxStream<'e, Result<T, Error>>) -> BoxStream<'e, Result<T, Error>> {
+        let items = items.map(Some).chain(stream::once(future::ready(None)));
+        let failure = self.failure().map(|error| Some(Err(error))).into_stream();
+        // The failure is looked at first, so that nothing is sent to a database that is away.
+        let both = stream::select_with_strategy(failure, items, |(): &mut ()| stream::PollNext::Left);
+        both.take_while(|item| future::ready(item.is_some())).filter_map(future::ready).boxed()
+    }
+}
+
+async fn prove(connection: &mut PgConnection) -> Result<bool, Error> {
+    let proof = tokio::time::timeout(PROOF, connection.ping()).await;
+    proof.map_err(|_| Error::Io(io::ErrorKind::TimedOut.into()))?.map(|()| true)
+}
+
+impl<'p> Executor<'p> for &'p Database {
+    type Database = Postgres;
+
+    fn fetch_many<'e, 'q: 'e, E>(self, query: E) -> BoxStream<'e, Result<Either<PgQueryResult, PgRow>, Error>>
+    where
+        'p: 'e,
+        E: 'q + Execute<'q, Postgres>,
+    {
+        self.guarded(self.pool.fetch_many(query))
+    }
+
+    fn fetch_optional<'e, 'q: 'e, E>(self, query: E) -> BoxFuture<'e, Result<Option<PgRow>, Error>>
+    where
+        'p: 'e,
+        E: 'q + Execute<'q, Postgres>,
+    {
+        self.unless_away(self.pool.fetch_optional(query)).boxed()
+    }
+
+    fn prepare_with<'e>(self, sql: SqlStr, parameters: &'e [PgTypeInfo]) -> BoxFuture<'e, Result<PgStatement, Error>>
+    where
+        'p: 'e,
+    {
+        self.unless_away(self.pool.prepare_with(sql, parameters)).boxed()
+    }
+
+    fn describe<'e>(self, sql: SqlStr) -> BoxFuture<'e, Result<Describe<Postgres>, Error>>
+    where
+        'p: 'e,
+    {
+        self.unless_away(self.pool.describe(sql)).boxed()
+    }
+}
