@@ -177,7 +177,7 @@ pub fn build(parts: Parts, lifecycle: &Lifecycle) -> Result<Hub, password::Refus
         .route("/mqtt", get(mqtt_socket::upgrade))
         .with_state(shared.clone())
         .merge(document::routes(document, &settings));
-    Ok(Hub { router: middleware::around(router, layer, &settings, realtime.upgrades()), realtime })
+    Ok(Hub { router: middleware::around(router, layer, &settings, realtime.upgrades(), shared.database), realtime })
 }
 
 /// Every route of the REST side, each with its description.

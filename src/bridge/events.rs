@@ -52,8 +52,11 @@ pub async fn create(
         return Err(ApiError::forbidden());
     }
     let outcome = recorder.record(Channel::Http, Item::Detection(detection)).await?;
-    if let Reporter::Device(device) = &reporter {
-        identities.seen(device).await?;
+    if let Reporter::Device(device) = &reporter
+        && let Err(error) = identities.seen(device).await
+    {
+        // The detection is stored, and that is the answer.
+        tracing::debug!(device.id = %device.id, "not noted when the device was seen: {error}");
     }
     match outcome {
         Outcome::Stored(event) => Ok(encoded(StatusCode::CREATED, &event)),

@@ -25,13 +25,20 @@ use super::{
     realtime::{Upgrades, is_upgrade},
     who::Address,
 };
+use crate::store::Database;
 
 /// The largest body: larger than any description that fits its limit.
 const BODY_MAX: usize = 64 * 1024;
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// Puts everything around the routes.
-pub fn around(router: Router, socket_io: SocketIoLayer, settings: &Arc<Settings>, upgrades: Upgrades) -> Router {
+pub fn around(
+    router: Router,
+    socket_io: SocketIoLayer,
+    settings: &Arc<Settings>,
+    upgrades: Upgrades,
+    database: Database,
+) -> Router {
     router
         .fallback(error::unknown_route)
         .method_not_allowed_fallback(error::wrong_method)
@@ -40,6 +47,7 @@ pub fn around(router: Router, socket_io: SocketIoLayer, settings: &Arc<Settings>
         .layer(CompressionLayer::new())
         .layer(socket_io)
         .layer(from_fn_with_state(upgrades, note_upgrade))
+        .layer(from_fn_with_state(database, put_off))
         .layer(from_fn_with_state(settings.clone(), check_origin))
         .layer(cors(settings))
         .layer(from_fn_with_state(settings.clone(), account))
@@ -71,6 +79,17 @@ async fn check_origin(State(settings): State<Arc<Settings>>, request: Request, n
         }
         _ => next.run(request).await,
     }
+}
+
+/// Puts new Socket.io sessions off while the database is away and nobody can say whose they are. A client comes back by
+/// itself after this, and not after a session that was refused.
+async fn put_off(State(database): State<Database>, request: Request, next: Next) -> Response {
+    let uri = request.uri();
+    let begins = uri.path() == "/socket.io/" && !uri.query().is_some_and(|query| query.contains("sid="));
+    if begins && !database.is_here() {
+        return ApiError::unavailable("The database is not available").into_response();
+    }
+    next.run(request).await
 }
 
 /// Notes which connection a Socket.io session goes on by when it is upgraded to a WebSocket.

@@ -139,6 +139,10 @@ async fn admit(
     let token = token.or_else(|| bearer(&socket.req_parts().headers)).ok_or(Unauthorized)?.to_owned();
     let user = context.identities.user(&token).await.map_err(|error| {
         tracing::warn!("a socket could not be admitted: {error}");
+        // A client that is refused does not come back by itself; one whose connection breaks does.
+        if let Some(ConnectInfo(peer)) = socket.req_parts().extensions.get::<ConnectInfo<Peer>>() {
+            peer.line.cut();
+        }
         Unauthorized
     })?;
     let user = user.ok_or(Unauthorized)?;

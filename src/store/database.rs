@@ -115,6 +115,12 @@ impl Database {
         self.availability.clone()
     }
 
+    /// Whether it is there now.
+    #[must_use]
+    pub fn is_here(&self) -> bool {
+        self.availability.borrow().is_here
+    }
+
     /// Waits until it is there.
     pub async fn available(&self) {
         let mut availability = self.availability.clone();
