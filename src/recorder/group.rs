@@ -2,7 +2,8 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    sync::Arc};
+    sync::Arc,
+};
 
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
@@ -98,8 +99,7 @@ impl Group {
         };
         let duplicates = rows.iter().zip(&self.events).filter(|(row, _)| matches!(row, Row::Duplicate));
         let keys: Vec<_> = duplicates.map(|(_, event)| (event.camera_id, event.key)).collect();
-        let before =
-            if keys.is_empty() { HashMap::new() } else { recording::by_keys(connection, &keys).await? };
+        let before = if keys.is_empty() { HashMap::new() } else { recording::by_keys(connection, &keys).await? };
         let mut answers: Vec<_> =
             self.submissions.iter().map(|(submission, _)| without_event(&submission.item)).collect();
         let mut new = HashSet::new();

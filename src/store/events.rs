@@ -1,5 +1,4 @@
 //! The events table, for those who read, resolve and delete. Written by [`super::recording`] only.
-
 //!
 //! A page is ordered by id. It is asked for by windows of months (see [`super::months`]), each with a plan of its own, made
 //! for the filters that are given: what is not asked for costs nothing, and what is has an index.
@@ -11,6 +10,7 @@ use super::{
     Database, Error,
     event_row::{events, select_events},
     months::{Among, Months, Order, Window},
+    unreadable,
 };
 use crate::domain::{
     camera::CameraId,
@@ -40,7 +40,8 @@ pub async fn list(db: &Database, filter: &Filter, limit: i64, offset: i64) -> Re
     let windows = Months::read(db).await?.windows(&among, Order::NewestFirst);
     if offset > 0 {
         // What is passed over has to be walked through anyway, and a part of it tells nothing of its length.
-        let all = windows.first().zip(windows.last()).map(|(newest, oldest)| Window { from: oldest.from, to: newest.to });
+        let all =
+            windows.first().zip(windows.last()).map(|(newest, oldest)| Window { from: oldest.from, to: newest.to });
         return match all {
             Some(all) => page(db, filter, all, limit, offset).await,
             None => Ok(Vec::new()),

@@ -68,10 +68,11 @@ impl Months {
         let (mut rest, mut size) = (months.as_slice(), 1);
         while !rest.is_empty() {
             let (now, later) = rest.split_at(size.min(rest.len()));
-            windows.extend(now.first().zip(now.last()).map(|(first, last)| Window {
-                from: first.from.min(last.from),
-                to: first.to.max(last.to),
-            }));
+            windows.extend(
+                now.first()
+                    .zip(now.last())
+                    .map(|(first, last)| Window { from: first.from.min(last.from), to: first.to.max(last.to) }),
+            );
             (rest, size) = (later, size * 2);
         }
         windows
@@ -187,8 +188,9 @@ mod tests {
     #[test]
     fn an_id_lies_in_one_month() {
         let of = |id| some().of(EventId(id)).map(|window| begins(&[window]).remove(0).0);
-        assert_eq!([of(99), of(100), of(299), of(300), of(999)].map(Option::unwrap_or_default), [
-            "", "08-01", "10-01", "11-01", "12-01"
-        ]);
+        assert_eq!(
+            [of(99), of(100), of(299), of(300), of(999)].map(Option::unwrap_or_default),
+            ["", "08-01", "10-01", "11-01", "12-01"]
+        );
     }
 }
