@@ -75,14 +75,15 @@ pub fn run(command: ConfigCommand, sources: &Sources) -> anyhow::Result<Verdict>
 /// All that is wrong, for a person.
 #[must_use]
 pub fn complaint(faults: &[Fault]) -> String {
-    let list: String = faults.iter().map(|fault| format!("  {fault}\n")).collect();
+    let list: Vec<_> = faults.iter().map(|fault| format!("  {fault}")).collect();
     let (number, are) = if faults.len() == 1 {
         ("One setting".to_owned(), "is")
     } else {
         (format!("{} settings", faults.len()), "are")
     };
     format!(
-        "{number} {are} wrong:\n{list}docs/configuration.md has all settings; `portcullis config` shows those in effect."
+        "{number} {are} wrong:\n{}\ndocs/configuration.md has all settings; `portcullis config` shows those in effect.",
+        list.join("\n"),
     )
 }
 

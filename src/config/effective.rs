@@ -119,14 +119,14 @@ impl Reading {
     /// # Errors
     /// What clap says when something is wrong all the same.
     pub fn matches(self) -> Result<ArgMatches, clap::Error> {
-        let values: BTreeMap<_, _> = self
+        let given: BTreeMap<_, _> = self
             .effective
             .settings
             .into_iter()
             .filter_map(|(setting, value)| Some((setting.id, value?.text)))
             .collect();
         let valued = |arg: Arg| {
-            let value = values.get(arg.get_id().as_str()).cloned();
+            let value = given.get(arg.get_id().as_str()).cloned();
             let arg = arg.env(Resettable::Reset);
             match value {
                 Some(value) => arg.required(false).default_value(value),

@@ -25,7 +25,7 @@ pub(super) fn of(text: &str) -> Vec<String> {
                 limits.check().map_err(|error| error.to_string())
             })),
             ("rights", DeValue::Array(entries)) => {
-                faults.extend(entries.iter().filter_map(|entry| of_entry(text, entry)))
+                faults.extend(entries.iter().filter_map(|entry| of_entry(text, entry)));
             }
             (_, inner) => {
                 let pair = pair(text, key.span().start, value.span().end, inner);
