@@ -3,13 +3,16 @@
 //! Must not know HTTP, MQTT or GPIO.
 
 pub mod attendance;
+pub mod baseline;
 pub mod cameras;
 pub mod changes;
 pub mod claim;
 pub mod database;
 pub mod devices;
+mod event_row;
 pub mod events;
 pub mod lock_audit;
+pub mod months;
 pub mod private;
 pub mod recording;
 pub mod rejected;

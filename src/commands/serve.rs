@@ -132,6 +132,7 @@ async fn start(
     let desk = lock_desk::Parts {
         database: data.database.clone(),
         link: front.link(Identity::Hub, None, &["lock/status", "lock/response"]),
+        worker_is_there: front.worker_is_there(),
         requests: asked,
         submissions: parts.recorder.sender(),
         announcer: parts.announcer.clone(),
@@ -198,7 +199,7 @@ impl Parts {
         let (announcer, presence) = (Announcer::default(), Presence::default());
         let (stalled, is_stalled) = watch::channel(false);
         let (recorder, queue) = Recorder::new();
-        let worker = Worker::new(data.database.clone(), announcer.clone(), stalled);
+        let worker = Worker::new(&data.database, announcer.clone(), stalled);
         base.keep("recorder", worker.run(queue, base.soft.clone(), base.hard.clone()));
         Self { recorder, announcer, presence, stalled: is_stalled }
     }

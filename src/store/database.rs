@@ -17,7 +17,7 @@ use futures_util::{
 use sqlx::{
     Connection as _, Describe, Either, Execute, Executor, PgConnection, PgPool, Postgres, SqlStr, Transaction,
     pool::PoolConnection,
-    postgres::{PgListener, PgPoolOptions, PgQueryResult, PgRow, PgStatement, PgTypeInfo},
+    postgres::{PgConnectOptions, PgListener, PgPoolOptions, PgQueryResult, PgRow, PgStatement, PgTypeInfo},
 };
 use tokio::sync::watch;
 
@@ -96,17 +96,19 @@ impl Database {
     #[must_use]
     pub fn gated(address: &Address, connections: u32) -> (Self, Gate) {
         let options = address.0.clone().application_name("portcullis");
-        let pool = PgPoolOptions::new()
-            .max_connections(connections)
-            .acquire_timeout(ACQUIRE)
-            // A server that hangs answers no ping: without a limit to it, connections would be lost one by one.
-            .test_before_acquire(false)
-            .before_acquire(|connection, _| Box::pin(prove(connection)))
-            .after_release(|connection, _| Box::pin(prove(connection)))
-            .connect_lazy_with(options);
+        // Each statement is planned for its arguments, because which month of events is asked for, and by which filter,
+        // makes the plan.
+        let pool = pool(options.options([("plan_cache_mode", "force_custom_plan")]), connections);
         let away = Availability { is_here: false, since: Instant::now(), why: Some("not reached yet".to_owned()) };
         let (sender, availability) = watch::channel(away);
         (Self { pool, availability }, Gate(sender))
+    }
+
+    /// More connections to the same database behind the same gate, with other settings.
+    #[must_use]
+    pub fn beside(&self, connections: u32, settings: [(&'static str, &'static str); 1]) -> Self {
+        let options = self.pool.connect_options().as_ref().clone().options(settings);
+        Self { pool: pool(options, connections), availability: self.availability.clone() }
     }
 
     /// Whether it is there, and each change of it.
@@ -222,6 +224,17 @@ impl Database {
         let both = stream::select_with_strategy(failure, items, |(): &mut ()| stream::PollNext::Left);
         both.take_while(|item| future::ready(item.is_some())).filter_map(future::ready).boxed()
     }
+}
+
+fn pool(options: PgConnectOptions, connections: u32) -> PgPool {
+    PgPoolOptions::new()
+        .max_connections(connections)
+        .acquire_timeout(ACQUIRE)
+        // A server that hangs answers no ping: without a limit to it, connections would be lost one by one.
+        .test_before_acquire(false)
+        .before_acquire(|connection, _| Box::pin(prove(connection)))
+        .after_release(|connection, _| Box::pin(prove(connection)))
+        .connect_lazy_with(options)
 }
 
 async fn prove(connection: &mut PgConnection) -> Result<bool, Error> {
