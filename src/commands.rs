@@ -14,7 +14,7 @@ use clap::{Parser, Subcommand};
 
 use crate::{
     config::{DataOptions, LockAgentOptions, LogFormat, LogOptions, ServeOptions},
-    telemetry,
+    telemetry::log::Log,
 };
 
 /// A security hub for doors with cameras.
@@ -48,9 +48,9 @@ enum Command {
 /// # Errors
 /// What a person has to know who started it.
 pub async fn run(line: CommandLine) -> anyhow::Result<()> {
-    telemetry::start(&line.log.rust_log, line.log.log_format == LogFormat::Json)?;
+    let log = Log::start(&line.log.rust_log, line.log.log_format == LogFormat::Json)?;
     match line.command {
-        Command::Serve(options) => serve::run(*options).await,
+        Command::Serve(options) => serve::run(*options, log).await,
         Command::LockAgent(options) => lock_agent::run(*options).await,
         Command::Device(command) => device::run(command).await,
         Command::Lock(command) => lock::run(command).await,

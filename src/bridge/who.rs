@@ -41,6 +41,10 @@ pub struct Operator(pub UserIdentity);
 #[derive(Debug, Clone)]
 pub struct Admin;
 
+/// Whoever has a token, whatever it is good for.
+#[derive(Debug, Clone)]
+pub struct Known(pub Caller);
+
 /// Somebody who may report detections.
 #[derive(Debug, Clone)]
 pub enum Reporter {
@@ -49,6 +53,17 @@ pub enum Reporter {
 }
 
 impl Reporter {
+    /// The caller, if it may report anything at all.
+    pub fn of(caller: Caller) -> Result<Self, ApiError> {
+        match caller {
+            Caller::User(user) if user.role >= Role::Operator => Ok(Self::Operator),
+            Caller::Device(device) if matches!(device.role, DeviceRole::Camera | DeviceRole::AiEngine) => {
+                Ok(Self::Device(device))
+            }
+            Caller::User(_) | Caller::Device(_) => Err(ApiError::forbidden()),
+        }
+    }
+
     /// Whether a detection of this camera may come from here.
     pub fn may_report(&self, camera: CameraId) -> bool {
         match self {
@@ -71,7 +86,7 @@ impl Address {
 }
 
 /// Whoever is at the other end of the connection, be it a proxy.
-fn peer(parts: &Parts) -> IpAddr {
+pub fn peer(parts: &Parts) -> IpAddr {
     let peer = parts.extensions.get::<ConnectInfo<Peer>>();
     peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |ConnectInfo(peer)| peer.address.ip())
 }
@@ -136,20 +151,14 @@ where
     }
 }
 
-impl<S: Send + Sync> FromRequestParts<S> for Reporter
+impl<S: Send + Sync> FromRequestParts<S> for Known
 where
     Identities: FromRef<S>,
 {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
-        match caller(parts, state).await? {
-            Caller::User(user) if user.role >= Role::Operator => Ok(Self::Operator),
-            Caller::Device(device) if matches!(device.role, DeviceRole::Camera | DeviceRole::AiEngine) => {
-                Ok(Self::Device(device))
-            }
-            Caller::User(_) | Caller::Device(_) => Err(ApiError::forbidden()),
-        }
+        caller(parts, state).await.map(Self)
     }
 }
 

@@ -24,6 +24,7 @@ use portcullis::{
     mqtt::link::{self, Carrier, Incoming, Message, QoS},
     recorder::{Recorder, Worker},
     store::{self, Database},
+    telemetry::metrics::Metrics,
     wire::lock::{Command, Outcome, Response, Status},
 };
 use reqwest::{Method, StatusCode};
@@ -61,6 +62,7 @@ pub struct Options {
     pub token_lifetime: Duration,
     pub hold_open: bool,
     pub time_zone: chrono_tz::Tz,
+    pub metrics_elsewhere: bool,
 }
 
 impl Default for Options {
@@ -71,6 +73,7 @@ impl Default for Options {
             token_lifetime: Duration::from_hours(1),
             hold_open: false,
             time_zone: chrono_tz::UTC,
+            metrics_elsewhere: false,
         }
     }
 }
@@ -97,6 +100,7 @@ impl Hub {
             time_zone: options.time_zone,
             rights: Rights::default(),
             version: "0.0.0-test",
+            metrics_elsewhere: options.metrics_elsewhere,
         };
         let revocations = Revocations::default();
         let parts = Parts {
@@ -112,6 +116,7 @@ impl Hub {
             readiness: Readiness(Arc::new(|| {
                 vec![Part { name: "broker", up: true, detail: Some("0 clients".into()) }]
             })),
+            metrics: Metrics::default(),
         };
         let hub = bridge::build(parts, &lifecycle).expect("a bridge");
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
@@ -227,6 +232,7 @@ fn desk(
         announcer: announcer.clone(),
         folder: folder.path().to_owned(),
         settings: DeskSettings { pin: 17, on_detection: OnDetection::Off, threshold: 0.5, hold_open },
+        metrics: Metrics::default(),
     };
     (LockDesk::start(parts, lifecycle).expect("a desk"), carrier)
 }
