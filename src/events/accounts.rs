@@ -53,7 +53,6 @@ pub struct Account(Arc<Mutex<Balance>>);
 
 impl Account {
     /// Takes a detection in; it is in flight until the answer is settled.
-    #[must_use]
     pub fn receive(&self) -> Ticket {
         let mut balance = self.0.lock();
         balance.received += 1;

@@ -1,6 +1,6 @@
 //! Prometheus' text format, which every version of Prometheus and every tool reads.
 //!
-//! The library writes OpenMetrics. The two differ in little: a counter's `_total` belongs to its name, and there is no
+//! The library writes `OpenMetrics`. The two differ in little: a counter's `_total` belongs to its name, and there is no
 //! mark at the end.
 
 use std::fmt::Write as _;
