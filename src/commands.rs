@@ -2,6 +2,7 @@
 //!
 //! Must not know how anything is done, only who does it.
 
+pub mod bench;
 pub mod data;
 pub mod device;
 pub mod lock;
@@ -39,6 +40,8 @@ enum Command {
     Lock(lock::LockCommand),
     /// Adds users and sets their passwords.
     User(user::UserCommand),
+    /// Measures what the hub stores in a second, and how soon it is acknowledged and seen, beside PostgreSQL's own COPY.
+    Bench(bench::BenchOptions),
     /// Brings the database's schema up to date, and ends.
     Migrate(DataOptions),
 }
@@ -55,6 +58,7 @@ pub async fn run(line: CommandLine) -> anyhow::Result<()> {
         Command::Device(command) => device::run(command).await,
         Command::Lock(command) => lock::run(command).await,
         Command::User(command) => user::run(command).await,
+        Command::Bench(options) => bench::run(options).await,
         Command::Migrate(options) => migrate::run(&options).await,
     }
 }
