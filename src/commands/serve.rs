@@ -174,7 +174,7 @@ impl Parts {
         let (announcer, presence, metrics) = (Announcer::default(), Presence::default(), Metrics::default());
         let (stalled, is_stalled) = watch::channel(false);
         let (recorder, queue) = Recorder::new();
-        let worker = Worker::new(data.database.clone(), announcer.clone(), stalled).measured(metrics.clone());
+        let worker = Worker::new(&data.database, announcer.clone(), stalled).measured(metrics.clone());
         base.keep("recorder", worker.run(queue, base.soft.clone(), base.hard.clone()));
         Self { recorder, announcer, presence, metrics, stalled: is_stalled }
     }
