@@ -18,7 +18,11 @@ check() {
         failed=$((failed + 1))
     fi
 }
-refuse() { ! "$@"; }
+# A command that is there, and fails.
+refuse() {
+    "$@"
+    case $? in 0 | 126 | 127) return 1 ;; esac
+}
 is() { [[ $1 == "$2" ]] || { echo "$1, not $2"; return 1; }; }
 # Waits until a command succeeds, for at most a minute.
 soon() {
