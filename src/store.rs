@@ -3,6 +3,7 @@
 //! Must not know HTTP, MQTT or GPIO.
 
 pub mod attendance;
+pub mod baseline;
 pub mod cameras;
 pub mod changes;
 pub mod claim;

@@ -125,13 +125,14 @@ async fn start(
     let desk = lock_desk::Parts {
         database: data.database.clone(),
         link: front.link(Identity::Hub, None, &["lock/status", "lock/response"]),
+        worker_is_there: front.worker_is_there(),
         requests: asked,
         submissions: parts.recorder.sender(),
         announcer: parts.announcer.clone(),
         folder: data.folder.clone(),
         settings: settings.desk,
     };
-    let lock = LockDesk::start(desk, hub)?;
+    let lock = LockDesk::start(desk, hub).await?;
     lock.listening().await?;
     if options.hub.lock_agent == LockAgent::Embedded {
         relay::embed(options, &front, hub)?;

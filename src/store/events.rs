@@ -172,6 +172,19 @@ pub async fn newest_of_each_camera(db: impl PgExecutor<'_>, limit: i64) -> Resul
     events(rows.fetch_all(db).await?)
 }
 
+/// Whether the newest stored movement of the lock is an opening or a closing; none if there is none.
+///
+/// # Errors
+/// When the database is away.
+pub async fn newest_movement(db: impl PgExecutor<'_>) -> Result<Option<EventType>, Error> {
+    // Of no camera, as all of these are, so that the index finds it among millions of detections.
+    let newest = sqlx::query_scalar!(
+        r#"SELECT event_type::text AS "event_type!" FROM events
+           WHERE camera_id IS NULL AND event_type IN ('DOOR_OPENED', 'DOOR_CLOSED') ORDER BY id DESC LIMIT 1"#
+    );
+    newest.fetch_optional(db).await?.map(|kind| kind.parse().map_err(unreadable)).transpose()
+}
+
 /// Marks an event as resolved; one that is resolved already stays as it is.
 ///
 /// # Errors
