@@ -177,7 +177,7 @@ impl Parts {
         let (announcer, presence) = (Announcer::default(), Presence::default());
         let (stalled, is_stalled) = watch::channel(false);
         let (recorder, queue) = Recorder::new();
-        let worker = Worker::new(data.database.clone(), announcer.clone(), stalled);
+        let worker = Worker::new(&data.database, announcer.clone(), stalled);
         base.keep("recorder", worker.run(queue, base.soft.clone(), base.hard.clone()));
         Self { recorder, announcer, presence, stalled: is_stalled }
     }
