@@ -2,20 +2,16 @@
 
 use std::{sync::Arc, time::Instant};
 
-use axum::{
-    Json,
-    extract::{FromRef, FromRequestParts, State},
-    http::{StatusCode, request::Parts},
-};
+use axum::{Json, extract::State, http::StatusCode};
 use chrono::Utc;
 use parking_lot::Mutex;
 
 use super::{
-    Registration, Settings,
+    Registration,
     error::ApiError,
     input::Checked,
     users::{new_user, taken},
-    who::{Address, SignedIn as Caller},
+    who::{Address, SignedIn as Caller, extracted},
 };
 use crate::{
     auth::{attempts::Logins, password::Passwords, token::Keys},
@@ -28,18 +24,11 @@ use crate::{
 #[derive(Debug)]
 pub struct MayRegister;
 
-impl<S: Send + Sync> FromRequestParts<S> for MayRegister
-where
-    Arc<Settings>: FromRef<S>,
-{
-    type Rejection = ApiError;
-
-    async fn from_request_parts(_: &mut Parts, state: &S) -> Result<Self, ApiError> {
-        match Arc::<Settings>::from_ref(state).registration {
-            Registration::Open => Ok(Self),
-            Registration::Closed => Err(ApiError::forbidden()),
-        }
-    }
+extracted! {
+    MayRegister(_parts, shared) => match shared.settings.registration {
+        Registration::Open => Ok(Self),
+        Registration::Closed => Err(ApiError::forbidden()),
+    };
 }
 
 /// Makes an account, where the policy is open.
