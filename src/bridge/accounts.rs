@@ -33,7 +33,8 @@ extracted! {
 
 /// Makes an account, where the policy is open.
 #[utoipa::path(post, path = "/auth/register", tag = "auth", request_body = Register,
-    responses((status = 201, body = SignedIn), (status = 403, description = "Registration is closed")))]
+    responses((status = 201, body = SignedIn), (status = 403, description = "Registration is closed"),
+        (status = 409, description = "The name or the address is taken"), (status = 429, description = "Too many attempts")))]
 pub async fn register(
     _: MayRegister,
     State(database): State<Database>,
@@ -63,7 +64,8 @@ pub async fn register(
 
 /// Signs in.
 #[utoipa::path(post, path = "/auth/login", tag = "auth", request_body = Login,
-    responses((status = 200, body = SignedIn), (status = 401, description = "Invalid credentials")))]
+    responses((status = 200, body = SignedIn), (status = 401, description = "Wrong name or password, or a disabled account"),
+        (status = 429, description = "Too many attempts")))]
 pub async fn login(
     State(database): State<Database>,
     State(keys): State<Keys>,

@@ -81,7 +81,10 @@ impl Hub {
     }
 
     pub async fn start_with(options: Options) -> Self {
-        let database = server::database().await;
+        Self::start_on(server::database().await, options).await
+    }
+
+    pub async fn start_on(database: Database, options: Options) -> Self {
         let (lifecycle, announcer) = (Lifecycle::default(), Announcer::default());
         let (recorder, queue) = Recorder::new();
         let worker = Worker::new(database.clone(), announcer.clone(), watch::channel(false).0);
