@@ -166,6 +166,7 @@ mod tests {
             origins: Vec::new(),
             trusted_proxies: Vec::new(),
             registration: super::super::Registration::Closed,
+            heartbeat: super::super::Heartbeat::default(),
             time_zone: chrono_tz::UTC,
             rights: Rights::default(),
             version: "0.0.0-test",

@@ -156,7 +156,7 @@ async fn the_description_names_every_route() {
     assert_eq!(operations, 39, "{:?}", paths.keys());
     for (path, operations) in paths {
         for (method, operation) in operations.as_object().expect("operations") {
-let answers = operation["responses"].as_object().expect("answers");
+            let answers = operation["responses"].as_object().expect("answers");
             assert!(!answers.contains_key("default"), "{method} {path} names no errors");
         }
     }

@@ -107,4 +107,3 @@ pub enum LockFailures {
     #[response(status = 504)]
     NoConfirmation,
 }
-
