@@ -4,6 +4,7 @@
 //! The decisions are `domain::bolt`'s; here they meet the relay and the link. Closing never waits for the hub: nothing
 //! in the loop blocks on the link. Must not know HTTP, SQL, or who may do what.
 
+mod fault;
 pub mod watchdog;
 mod worker;
 

@@ -26,12 +26,13 @@ pub async fn run(options: LockAgentOptions) -> anyhow::Result<()> {
     let remote = &options.remote;
     let password =
         secrets::given("MQTT_PASSWORD", remote.mqtt_password.as_deref(), remote.mqtt_password_file.as_ref())?;
+    let username = remote.mqtt_username.clone().context("MQTT_USERNAME is needed: the name of this device")?;
     let settings = RemoteSettings {
         url: remote.mqtt_url.parse().context("MQTT_URL")?,
-        username: remote.mqtt_username.clone(),
+        username: username.clone(),
         password: password.context("MQTT_PASSWORD or MQTT_PASSWORD_FILE is needed: the device's secret")?,
         ca: remote.mqtt_ca.clone(),
-        client_id: remote.mqtt_username.clone(),
+        client_id: username,
         will: Some(lock_agent::will(relay.pin(), relay.is_simulated())),
         filters: lock_agent::FILTERS.iter().map(ToString::to_string).collect(),
     };

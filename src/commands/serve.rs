@@ -110,13 +110,14 @@ async fn start(
     let desk = lock_desk::Parts {
         database: data.database.clone(),
         link: front.link(Identity::Hub, None, &["lock/status", "lock/response"]),
+        worker_is_there: front.worker_is_there(),
         requests: asked,
         submissions: parts.recorder.sender(),
         announcer: parts.announcer.clone(),
         folder: data.folder.clone(),
         settings: settings.desk,
     };
-    let lock = LockDesk::start(desk, hub)?;
+    let lock = LockDesk::start(desk, hub).await?;
     lock.listening().await?;
     if options.hub.lock_agent == LockAgent::Embedded {
         relay::embed(options, &front, hub)?;
@@ -161,7 +162,7 @@ impl Parts {
         let (announcer, presence) = (Announcer::default(), Presence::default());
         let (stalled, is_stalled) = watch::channel(false);
         let (recorder, queue) = Recorder::new();
-        let worker = Worker::new(data.database.clone(), announcer.clone(), stalled);
+        let worker = Worker::new(&data.database, announcer.clone(), stalled);
         base.keep("recorder", worker.run(queue, base.soft.clone(), base.hard.clone()));
         Self { recorder, announcer, presence, stalled: is_stalled }
     }

@@ -82,6 +82,12 @@ impl Private {
         self.place.options.clone().database(NAME).to_url_lossy().into()
     }
 
+    /// The server's first process, the parent of all others, if it runs.
+    #[must_use]
+    pub fn process(&self) -> Option<u32> {
+        self.place.running()?.as_raw_nonzero().get().try_into().ok()
+    }
+
     /// Starts the server again whenever it dies, until `stop`. One that does not start is tried again, and the log says
     /// why.
     pub async fn supervise(&mut self, stop: &CancellationToken) {

@@ -89,10 +89,10 @@ impl Hub {
     pub async fn start_on(database: Database, options: Options) -> Self {
         let (lifecycle, announcer) = (Lifecycle::default(), Announcer::default());
         let (recorder, queue) = Recorder::new();
-        let worker = Worker::new(database.clone(), announcer.clone(), watch::channel(false).0);
+        let worker = Worker::new(&database, announcer.clone(), watch::channel(false).0);
         lifecycle.keep("recorder", worker.run(queue, lifecycle.soft.clone(), lifecycle.hard.clone()));
         let folder = tempfile::tempdir().expect("a folder");
-        let (lock, carrier) = desk(&database, &folder, &recorder, &announcer, options.hold_open, &lifecycle);
+        let (lock, carrier) = desk(&database, &folder, &recorder, &announcer, options.hold_open, &lifecycle).await;
         let refusing = Arc::new(AtomicBool::new(false));
         drop(lifecycle.track(play_worker(carrier, refusing.clone())));
         let settings = Settings {
@@ -216,7 +216,7 @@ impl Hub {
     }
 }
 
-fn desk(
+async fn desk(
     database: &Database,
     folder: &TempDir,
     recorder: &Recorder,
@@ -228,13 +228,14 @@ fn desk(
     let parts = lock_desk::Parts {
         database: database.clone(),
         link,
+        worker_is_there: tokio::sync::watch::channel(true).1,
         requests: tokio::sync::mpsc::channel(1).1,
         submissions: recorder.sender(),
         announcer: announcer.clone(),
         folder: folder.path().to_owned(),
         settings: DeskSettings { pin: 17, on_detection: OnDetection::Off, threshold: 0.5, hold_open },
     };
-    (LockDesk::start(parts, lifecycle).expect("a desk"), carrier)
+    (LockDesk::start(parts, lifecycle).await.expect("a desk"), carrier)
 }
 
 /// A lock worker that does at once what it is told, or refuses.
