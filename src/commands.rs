@@ -2,6 +2,8 @@
 //!
 //! Must not know how anything is done, only who does it.
 
+pub mod archive;
+pub mod backup;
 pub mod bench;
 pub mod config;
 pub mod data;
@@ -9,6 +11,7 @@ pub mod device;
 pub mod lock;
 pub mod lock_agent;
 pub mod migrate;
+pub mod restore;
 pub mod serve;
 pub mod user;
 
@@ -48,6 +51,10 @@ enum Command {
     Bench(bench::BenchOptions),
     /// Brings the database's schema up to date, and ends.
     Migrate(DataOptions),
+    /// Writes the whole database into a file; the hub may run.
+    Backup(backup::BackupCommand),
+    /// Puts a backup into an empty database, or in the place of what is there.
+    Restore(restore::RestoreCommand),
     /// Shows the settings in effect, and what is wrong with them.
     Config(config::ConfigCommand),
 }
@@ -95,6 +102,8 @@ pub async fn run(line: CommandLine, sources: &Sources) -> anyhow::Result<Verdict
         Command::User(command) => user::run(command).await,
         Command::Bench(options) => bench::run(options).await,
         Command::Migrate(options) => migrate::run(&options).await,
+        Command::Backup(command) => backup::run(command).await,
+        Command::Restore(command) => restore::run(command).await,
         Command::Config(_) => Ok(()),
     }?;
     Ok(Verdict::Good)

@@ -20,3 +20,4 @@ mod rest_events;
 mod rest_hub;
 mod rest_realtime;
 mod server;
+mod toolchain;
