@@ -78,6 +78,10 @@ pub fn read(line: Vec<OsString>, sources: &Sources) -> Result<CommandLine, Refus
     let reading = effective::read(CommandLine::command(), line, sources)?;
     let mut faults = reading.faults.clone();
     faults.extend(config::files::faults(&reading.effective));
+    if reading.effective.command() == config::NAME {
+        // It is there to tell of them, with all others.
+        faults.clear();
+    }
     if faults.is_empty() {
         Ok(CommandLine::from_arg_matches(&reading.matches()?)?)
     } else {
