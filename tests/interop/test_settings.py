@@ -219,8 +219,8 @@ def test_a_silent_camera_is_lost(set_hub, detection):
     set_hub.post("/api/events", {"cameraId": 2, **detection(0)}, expect=200, token=engine["token"])
 
     def alert():
-        found = [event for event in set_hub.get("/api/events?limit=50&eventType=SYSTEM_ALERT") if event["cameraId"] == 2]
-        return found
+        alerts = set_hub.get("/api/events?limit=50&eventType=SYSTEM_ALERT")
+        return [event for event in alerts if event["description"] == "Camera 2 (Back yard) is lost"]
 
     until(alert, "an alert of camera 2")
 
