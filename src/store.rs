@@ -9,6 +9,7 @@ pub mod changes;
 pub mod claim;
 pub mod database;
 pub mod devices;
+pub mod dump;
 mod event_row;
 pub mod events;
 pub mod lock_audit;
@@ -62,6 +63,12 @@ impl Address {
 /// When the database is away, or its schema is newer than this version knows.
 pub async fn migrate(database: &Database) -> Result<(), sqlx::migrate::MigrateError> {
     MIGRATIONS.run(database.pool()).await
+}
+
+/// Whether this version knows a migration.
+#[must_use]
+pub fn knows(migration: i64) -> bool {
+    MIGRATIONS.version_exists(migration)
 }
 
 /// Makes another database on the same server.

@@ -38,20 +38,21 @@ impl Data {
     /// When another hub has the folder, or there can be no database.
     pub async fn own(options: &DataOptions) -> anyhow::Result<(Self, Gate)> {
         let folder = make_folder(&options.data_dir)?;
-        let lock = lock_file(&folder)?;
-        let deadline = tokio::time::Instant::now() + WAIT;
-        while !try_lock(&lock)? {
-            if tokio::time::Instant::now() > deadline {
-                bail!(
-                    "another hub runs on DATA_DIR={}: stop it, or give this one a folder of its own",
-                    folder.display()
-                );
-            }
-            tokio::time::sleep(LOOK).await;
-        }
+        let lock = lock_alone(&folder).await?;
         let (address, private) = locate(options, &folder)?;
         let (database, gate) = address.gated(options.database_pool);
         Ok((Self { folder, address, database, private, _owned: Some(lock) }, gate))
+    }
+
+    /// For a command that takes the hub's place for a while: it owns the folder too, and opens the database with the
+    /// schema that is there, if any.
+    ///
+    /// # Errors
+    /// When another hub has the folder, or there is no database to be had.
+    pub async fn own_as_it_is(options: &DataOptions) -> anyhow::Result<Self> {
+        let folder = make_folder(&options.data_dir)?;
+        let lock = lock_alone(&folder).await?;
+        Self::open(options, folder, Some(lock)).await
     }
 
     /// For a command that may work beside a running hub: it starts the private PostgreSQL only if nobody else did.
@@ -59,17 +60,34 @@ impl Data {
     /// # Errors
     /// When there is no database to be had.
     pub async fn visit(options: &DataOptions) -> anyhow::Result<Self> {
+        Self::look(options).await?.migrated().await
+    }
+
+    /// As [`visit`](Self::visit), with the schema that is there, if any: nothing is changed.
+    ///
+    /// # Errors
+    /// As [`visit`](Self::visit) has them.
+    pub async fn look(options: &DataOptions) -> anyhow::Result<Self> {
         let folder = make_folder(&options.data_dir)?;
         let lock = lock_file(&folder)?;
         let owned = try_lock(&lock)?.then_some(lock);
+        Self::open(options, folder, owned).await
+    }
+
+    async fn open(options: &DataOptions, folder: PathBuf, owned: Option<File>) -> anyhow::Result<Self> {
         let (address, mut private) = locate(options, &folder)?;
         if let Some(private) = &mut private {
             private.bring_up().await?;
         }
         let database = address.open(options.database_pool);
         let private = private.filter(|_| owned.is_some());
-        store::migrate(&database).await.context("cannot bring the database's schema up to date")?;
         Ok(Self { folder, address, database, private, _owned: owned })
+    }
+
+    async fn migrated(self) -> anyhow::Result<Self> {
+        let migrated = store::migrate(&self.database).await;
+        migrated.context("cannot bring the database's schema up to date")?;
+        Ok(self)
     }
 
     /// Ends the connections, and the private PostgreSQL where it is this command's.
@@ -109,6 +127,18 @@ fn make_folder(folder: &Path) -> anyhow::Result<PathBuf> {
 fn lock_file(folder: &Path) -> anyhow::Result<File> {
     let path = folder.join("hub.lock");
     File::options().create(true).append(true).open(&path).with_context(|| format!("cannot write {}", path.display()))
+}
+
+async fn lock_alone(folder: &Path) -> anyhow::Result<File> {
+    let lock = lock_file(folder)?;
+    let deadline = tokio::time::Instant::now() + WAIT;
+    while !try_lock(&lock)? {
+        if tokio::time::Instant::now() > deadline {
+            bail!("another hub runs on DATA_DIR={}: stop it, or give this one a folder of its own", folder.display());
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+    Ok(lock)
 }
 
 fn try_lock(file: &File) -> anyhow::Result<bool> {

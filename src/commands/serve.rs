@@ -3,6 +3,7 @@
 
 mod first_start;
 mod listeners;
+mod metrics;
 mod news;
 mod opening;
 mod readiness;
@@ -11,8 +12,9 @@ mod settings;
 mod sign_in;
 mod welcome;
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
+use anyhow::Context as _;
 use tokio::{
     sync::{mpsc, oneshot, watch},
     task::JoinHandle,
@@ -33,12 +35,13 @@ use crate::{
     camera_watch,
     config::{LockAgent, ServeOptions},
     events::{Announcer, presence::Presence},
-    lifecycle::{Lifecycle, Signals},
+    lifecycle::{Lifecycle, Signals, service_manager::ServiceManager},
     lock_desk::{self, LockDesk},
     mqtt::{Front, Hooks},
     publisher,
     recorder::{Recorder, Worker},
     store::{Gate, private::Private},
+    telemetry::{log::Log, metrics::Metrics},
 };
 
 /// How many lock commands may wait for the desk. When it is full the front refuses further ones.
@@ -48,24 +51,31 @@ const LOCK_REQUESTS: usize = 32;
 ///
 /// # Errors
 /// What keeps it from starting, or that a part has died.
-pub async fn run(options: ServeOptions) -> anyhow::Result<()> {
+pub async fn run(options: ServeOptions, log: Log) -> anyhow::Result<()> {
     let mut signals = Signals::listen()?;
     let listeners = Listeners::bind(&options).await?;
     let (mut data, gate) = Data::own(&options.data).await?;
     // The base outlives the hub: what the hub's last acts leave to store is stored.
     let base = Lifecycle::default();
     let hub = base.inner();
+    let manager = ServiceManager::from_environment().context("the service manager cannot be told")?.map(Arc::new);
     let private = data.private.take().map(|private| supervise(private, &base));
     let started = tokio::select! {
-        started = start(&options, &data, gate, listeners, &base, &hub) => Some(started),
+        started = start(&options, &data, gate, listeners, &log, &base, &hub) => Some(started),
         () = signals.next() => None,
     };
     let mut ended = Ok(());
     match started {
         Some(Ok(realtime)) => {
+            if let Some(manager) = &manager {
+                told_of_life(manager.clone(), &base);
+            }
             tokio::select! {
                 () = signals.next() => {}
                 () = hub.soft.cancelled() => ended = Err(anyhow::anyhow!("a part of the hub ended; the log says which")),
+            }
+            if let Some(manager) = &manager {
+                manager.stopping();
             }
             hub.soft.cancel();
             // HTTP waits for open long polls; these end here.
@@ -83,6 +93,13 @@ pub async fn run(options: ServeOptions) -> anyhow::Result<()> {
     tracing::info!("stopped");
     // A part that died says more than those that it took with it.
     base.failure().map_or(ended, Err)
+}
+
+/// Tells the service manager that the hub is ready, and until the base stops that it lives.
+fn told_of_life(manager: Arc<ServiceManager>, base: &Lifecycle) {
+    manager.ready();
+    let stop = base.soft.clone();
+    base.keep("service manager", async move { manager.keep_fed(stop).await });
 }
 
 /// Keeps the private PostgreSQL running until the base stops, and hands it back to be stopped.
@@ -105,6 +122,7 @@ async fn start(
     data: &Data,
     gate: Gate,
     listeners: Listeners,
+    log: &Log,
     base: &Lifecycle,
     hub: &Lifecycle,
 ) -> anyhow::Result<bridge::Realtime> {
@@ -125,6 +143,7 @@ async fn start(
     let hooks = Hooks {
         authenticate: sign_in::authenticate(data.database.clone(), settings.tokens.clone(), settings.rights.clone()),
         submissions: parts.recorder.sender(),
+        accounts: parts.recorder.accounts().clone(),
         lock: lock_requests,
         presence: parts.presence.clone(),
     };
@@ -138,6 +157,7 @@ async fn start(
         announcer: parts.announcer.clone(),
         folder: data.folder.clone(),
         settings: settings.desk,
+        metrics: parts.metrics.clone(),
     };
     let lock = LockDesk::start(desk, hub)?;
     lock.listening().await?;
@@ -146,6 +166,7 @@ async fn start(
     }
     let revocations = Revocations::default();
     let news = parts.watch(options, data, &front, &revocations, hub);
+    metrics::ask(&parts.metrics, log, data, &parts.recorder, &front, &lock);
 
     let bridge = bridge::Parts {
         database: data.database.clone(),
@@ -158,11 +179,16 @@ async fn start(
         settings: settings.bridge,
         revocations,
         readiness: readiness::of(lock.clone(), parts.stalled),
+        metrics: parts.metrics.clone(),
     };
     let bridge = bridge::build(bridge, hub)?;
     let welcome = Welcome::new(options, &listeners, &data.folder)?;
     hub.keep("news of changes", after_opening(first, welcome, news, hub.soft.clone()));
     hub.keep("HTTP", bridge::serve(listeners.http, bridge.router, hub.soft.clone()));
+    if let Some(listener) = listeners.metrics {
+        let alone = bridge::metrics_alone(parts.metrics);
+        hub.keep("metrics", bridge::serve(listener, alone, hub.soft.clone()));
+    }
     hub.keep("MQTT", front.clone().serve(listeners.mqtt, None, hub.soft.clone()));
     if let Some(listener) = listeners.mqtt_tls {
         hub.keep("MQTT over TLS", front.serve(listener, settings.tls, hub.soft.clone()));
@@ -189,6 +215,7 @@ struct Parts {
     recorder: Recorder,
     announcer: Announcer,
     presence: Presence,
+    metrics: Metrics,
     /// True while detections wait for the database.
     stalled: watch::Receiver<bool>,
 }
@@ -196,12 +223,12 @@ struct Parts {
 impl Parts {
     /// Starts the recorder, which lives as long as the base.
     fn start(data: &Data, base: &Lifecycle) -> Self {
-        let (announcer, presence) = (Announcer::default(), Presence::default());
+        let (announcer, presence, metrics) = (Announcer::default(), Presence::default(), Metrics::default());
         let (stalled, is_stalled) = watch::channel(false);
         let (recorder, queue) = Recorder::new();
-        let worker = Worker::new(&data.database, announcer.clone(), stalled);
+        let worker = Worker::new(&data.database, announcer.clone(), stalled).measured(metrics.clone());
         base.keep("recorder", worker.run(queue, base.soft.clone(), base.hard.clone()));
-        Self { recorder, announcer, presence, stalled: is_stalled }
+        Self { recorder, announcer, presence, metrics, stalled: is_stalled }
     }
 
     /// Starts those who carry news: of events to MQTT, and of cameras that come and go. Those of changed accounts begin

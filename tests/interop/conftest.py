@@ -37,9 +37,8 @@ def hub():
         hub.remove()
 
 
-@pytest.fixture
-def new_hub():
-    """Makes hubs for a test's own use; not started yet."""
+def making_hubs():
+    """Makes hubs, not started yet, and removes them in the end."""
     hubs = []
 
     def make(**settings):
@@ -63,6 +62,18 @@ def new_postgres():
     yield make
     for server in servers:
         server.remove()
+
+
+@pytest.fixture
+def new_hub():
+    """Makes hubs for a test's own use; not started yet."""
+    yield from making_hubs()
+
+
+@pytest.fixture(scope="module")
+def make_hub():
+    """Makes hubs that the tests of one file share; not started yet."""
+    yield from making_hubs()
 
 
 @pytest.fixture(scope="session")

@@ -2,8 +2,11 @@
 
 use std::{
     io::Write as _,
+    net::SocketAddr,
     path::{Path, PathBuf},
 };
+
+use tokio::net::TcpListener;
 
 use super::{
     Listeners,
@@ -16,6 +19,7 @@ pub struct Welcome {
     http: u16,
     mqtt: u16,
     mqtt_tls: Option<u16>,
+    metrics: Option<SocketAddr>,
     lock_agent: LockAgent,
     folder: PathBuf,
 }
@@ -24,11 +28,12 @@ impl Welcome {
     /// # Errors
     /// When a listener has no address.
     pub fn new(options: &ServeOptions, listeners: &Listeners, folder: &Path) -> std::io::Result<Self> {
-        let mqtt_tls = listeners.mqtt_tls.as_ref().map(tokio::net::TcpListener::local_addr).transpose()?;
+        let mqtt_tls = listeners.mqtt_tls.as_ref().map(TcpListener::local_addr).transpose()?;
         Ok(Self {
             http: listeners.http.local_addr()?.port(),
             mqtt: listeners.mqtt.local_addr()?.port(),
             mqtt_tls: mqtt_tls.map(|address| address.port()),
+            metrics: listeners.metrics.as_ref().map(TcpListener::local_addr).transpose()?,
             lock_agent: options.hub.lock_agent,
             folder: folder.to_owned(),
         })
@@ -47,6 +52,9 @@ impl Welcome {
         writeln!(out, "  MQTT                localhost:{mqtt}, and ws://localhost:{http}/mqtt")?;
         if let Some(tls) = self.mqtt_tls {
             writeln!(out, "  MQTT over TLS       localhost:{tls}")?;
+        }
+        if let Some(metrics) = self.metrics {
+            writeln!(out, "  Metrics             http://{metrics}/metrics")?;
         }
         let worker = match self.lock_agent {
             LockAgent::Embedded => "in this process",
