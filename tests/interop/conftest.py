@@ -23,7 +23,22 @@ def pytest_runtest_logreport(report):
         report.sections.append(("the shared hub's log", hub.tail()))
 
 
+def pytest_terminal_summary(terminalreporter):
+    # What the tests of faults have counted, for whoever reads the output.
+    if FIGURES:
+        terminalreporter.section("faults")
+        for line in FIGURES:
+            terminalreporter.write_line(line)
+
+
 SHARED = {}
+FIGURES = []
+
+
+@pytest.fixture
+def figures():
+    """Lines for the end of the run's output."""
+    return FIGURES
 
 
 @pytest.fixture(scope="session")

@@ -1,11 +1,16 @@
 """Nothing acknowledged is lost: publishers note each acknowledgement while the hub or its PostgreSQL is killed, and
-afterwards each noted detection is in the table exactly once. PORTCULLIS_LONG=1 makes 20 rounds of two."""
+afterwards each noted detection is in the table exactly once. The same for a PostgreSQL that is stopped or hangs, a network
+that is cut, messages that are sent twice, and malformed ones between them. PORTCULLIS_LONG=1 makes 20 rounds of two, and
+60 s of an outage."""
 
 import collections
 import json
 import os
 import queue
+import random
 import signal
+import socket
+import struct
 import threading
 import time
 import uuid
@@ -20,15 +25,19 @@ from waiting import until
 ROUNDS = 20 if os.environ.get("PORTCULLIS_LONG") else 2
 WINDOW = 20
 """Detections that a publisher has under way at once."""
+OUTAGE = 60 if os.environ.get("PORTCULLIS_LONG") else 6
+"""How long PostgreSQL is away where it is stopped, in seconds."""
 PER_ROUND = 200
 """Acknowledgements that are waited for before each kill."""
 
 
 class MqttPublisher:
-    """Publishes without end, at QoS 1; a lost connection is made anew and what was not acknowledged is sent again."""
+    """Publishes without end, at QoS 1; a lost connection is made anew and what was not acknowledged is sent again.
+    `copies`: how often each is published. `malformed`: the share of messages that are no detections."""
 
-    def __init__(self, hub, credentials):
-        self.acknowledged, self.under_way, self.stopped = set(), {}, threading.Event()
+    def __init__(self, hub, credentials, port=None, copies=1, malformed=0.0):
+        self.acknowledged, self.refused, self.under_way = set(), set(), {}
+        self.stopped, self.copies, self.malformed = threading.Event(), copies, malformed
         # paho calls back with its own locks held, so the callback only passes on.
         self.heard = queue.SimpleQueue()
         self.client = mqtt.Client(
@@ -37,7 +46,7 @@ class MqttPublisher:
         self.client.username_pw_set(credentials["username"], credentials["password"])
         self.client.reconnect_delay_set(min_delay=0.1, max_delay=0.5)
         self.client.on_publish = lambda *heard: self.heard.put(heard[2])
-        self.client.connect("127.0.0.1", hub.mqtt_port, keepalive=10)
+        self.client.connect("127.0.0.1", port or hub.mqtt_port, keepalive=10)
         self.client.loop_start()
         self.thread = threading.Thread(target=self.run, daemon=True)
         self.thread.start()
@@ -45,14 +54,21 @@ class MqttPublisher:
     def run(self):
         while self.under_way or not self.stopped.is_set():
             if len(self.under_way) < WINDOW and not self.stopped.is_set():
-                detection = str(uuid.uuid4())
-                body = json.dumps({"personCount": 1, "detectionId": detection})
-                self.under_way[self.client.publish("camera/1/detections", body, qos=1).mid] = detection
+                self.send()
                 continue
             try:
-                self.acknowledged.add(self.under_way.pop(self.heard.get(timeout=0.1)))
+                known, detection = self.under_way.pop(self.heard.get(timeout=0.1))
+                known.add(detection)
             except queue.Empty:
                 pass
+
+    def send(self):
+        detection = str(uuid.uuid4())
+        is_malformed = random.random() < self.malformed
+        body = json.dumps({"personCount": "nobody knows" if is_malformed else 1, "detectionId": detection})
+        for _ in range(self.copies):
+            sent = self.client.publish("camera/1/detections", body, qos=1)
+            self.under_way[sent.mid] = (self.refused if is_malformed else self.acknowledged, detection)
 
     def finish(self):
         """Sends nothing new, and waits for what is under way."""
@@ -105,6 +121,97 @@ def stored(hub):
         before = f"&before={page[-1]['id']}"
 
 
+def check(hub, publishers, rounds, fault, figures):
+    """Each acknowledged detection is in the table exactly once, and each refused message is kept."""
+    acknowledged = set().union(*(publisher.acknowledged for publisher in publishers))
+    refused = set().union(*(getattr(publisher, "refused", ()) for publisher in publishers))
+    counts = stored(hub)
+    lost, twice = acknowledged - counts.keys(), [detection for detection, count in counts.items() if count != 1]
+    kept = refused & kept_payloads(hub) if refused else set()
+    figures.append(
+        f"{fault}: rounds={rounds} acknowledged={len(acknowledged)} stored={len(counts)} duplicates={len(twice)} "
+        f"lost={len(lost)} malformed={len(refused)} kept={len(kept)}"
+    )
+    assert not lost, "acknowledged and lost"
+    assert not twice, "stored twice"
+    assert kept == refused, "malformed, acknowledged and not kept"
+
+
+def kept_payloads(hub):
+    """All rejected payloads' detection ids."""
+    ids, before = set(), ""
+    while page := hub.get(f"/api/events/rejected?limit=500{before}"):
+        ids |= {json.loads(message["payload"])["detectionId"] for message in page}
+        before = f"&before={page[-1]['id']}"
+    return ids
+
+
+def under_load(publishers):
+    """Waits until each publisher has been acknowledged a while longer."""
+    before = [len(publisher.acknowledged) for publisher in publishers]
+    until(
+        lambda: all(len(p.acknowledged) >= b + PER_ROUND // 10 for p, b in zip(publishers, before))
+        and sum(len(p.acknowledged) for p in publishers) >= sum(before) + PER_ROUND,
+        "each publisher is acknowledged",
+        60,
+    )
+
+
+class Proxy:
+    """Between publishers and the hub: it can swallow what the hub says, and cut every connection."""
+
+    def __init__(self, port):
+        self.port, self.swallows, self.swallowed, self.pairs = port, False, 0, set()
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.own_port = self.listener.getsockname()[1]
+        threading.Thread(target=self.accept, daemon=True).start()
+
+    def accept(self):
+        while True:
+            try:
+                client, _ = self.listener.accept()
+                hub = socket.create_connection(("127.0.0.1", self.port), timeout=10)
+            except OSError:
+                return
+            hub.settimeout(None)
+            self.pairs.add((client, hub))
+            threading.Thread(target=self.carry, args=(client, hub, False), daemon=True).start()
+            threading.Thread(target=self.carry, args=(hub, client, True), daemon=True).start()
+
+    def carry(self, source, sink, is_answer):
+        try:
+            while received := source.recv(65536):
+                if is_answer and self.swallows:
+                    self.swallowed += len(received)
+                else:
+                    sink.sendall(received)
+        except OSError:
+            pass
+        for end in (source, sink):
+            end.close()
+
+    def cut(self):
+        """Acknowledgements get lost for a moment, then all connections break without a farewell."""
+        self.swallows, before = True, self.swallowed
+        until(lambda: self.swallowed > before, "an answer is lost")
+        self.break_all()
+        self.swallows = False
+
+    def break_all(self):
+        pairs, self.pairs = self.pairs, set()
+        for pair in pairs:
+            for end in pair:
+                try:
+                    end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                    end.shutdown(socket.SHUT_RDWR)
+                except OSError:
+                    pass
+
+    def close(self):
+        self.listener.close()
+        self.break_all()
+
+
 def kill_hub(hub):
     hub.stop(signal.SIGKILL)
     hub.start()
@@ -125,29 +232,22 @@ def kill_both(hub):
 
 
 @pytest.mark.parametrize("kill", [kill_hub, kill_postgres, kill_both])
-def test_what_is_acknowledged_is_stored_once(new_hub, kill):
+def test_what_is_acknowledged_is_stored_once(new_hub, figures, kill):
     hub = new_hub().start()
     hub.token()
     engines = [hub.device(name, "ai-engine") for name in ("engine-1", "engine-2")]
     publishers = [MqttPublisher(hub, engines[0]), MqttPublisher(hub, engines[1]), HttpPublisher(hub, engines[0])]
     try:
         for _ in range(ROUNDS):
-            before = [len(publisher.acknowledged) for publisher in publishers]
-            until(
-                lambda: all(len(p.acknowledged) >= b + PER_ROUND // 10 for p, b in zip(publishers, before))
-                and sum(len(p.acknowledged) for p in publishers) >= sum(before) + PER_ROUND,
-                "each publisher is acknowledged",
-                60,
-            )
+            under_load(publishers)
             kill(hub)
     finally:
         for publisher in publishers:
             publisher.finish()
-    acknowledged = set().union(*(publisher.acknowledged for publisher in publishers))
-    counts = stored(hub)
-    assert len(acknowledged) > ROUNDS * PER_ROUND
-    assert not acknowledged - counts.keys(), "acknowledged and lost"
-    assert not {detection: count for detection, count in counts.items() if count != 1}, "stored twice"
+    if kill is kill_postgres:
+        hub.accounts_balance()
+    check(hub, publishers, ROUNDS, kill.__name__, figures)
+    assert len(set().union(*(publisher.acknowledged for publisher in publishers))) > ROUNDS * PER_ROUND
 
 
 def test_while_postgresql_is_away_nothing_is_acknowledged(new_hub, paho):
@@ -170,3 +270,63 @@ def test_while_postgresql_is_away_nothing_is_acknowledged(new_hub, paho):
     session.wait(f"(puback {waiting.mid})", seconds=60)
     assert stored(hub)[detection] == 1
     assert not session.all("(disconnect)")
+
+
+@pytest.mark.parametrize("how", ["stopped", "hanging"])
+def test_an_outage_of_postgresql_loses_nothing(new_hub, new_postgres, figures, how):
+    postgres = new_postgres().start()
+    hub = new_hub(DATABASE_URL=postgres.url).start()
+    engine = hub.device("engine", "ai-engine")
+    publishers = [MqttPublisher(hub, engine), MqttPublisher(hub, engine), HttpPublisher(hub, engine)]
+    try:
+        under_load(publishers)
+        postgres.stop() if how == "stopped" else postgres.hang()
+        over = time.monotonic() + OUTAGE
+        until(lambda: requests.get(f"{hub.url}/readyz", timeout=5).status_code == 503, "it is noticed", 15)
+        at_most = [len(publisher.acknowledged) for publisher in publishers]
+        while time.monotonic() < over:
+            assert requests.get(f"{hub.url}/healthz", timeout=5).status_code == 200
+            threading.Event().wait(0.5)
+        assert [len(publisher.acknowledged) for publisher in publishers] == at_most, "nothing is acknowledged meanwhile"
+        postgres.start() if how == "stopped" else postgres.go_on()
+        under_load(publishers)
+    finally:
+        for publisher in publishers:
+            publisher.finish()
+    hub.accounts_balance()
+    check(hub, publishers, 1, f"PostgreSQL {how} for {OUTAGE} s", figures)
+
+
+def test_a_network_that_is_cut_loses_nothing(new_hub, figures):
+    hub = new_hub().start()
+    engine = hub.device("engine", "ai-engine")
+    proxy = Proxy(hub.mqtt_port)
+    publishers = [MqttPublisher(hub, engine, port=proxy.own_port) for _ in range(3)]
+    try:
+        for _ in range(ROUNDS):
+            under_load(publishers)
+            proxy.cut()
+        under_load(publishers)
+    finally:
+        for publisher in publishers:
+            publisher.finish()
+        proxy.close()
+    hub.accounts_balance()
+    check(hub, publishers, ROUNDS, "network cut", figures)
+
+
+def test_twice_sent_and_malformed_messages(new_hub, figures):
+    hub = new_hub().start()
+    engine = hub.device("engine", "ai-engine")
+    publishers = [MqttPublisher(hub, engine, copies=2), MqttPublisher(hub, engine, malformed=0.05)]
+    try:
+        for _ in range(ROUNDS):
+            under_load(publishers)
+        until(lambda: publishers[1].refused, "a malformed one is acknowledged")
+    finally:
+        for publisher in publishers:
+            publisher.finish()
+    account = hub.accounts_balance()["mqtt"]
+    assert account["duplicate"] == len(publishers[0].acknowledged)
+    assert account["rejected"] == len(publishers[1].refused)
+    check(hub, publishers, ROUNDS, "sent twice, 5 % malformed", figures)
