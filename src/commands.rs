@@ -22,7 +22,7 @@ use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use self::config::Verdict;
 use crate::{
     config::{DataOptions, Fault, LockAgentOptions, LogFormat, LogOptions, ServeOptions, effective, sources::Sources},
-    telemetry,
+    telemetry::log::Log,
 };
 
 /// A security hub for doors with cameras.
@@ -97,9 +97,9 @@ pub async fn run(line: CommandLine, sources: &Sources) -> anyhow::Result<Verdict
     if let Command::Config(command) = line.command {
         return config::run(command, sources);
     }
-    telemetry::start(&line.log.rust_log, line.log.log_format == LogFormat::Json)?;
+    let log = Log::start(&line.log.rust_log, line.log.log_format == LogFormat::Json)?;
     match line.command {
-        Command::Serve(options) => serve::run(*options).await,
+        Command::Serve(options) => serve::run(*options, log).await,
         Command::LockAgent(options) => lock_agent::run(*options).await,
         Command::Device(command) => device::run(command).await,
         Command::Lock(command) => lock::run(command).await,
