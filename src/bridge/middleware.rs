@@ -93,7 +93,7 @@ fn is_own(origin: &HeaderValue, headers: &HeaderMap) -> bool {
     host.is_some() && host == origin
 }
 
-/// Gives the request an id, and the log one line of it.
+/// Gives the request an id, and the log one line of it; of a detection that was taken, only where `debug` is logged.
 async fn account(State(settings): State<Arc<Settings>>, request: Request, next: Next) -> Response {
     let begun = Instant::now();
     let id = Uuid::now_v7().to_string();
@@ -103,7 +103,12 @@ async fn account(State(settings): State<Arc<Settings>>, request: Request, next: 
     let mut response = next.run(Request::from_parts(parts, body)).await;
     let latency_ms = begun.elapsed().as_secs_f64() * 1000.0;
     let status = response.status().as_u16();
-    tracing::info!(request.id = %id, client.address = %address, %method, path, status, latency_ms, "request");
+    if method == Method::POST && path == "/api/events" && response.status().is_success() {
+        // As many as detections by MQTT, of which the log has no line either.
+        tracing::debug!(request.id = %id, client.address = %address, %method, path, status, latency_ms, "request");
+    } else {
+        tracing::info!(request.id = %id, client.address = %address, %method, path, status, latency_ms, "request");
+    }
     secure(&mut response, &path);
     if let Ok(id) = HeaderValue::try_from(id) {
         response.headers_mut().insert(REQUEST_ID, id);

@@ -37,9 +37,10 @@ use crate::{
     wire::time,
 };
 
-/// How many packets may wait for one socket: eight times the recorder's largest group, so that a socket that reads is
-/// never dropped. A packet that waits is a reference to bytes that all sockets share.
-const BUFFER: usize = 8 * 1024;
+/// How many packets may wait for one socket: four times the recorder's largest group, so that a socket that reads is
+/// never dropped, and 200 that do not take less than 80 MB. A packet that waits is a reference to bytes that all sockets
+/// share.
+const BUFFER: usize = 4 * 1024;
 /// Nothing that a client sends is longer.
 const MESSAGE_MAX: usize = 64 * 1024;
 /// The room of those who hear everything.

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc::error::TrySendError, oneshot};
+use tokio_util::sync::CancellationToken;
 
 use super::{
     decode,
@@ -18,29 +19,42 @@ use crate::{
     wire,
 };
 
+/// The longest body of a detection, in bytes: as much as HTTP takes, and more than any that keeps to its limits.
+const LONGEST: usize = 64 * 1024;
 /// How much of a refused payload is kept, in bytes: enough for a person to see what was meant.
 const KEPT: usize = 4096;
+/// What a waiting detection holds besides what it brought, in bytes, roughly.
+const OVERHEAD: usize = 600;
 
 /// Gives a detection to the recorder; settled when it answers, however long that takes.
 pub fn judge(core: &Arc<Core>, sender: &Sender, camera: CameraId, message: Message) -> Verdict {
-    let item = match wire::detection::decode(camera, &message.payload) {
-        Ok(detection) => Item::Detection(detection),
+    if message.payload.len() > LONGEST {
+        let why = format!("a detection longer than {LONGEST} bytes");
+        return malformed(core, sender, &message, why, Reason::PayloadFormatInvalid);
+    }
+    let detection = match wire::detection::decode(camera, &message.payload) {
+        Ok(detection) => detection,
         Err(faults) => return malformed(core, sender, &message, faults.to_string(), Reason::PayloadFormatInvalid),
     };
-    let (core, who) = (core.clone(), sender.who.to_string());
+    let texts = [&detection.snapshot_path, &detection.description].into_iter().flatten().map(String::capacity);
+    let texts: usize = texts.sum();
+    // Where nobody hears it the payload goes no further, and waits only for the case that it is refused.
+    let is_heard = core.router.is_heard(&message.topic);
+    let payload = if is_heard { message.payload } else { head(&message.payload) };
+    let message = Message { retain: false, payload, ..message };
+    let held = core.uncommitted.hold(OVERHEAD + texts + message.cost());
+    let submitted = Submitted::begin(core, sender, Item::Detection(detection));
+    let (core, sender) = (core.clone(), sender.clone());
     Verdict::Later(Box::pin(async move {
-        match submit(&core, item).await {
-            None => unknown(),
-            Some(Outcome::Stored(_) | Outcome::Duplicate(_)) => {
-                Settled::done(Some(Message { retain: false, ..message }))
-            }
-            Some(Outcome::Ignored) => Settled::done(None),
-            Some(Outcome::Rejected(why)) => keep(&core, who, &message, why, Reason::PayloadFormatInvalid).await,
-            Some(Outcome::UnknownCamera) => {
-                let why = format!("Camera with ID {camera} not found");
-                keep(&core, who, &message, why, Reason::PayloadFormatInvalid).await
-            }
-        }
+        let _held = held;
+        let why = match submitted.outcome(&core).await {
+            None => return unknown(),
+            Some(Outcome::Stored(_) | Outcome::Duplicate(_)) => return Settled::done(is_heard.then_some(message)),
+            Some(Outcome::Ignored) => return Settled::done(None),
+            Some(Outcome::Rejected(why)) => why,
+            Some(Outcome::UnknownCamera) => format!("Camera with ID {camera} not found"),
+        };
+        keep(&core, &sender, excerpt(&message, &sender, why), Reason::PayloadFormatInvalid).await
     }))
 }
 
@@ -50,33 +64,69 @@ pub fn refused(core: &Arc<Core>, sender: &Sender, message: &Message, why: String
 }
 
 fn malformed(core: &Arc<Core>, sender: &Sender, message: &Message, why: String, reason: Reason) -> Verdict {
-    let kept = Message { payload: cut(&message.payload), ..message.clone() };
-    let (core, who) = (core.clone(), sender.who.to_string());
-    Verdict::Later(Box::pin(async move { keep(&core, who, &kept, why, reason).await }))
+    let held = core.uncommitted.hold(OVERHEAD + why.len() + message.payload.len().min(KEPT));
+    let malformed = excerpt(message, sender, why);
+    let (core, sender) = (core.clone(), sender.clone());
+    Verdict::Later(Box::pin(async move {
+        let _held = held;
+        keep(&core, &sender, malformed, reason).await
+    }))
 }
 
-/// Has the message kept for a person to read; then its sender is told.
-async fn keep(core: &Core, source: String, message: &Message, why: String, reason: Reason) -> Settled {
+/// What is kept of a message: no more of its payload than a person needs.
+fn excerpt(message: &Message, sender: &Sender, reason: String) -> Malformed {
+    let (topic, payload) = (message.topic.to_string(), head(&message.payload));
+    Malformed { topic, payload, reason, source: sender.who.to_string() }
+}
+
+fn head(payload: &Bytes) -> Bytes {
+    decode::compact(&payload.slice(..payload.len().min(KEPT)))
+}
+
+/// Has it kept for a person to read; then its sender is told.
+async fn keep(core: &Core, sender: &Sender, malformed: Malformed, reason: Reason) -> Settled {
     core.gauges.malformed_detections.one();
-    let topic = message.topic.to_string();
-    let item = Item::Malformed(Malformed { topic, payload: cut(&message.payload), reason: why.clone(), source });
-    match submit(core, item).await {
+    let why = malformed.reason.clone();
+    match Submitted::begin(core, sender, Item::Malformed(malformed)).outcome(core).await {
         None => unknown(),
         Some(_) => Settled::refused(reason, why),
     }
-}
-
-fn cut(payload: &Bytes) -> Bytes {
-    decode::compact(&payload.slice(..payload.len().min(KEPT)))
 }
 
 fn unknown() -> Settled {
     Settled { answer: Answer::Unknown, route: None }
 }
 
-/// Waits for room and then for the answer; none if there is no recorder any more.
-async fn submit(core: &Core, item: Item) -> Option<Outcome> {
-    let (reply, answer) = oneshot::channel();
-    core.hooks.submissions.send(Submission { channel: Channel::Mqtt, item, reply }).await.ok()?;
-    answer.await.ok()
+/// Something on its way to the recorder.
+struct Submitted {
+    /// What has found no room yet.
+    waiting: Option<Submission>,
+    answer: oneshot::Receiver<Outcome>,
+    abandoned: CancellationToken,
+}
+
+impl Submitted {
+    /// Takes its place in the recorder's queue at once, if there is one: so detections keep their order.
+    fn begin(core: &Core, sender: &Sender, item: Item) -> Self {
+        let (reply, answer) = oneshot::channel();
+        let submission = Submission { channel: Channel::Mqtt, item, reply };
+        let waiting = match core.hooks.submissions.try_send(submission) {
+            Ok(()) | Err(TrySendError::Closed(_)) => None,
+            Err(TrySendError::Full(submission)) => Some(submission),
+        };
+        Self { waiting, answer, abandoned: sender.abandoned.clone() }
+    }
+
+    /// Waits for room and then for the answer; none if there is no recorder any more, or if the session has ended before
+    /// there was room.
+    async fn outcome(self, core: &Core) -> Option<Outcome> {
+        if let Some(submission) = self.waiting {
+            let room = tokio::select! {
+                room = core.hooks.submissions.reserve() => room.ok()?,
+                () = self.abandoned.cancelled() => return None,
+            };
+            room.send(submission);
+        }
+        self.answer.await.ok()
+    }
 }

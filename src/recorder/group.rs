@@ -100,9 +100,14 @@ impl Group {
             .collect())
     }
 
-    /// Announces what is new and tells each sender. Who no longer listens misses nothing that is not stored.
-    pub fn answer(self, answers: Vec<Answer>, announcer: &Announcer) {
-        for (submission, answer) in self.submissions.into_iter().zip(answers) {
+    /// Announces what is new and tells each sender. Who no longer listens misses nothing that is not stored. Now and then
+    /// it lets the next commit go on.
+    pub async fn answer(self, answers: Vec<Answer>, announcer: &Announcer) {
+        const AT_ONCE: usize = 50;
+        for (place, (submission, answer)) in self.submissions.into_iter().zip(answers).enumerate() {
+            if place % AT_ONCE == AT_ONCE - 1 {
+                tokio::task::yield_now().await;
+            }
             if let (Item::Detection(detection), false) = (&submission.item, matches!(answer, Answer::UnknownCamera)) {
                 let Detection { camera_id: camera, person_count, .. } = *detection;
                 announcer.sighted(Sighting { camera, person_count });
