@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use bytes::{Buf as _, BytesMut};
+use bytes::{Buf as _, BufMut as _, BytesMut};
 use futures_util::{FutureExt as _, StreamExt as _};
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadHalf, WriteHalf},
@@ -168,12 +168,10 @@ impl Connection {
             if wake_at < alarm.deadline() || alarm.is_elapsed() {
                 alarm.as_mut().reset(wake_at);
             }
-            if may_read {
-                input.reserve(room);
-            }
+            let most = if may_read { make_room(input, room, self.core.settings.limits.packet_bytes) } else { 0 };
             tokio::select! {
                 order = self.seat.orders.recv() => return Err(self.ordered(order)),
-                read = reader.read_buf(input), if may_read => {
+                read = read_some(reader, input, most), if may_read => {
                     let Ok(count @ 1..) = read else { return Err(End::Lost("the client closed the connection")) };
                     if count >= room {
                         room = (room * 2).min(READ.1);
@@ -370,6 +368,31 @@ impl Connection {
             std::io::Result::Ok(())
         }));
     }
+}
+
+/// Makes room for what is read next, and says how much that may be: a long packet gets what it needs and no more, and what
+/// it had is given back after it.
+fn make_room(input: &mut BytesMut, room: usize, longest: usize) -> usize {
+    if input.is_empty() && input.capacity() > 2 * READ.1 {
+        *input = BytesMut::new();
+    }
+    let whole = frame::announced(input).unwrap_or(0).min(longest);
+    if whole > READ.1 && whole > input.capacity() {
+        // Growing would double it.
+        let mut larger = BytesMut::with_capacity(whole);
+        larger.extend_from_slice(input);
+        *input = larger;
+    }
+    let most = room.max(whole.saturating_sub(input.len()));
+    if whole <= READ.1 {
+        input.reserve(room);
+    }
+    most
+}
+
+/// Reads what is there, up to so many bytes. May be cancelled at any time.
+async fn read_some<R: AsyncRead + Unpin>(reader: &mut R, input: &mut BytesMut, most: usize) -> std::io::Result<usize> {
+    reader.read_buf(&mut input.limit(most)).await
 }
 
 /// Writes what the stream takes at once; with nothing to write, has the stream write what it still keeps. May be

@@ -117,5 +117,7 @@ mod tests {
         assert!(!retained.put(&message("b", b"1", 2)));
         assert!(retained.put(&message("a", b"2", 3)));
         assert_eq!(retained.messages.len(), 1);
+        assert!(retained.put(&message("lock/status", b"open", 4)), "the hub's own topics always have room");
+        assert!(retained.put(&message("lock/status", b"closed", 5)));
     }
 }

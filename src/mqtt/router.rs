@@ -142,6 +142,11 @@ impl Router {
                 .map(|(sender, receiver, _)| (sender, receiver))
                 .map_err(|error| anyhow::anyhow!("the MQTT router opens no link: {error}"))
         });
+        Self::fed_by(build, limits, gauges)
+    }
+
+    /// Starts the thread that feeds a router which opens links by `build`.
+    fn fed_by(build: Build, limits: &Limits, gauges: Arc<Gauges>) -> anyhow::Result<Self> {
         let (commands, inbox) = mpsc::channel(WAITING);
         let ended = Arc::new(Mutex::new(Vec::new()));
         let retained = Arc::new(Mutex::new(Retained::new(limits)));
@@ -318,3 +323,6 @@ impl Drop for RouterLink {
         self.router.0.ended.lock().push(Ended { number: self.number, _receiver: self.receiver.take() });
     }
 }
+
+#[cfg(test)]
+mod tests;
