@@ -71,7 +71,7 @@ pub enum Error {
     #[error("a line can't be read: {0}")]
     Read(gpio_cdev::Error),
     /// What a test has asked for.
-    #[error("the simulated relay is broken")]
+    #[error("the simulated line is broken")]
     Broken,
 }
 
@@ -168,7 +168,7 @@ impl Relay {
     pub fn contact(&self) -> Result<Option<Position>, Error> {
         match &self.lines {
             Kind::Chip(lines) => lines.contact(),
-            Kind::Simulated(relay) => Ok(relay.contact()),
+            Kind::Simulated(relay) => relay.contact(),
         }
     }
 }

@@ -35,13 +35,15 @@ use self::{
 pub use self::{audit::verify, rule::closes, state::LockState};
 use crate::{
     domain::{
+        event::EventType,
         lock::{Action, LockStatus},
         topic::Topic,
     },
     events::{Announcer, LockAsk, LockDone, LockFailure, LockRequest, Requester, Submission},
     lifecycle::Lifecycle,
     mqtt::link::{Link, Message, QoS},
-    store::Database,
+    store::{self, Database},
+    wire::lock::Status,
 };
 
 /// How many requests may wait. When it is full the next is not taken: it would be too old when its turn came.
@@ -75,6 +77,8 @@ pub struct Parts {
     /// Of [`crate::auth::identity::Identity::Hub`], subscribed to `lock/status` and `lock/response`. No lock worker
     /// may speak before the desk has started: its first word is that nobody has.
     pub link: Link,
+    /// Whether a lock worker has a session now, by those who would know without its word.
+    pub worker_is_there: watch::Receiver<bool>,
     /// From MQTT clients, through the front.
     pub requests: mpsc::Receiver<LockRequest>,
     pub submissions: mpsc::Sender<Submission>,
@@ -95,10 +99,15 @@ impl LockDesk {
     /// Starts the desk's tasks and publishes that no worker has spoken yet.
     ///
     /// # Errors
-    /// When the audit's key or head can't be read or made, or the link is closed.
-    pub fn start(parts: Parts, lifecycle: &Lifecycle) -> anyhow::Result<Self> {
+    /// When the audit's key or head can't be read or made, the link is closed, or the database is away.
+    pub async fn start(parts: Parts, lifecycle: &Lifecycle) -> anyhow::Result<Self> {
         let unknown = LockState::unknown(parts.settings.pin, Utc::now());
-        parts.link.outgoing.try_send(first_word(&unknown)?).context("the lock desk's link")?;
+        parts.link.outgoing.try_send(hubs_word(&unknown.status)).context("the lock desk's link")?;
+        let relay = match store::events::newest_movement(&parts.database).await.context("the lock's newest movement")? {
+            Some(EventType::DoorOpened) => LockStatus::Open,
+            Some(EventType::DoorClosed) => LockStatus::Closed,
+            _ => LockStatus::Unknown,
+        };
         let (reports, reported) = Reports::new();
         let (audit, writer) = Writer::new(parts.database, &parts.folder, reports.clone())?;
         let (asks, asked) = mpsc::channel(WAITING);
@@ -107,7 +116,11 @@ impl LockDesk {
         let (pending, settled) = (Pending::default(), CancellationToken::new());
         let hearing = Hearing {
             incoming: parts.link.incoming,
-            follower: Follower::new(unknown),
+            outgoing: parts.link.outgoing.clone(),
+            worker_is_there: parts.worker_is_there,
+            gone_at: None,
+            is_gone: false,
+            follower: Follower::new(unknown, relay),
             state,
             pending: pending.clone(),
             reports,
@@ -188,10 +201,12 @@ impl LockDesk {
     }
 }
 
-fn first_word(unknown: &LockState) -> anyhow::Result<Message> {
-    let payload = Bytes::from(serde_json::to_vec(&unknown.status)?);
-    debug_assert_eq!(unknown.status.status, LockStatus::Unknown);
-    Ok(Message { topic: Topic::LockStatus.to_string(), payload, qos: QoS::AtLeastOnce, retain: true })
+/// What the hub says on `lock/status` in the place of a worker that is not there.
+fn hubs_word(nobody: &Status) -> Message {
+    debug_assert!(!nobody.online && nobody.status == LockStatus::Unknown);
+    // Plain text and numbers; that JSON can't hold them is not possible, and not worth a panic.
+    let payload = Bytes::from(serde_json::to_vec(nobody).unwrap_or_default());
+    Message { topic: Topic::LockStatus.to_string(), payload, qos: QoS::AtLeastOnce, retain: true }
 }
 
 /// Notes when requests of MQTT clients came, so that none is carried out long after.

@@ -4,7 +4,9 @@
 //! than it must. Time is an argument, twice: a monotonic clock for how long, the wall clock only for what a command
 //! says of itself. Must not know MQTT, the relay or how a position is read back.
 
+pub mod clock;
 pub mod door;
+pub mod latch;
 pub mod memory;
 pub mod order;
 

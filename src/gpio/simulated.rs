@@ -15,6 +15,7 @@ pub struct SimulatedRelay(Arc<Mutex<State>>);
 struct State {
     position: Position,
     contact: Option<Position>,
+    contact_fails: bool,
     fault: Option<Fault>,
 }
 
@@ -29,7 +30,12 @@ pub enum Fault {
 
 impl Default for SimulatedRelay {
     fn default() -> Self {
-        Self(Arc::new(Mutex::new(State { position: Position::Closed, contact: None, fault: None })))
+        Self(Arc::new(Mutex::new(State {
+            position: Position::Closed,
+            contact: None,
+            contact_fails: false,
+            fault: None,
+        })))
     }
 }
 
@@ -53,14 +59,21 @@ impl SimulatedRelay {
         if state.fault == Some(Fault::Dead) { Err(Error::Broken) } else { Ok(state.position) }
     }
 
-    #[must_use]
-    pub fn contact(&self) -> Option<Position> {
-        self.0.lock().contact
+    /// # Errors
+    /// While the contact fails.
+    pub fn contact(&self) -> Result<Option<Position>, Error> {
+        let state = self.0.lock();
+        if state.contact_fails { Err(Error::Broken) } else { Ok(state.contact) }
     }
 
     /// Opens or closes the door itself; from then on it has a contact.
     pub fn move_door(&self, position: Position) {
         self.0.lock().contact = Some(position);
+    }
+
+    /// Makes the contact unreadable, or readable again.
+    pub fn fail_contact(&self, fails: bool) {
+        self.0.lock().contact_fails = fails;
     }
 
     /// Breaks it, or mends it.

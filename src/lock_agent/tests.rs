@@ -10,7 +10,10 @@ use crate::{
     },
     gpio::simulated::{Fault, SimulatedRelay},
     mqtt::link::{self, Carrier, Incoming},
-    wire::lock::{Command, Outcome, Response},
+    wire::{
+        self,
+        lock::{Command, Outcome, Response},
+    },
 };
 
 /// A worker on a simulated relay, with the test at the link's other end.
@@ -300,6 +303,25 @@ async fn the_clock_is_measured_by_the_hubs_fresh_status_only() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_wrong_clock_stays_one_alert_over_reconnections() {
+    let mut bench = Bench::new(AgentSettings::default()).await;
+    let hub = || {
+        let time = (Utc::now() - TimeDelta::seconds(5)).to_rfc3339();
+        message("hub/status", format!(r#"{{"online":true,"version":"1","timestamp":"{time}"}}"#), false)
+    };
+    bench.carrier.incoming.send(hub()).await.expect("a worker");
+    assert!(bench.status().await.clock_alert);
+    for _ in 0..3 {
+        bench.carrier.incoming.send(Incoming::Disconnected("cut".to_owned())).await.expect("a worker");
+        bench.connect().await;
+        assert!(bench.status().await.clock_alert, "what was measured last still counts");
+        bench.carrier.incoming.send(hub()).await.expect("a worker");
+        let status = bench.status().await;
+        assert!(status.clock_alert && status.clock_offset_ms.is_some_and(|offset| offset > 4000));
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_worker_whose_clock_is_behind_obeys_no_longer_than_the_hub_waits() {
     let mut bench = Bench::new(AgentSettings::default()).await;
     tokio::time::advance(Duration::from_secs(20)).await;
@@ -333,6 +355,58 @@ async fn a_forced_door_is_told_of() {
     assert_eq!(status.alarm, Some(Alarm::DoorForced));
     bench.relay.move_door(Position::Closed);
     assert_eq!(bench.status().await.alarm, None);
+}
+
+/// A bench whose door has a contact, and is shut.
+async fn bench_with_contact() -> Bench {
+    let mut bench = Bench::new(AgentSettings::default()).await;
+    bench.relay.move_door(Position::Closed);
+    assert_eq!(bench.status().await.door, Some(LockStatus::Closed));
+    bench
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_happens_to_the_door_while_there_is_no_hub_is_told_afterwards() {
+    let mut bench = bench_with_contact().await;
+    bench.carrier.incoming.send(Incoming::Disconnected("cut".to_owned())).await.expect("a worker");
+    let begun = Utc::now();
+    for position in [Position::Open, Position::Closed] {
+        bench.relay.move_door(position);
+        tokio::time::sleep(Duration::from_secs(2)).await;
+    }
+    assert!(bench.carrier.outgoing.try_recv().is_err(), "nothing is told while there is no hub");
+    bench.connect().await;
+    let status = bench.status().await;
+    assert_eq!((status.alarm, status.door), (Some(Alarm::DoorForced), Some(LockStatus::Closed)));
+    let since = status.alarm_since.expect("a time");
+    assert!((since - begun).abs() < TimeDelta::seconds(5), "{since}");
+    let status = bench.status().await;
+    assert_eq!((status.alarm, status.alarm_since), (None, None), "it is over");
+    // Lost again before the hub can have had it for sure: told once more, as the same.
+    bench.carrier.incoming.send(Incoming::Disconnected("cut".to_owned())).await.expect("a worker");
+    bench.connect().await;
+    let status = bench.status().await;
+    assert_eq!((status.alarm, status.alarm_since.map(wire::time::millis)), (Some(Alarm::DoorForced), Some(since)));
+    assert_eq!(bench.status().await.alarm, None);
+    tokio::time::sleep(Duration::from_secs(20)).await;
+    bench.carrier.incoming.send(Incoming::Disconnected("cut".to_owned())).await.expect("a worker");
+    bench.connect().await;
+    assert_eq!(bench.status().await.alarm, None, "told for sure");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_contact_that_cannot_be_read_makes_the_door_unknown_and_nothing_else() {
+    let mut bench = bench_with_contact().await;
+    bench.relay.fail_contact(true);
+    let status = bench.status().await;
+    assert_eq!((status.status, status.door, status.alarm), (LockStatus::Closed, Some(LockStatus::Unknown), None));
+    // Only the minute's status comes: nothing is told at each look.
+    let begun = Instant::now();
+    assert_eq!(bench.status().await.door, Some(LockStatus::Unknown));
+    assert!(begun.elapsed() > Duration::from_secs(59), "{:?}", begun.elapsed());
+    bench.obeyed(&command(Action::Open)).await;
+    bench.relay.fail_contact(false);
+    assert_eq!(bench.status().await.door, Some(LockStatus::Closed));
 }
 
 #[tokio::test(start_paused = true)]

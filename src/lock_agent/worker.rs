@@ -9,17 +9,19 @@ use chrono::TimeDelta;
 use tokio::sync::mpsc::{self, error::TrySendError};
 use uuid::Uuid;
 
-use super::{AgentSettings, status_message};
+use super::{AgentSettings, fault::Fault, status_message};
 use crate::{
     domain::{
         bolt::{
             AHEAD, Bolt, Moment, Position,
+            clock::Watch,
             door::{Alarm, Door},
+            latch::Latch,
             order::{Hold, Order},
         },
         lock::LockStatus,
     },
-    gpio::{self, Relay},
+    gpio::Relay,
     mqtt::link::{Incoming, Message, QoS},
     wire::{
         lock::{Command, Outcome, Response, Status, Unreadable},
@@ -35,8 +37,6 @@ const LOOK_AT_CONTACT: Duration = Duration::from_millis(100);
 const STATUS: Duration = Duration::from_mins(1);
 /// How many responses wait for a link that is full. When there are more, the oldest goes: its command has long expired.
 const RESPONSES: usize = 64;
-/// From where on differing clocks are an alert. Commands are refused above [`crate::domain::bolt::AHEAD`].
-const CLOCK_ALERT: TimeDelta = TimeDelta::seconds(1);
 
 /// Why the relay is where it is: the newest cause of a change.
 #[derive(Debug, Default)]
@@ -52,22 +52,24 @@ impl Cause {
     }
 }
 
-/// What was told last, by which a change is known.
-type Told = (LockStatus, Option<LockStatus>, Option<Alarm>, bool);
+/// What is told at once when it changes: relay, door, alarm with its beginning, and whether the clock is wrong.
+type News = (LockStatus, Option<LockStatus>, Option<(Alarm, Instant)>, bool);
 
 pub(super) struct Worker {
     relay: Relay,
     bolt: Bolt,
     door: Door,
+    alarms: Latch,
     has_contact: bool,
     /// What the relay was last read to be.
     reads: LockStatus,
-    /// The relay could not be read, or not moved; told once, not each second.
-    fault: Option<String>,
+    cannot_read: Fault,
+    cannot_move: Fault,
+    cannot_see_door: Fault,
     cause: Cause,
-    clock_offset: Option<TimeDelta>,
+    clock: Watch,
     connected: bool,
-    told: Option<Told>,
+    told: Option<News>,
     status_due: bool,
     next_status: Instant,
     next_look: Instant,
@@ -80,11 +82,14 @@ impl Worker {
             relay,
             bolt: Bolt::new(settings.limits(), now),
             door: Door::new(settings.door_held_open_after, now.monotonic),
+            alarms: Latch::default(),
             has_contact: false,
             reads: LockStatus::Unknown,
-            fault: None,
+            cannot_read: Fault::none_of("reading the relay"),
+            cannot_move: Fault::none_of("moving the relay"),
+            cannot_see_door: Fault::none_of("reading the door's contact"),
             cause: Cause::itself("the lock worker started"),
-            clock_offset: None,
+            clock: Watch::default(),
             connected: false,
             told: None,
             status_due: false,
@@ -125,64 +130,51 @@ impl Worker {
     fn keep_position(&mut self) {
         let should = self.bolt.position();
         if self.reads == should.into() {
+            // However it got there.
+            self.cannot_move.note(Ok(()));
             return;
         }
         self.bolt.give_up();
         let found = self.reads;
         self.drive(Position::Closed);
-        if found != LockStatus::Unknown {
-            tracing::error!(
-                pin = self.relay.pin(),
-                "the relay was found {found} without a command, now {}",
-                self.reads
-            );
-            self.cause = Cause::itself(format!("the relay was found {found} without a command"));
+        let cause = format!("the relay was found {found} without a command");
+        // Once, not at each look at a relay that is stuck.
+        if found != LockStatus::Unknown && self.cause.reason.as_ref() != Some(&cause) {
+            tracing::error!(pin = self.relay.pin(), "{cause}, now {}", self.reads);
+            self.cause = Cause::itself(cause);
         }
     }
 
     fn look_at_door(&mut self, now: Instant) {
-        match self.relay.contact() {
-            Ok(Some(contact)) => {
-                self.has_contact = true;
-                // A relay that can't be read is taken as where it should be.
-                let relay = if self.reads == LockStatus::Open { Position::Open } else { Position::Closed };
-                self.door.observe(relay, contact, now);
-            }
-            Ok(None) => {}
-            Err(error) => self.report(&error),
-        }
+        let (contact, result) = match self.relay.contact() {
+            Ok(None) => return,
+            Ok(Some(contact)) => (Some(contact), Ok(())),
+            Err(error) => (None, Err(error)),
+        };
+        self.has_contact = true;
+        self.cannot_see_door.note(result);
+        // A relay that can't be read is taken as where it should be.
+        let relay = if self.reads == LockStatus::Open { Position::Open } else { Position::Closed };
+        self.door.observe(relay, contact, now);
+        self.alarms.observe(self.door.alarm(now), now);
     }
 
     /// Moves the relay and reads it back.
     fn drive(&mut self, position: Position) {
-        match self.relay.set(position) {
-            Ok(()) => self.read(),
-            Err(error) => {
-                self.read();
-                self.report(&error);
-            }
-        }
+        let moved = self.relay.set(position);
+        self.cannot_move.note(moved);
+        self.read();
     }
 
     fn read(&mut self) {
-        match self.relay.read() {
-            Ok(position) => {
-                self.reads = position.into();
-                self.fault = None;
-            }
-            Err(error) => {
-                self.reads = LockStatus::Unknown;
-                self.report(&error);
-            }
-        }
+        let read = self.relay.read();
+        self.reads = read.as_ref().map_or(LockStatus::Unknown, |position| (*position).into());
+        self.cannot_read.note(read.map(drop));
     }
 
-    fn report(&mut self, error: &gpio::Error) {
-        let error = error.to_string();
-        if self.fault.as_ref() != Some(&error) {
-            tracing::error!(pin = self.relay.pin(), "{error}");
-            self.fault = Some(error);
-        }
+    /// What is wrong with the relay, if anything is.
+    fn fault(&self) -> Option<&str> {
+        self.cannot_read.words().or(self.cannot_move.words())
     }
 
     pub(super) fn hear(&mut self, incoming: Incoming, now: Moment) {
@@ -191,12 +183,13 @@ impl Worker {
                 tracing::info!("connected to the hub");
                 self.bolt.hub_found();
                 self.connected = true;
-                self.clock_offset = None;
+                self.clock.connected();
                 self.status_due = true;
             }
             Incoming::Disconnected(why) => {
                 tracing::warn!("the hub is lost: {why}");
                 self.bolt.hub_lost(now.monotonic);
+                self.alarms.lost(now.monotonic);
                 self.connected = false;
             }
             Incoming::Message(message) if message.topic == "lock/command" => self.obey(&message, now),
@@ -212,12 +205,15 @@ impl Worker {
         }
         let Ok(HubStatus { timestamp: Some(timestamp), .. }) = serde_json::from_slice(&message.payload) else { return };
         let offset = now.wall.signed_duration_since(timestamp);
-        if offset.abs() > CLOCK_ALERT {
-            tracing::warn!(offset_ms = offset.num_milliseconds(), "this clock and the hub's differ");
-        }
+        let was_wrong = self.clock.alert();
         // Each first measure of a connection is told; later ones go with the next status.
-        self.status_due |= self.clock_offset.is_none();
-        self.clock_offset = Some(offset);
+        self.status_due |= self.clock.measure(offset);
+        let offset_ms = offset.num_milliseconds();
+        match (was_wrong, self.clock.alert()) {
+            (false, true) => tracing::warn!(offset_ms, "this clock and the hub's differ"),
+            (true, false) => tracing::info!(offset_ms, "this clock and the hub's agree again"),
+            _ => {}
+        }
     }
 
     /// The moment by a clock that is not behind the hub's, as far as that was measured: a slow clock must not make a
@@ -225,7 +221,7 @@ impl Worker {
     /// that is further behind is taken as it is, and what the hub issues lies too far in its future.
     fn not_before_the_hub(&self, now: Moment) -> Moment {
         let behind =
-            self.clock_offset.filter(|offset| (-AHEAD..TimeDelta::zero()).contains(offset)).unwrap_or_default();
+            self.clock.offset().filter(|offset| (-AHEAD..TimeDelta::zero()).contains(offset)).unwrap_or_default();
         Moment { wall: now.wall - behind, ..now }
     }
 
@@ -263,7 +259,7 @@ impl Worker {
             if position == Position::Open {
                 self.drive(Position::Closed);
             }
-            let why = self.fault.clone().unwrap_or_else(|| format!("it reads {}", self.reads));
+            let why = self.fault().map_or_else(|| format!("it reads {}", self.reads), str::to_owned);
             return Err(format!("The relay did not follow: {why}"));
         }
         Ok(match (position, &order.hold) {
@@ -289,35 +285,38 @@ impl Worker {
             online: true,
             pin: self.relay.pin(),
             simulated: self.relay.is_simulated(),
-            reason: self.fault.clone().or_else(|| self.cause.reason.clone()),
+            reason: self.fault().map(str::to_owned).or_else(|| self.cause.reason.clone()),
             command_id: self.cause.command_id,
             requested_by: self.cause.requested_by.clone(),
             timestamp: now.wall,
-            clock_offset_ms: self.clock_offset.map(|offset| offset.num_milliseconds()),
-            clock_alert: self.clock_alert(),
-            door: self.door.contact().map(LockStatus::from),
-            alarm: self.door.alarm(now.monotonic),
+            clock_offset_ms: self.clock.offset().map(|offset| offset.num_milliseconds()),
+            clock_alert: self.clock.alert(),
+            door: self.door_state(),
+            alarm: self.alarms.next().map(|(alarm, _)| alarm),
+            alarm_since: self.alarms.next_since(now),
         }
     }
 
-    fn clock_alert(&self) -> bool {
-        self.clock_offset.is_some_and(|offset| offset.abs() > CLOCK_ALERT)
+    fn door_state(&self) -> Option<LockStatus> {
+        self.has_contact.then(|| self.door.contact().map_or(LockStatus::Unknown, LockStatus::from))
+    }
+
+    fn news(&self) -> News {
+        (self.reads, self.door_state(), self.alarms.next(), self.clock.alert())
     }
 
     /// Tells what there is to tell, as far as the link takes it at once: the status first, so that who waits for a
     /// response knows by then what the relay is. What the link does not take now is told at a later look.
     pub(super) fn tell(&mut self, outgoing: &mpsc::Sender<Message>, now: Moment) {
-        let news =
-            (self.reads, self.door.contact().map(LockStatus::from), self.door.alarm(now.monotonic), self.clock_alert());
-        if self.connected && (self.status_due || self.told != Some(news)) {
-            match outgoing.try_send(status_message(&self.status(now))) {
-                Ok(()) => {
-                    self.told = Some(news);
-                    self.status_due = false;
-                    self.next_status = now.monotonic + STATUS;
-                }
-                Err(error) => return not_taken(&error),
+        // More than once where alarms have waited: each has a status of its own.
+        while self.connected && (self.status_due || self.told != Some(self.news())) {
+            if let Err(error) = outgoing.try_send(status_message(&self.status(now))) {
+                return not_taken(&error);
             }
+            self.told = Some(self.news());
+            self.alarms.told(now);
+            self.status_due = false;
+            self.next_status = now.monotonic + STATUS;
         }
         while let Some(response) = self.responses.pop_front() {
             match outgoing.try_send(response) {

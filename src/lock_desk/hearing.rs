@@ -1,14 +1,15 @@
 //! What the lock worker says, as it comes through the hub's own link.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use chrono::Utc;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    hubs_word,
     pending::Pending,
-    reports::Reports,
+    reports::{Reports, until},
     state::{Follower, LockState, News, clean},
 };
 use crate::{
@@ -21,10 +22,21 @@ use crate::{
 /// worker on another machine goes on, so this is all the time that it costs.
 const FAREWELL: Duration = Duration::from_millis(300);
 
+/// How long the words of a worker whose session has ended may still be under way: what the relay did last, and why it
+/// went.
+const UNDER_WAY: Duration = Duration::from_millis(200);
+
 /// Listens to the worker.
 #[derive(Debug)]
 pub(super) struct Hearing {
     pub(super) incoming: mpsc::Receiver<Incoming>,
+    pub(super) outgoing: mpsc::Sender<Message>,
+    /// A session that ends tells of the worker's end even if the worker left no will, or an odd one.
+    pub(super) worker_is_there: watch::Receiver<bool>,
+    /// When the worker counts as gone, since its session has ended.
+    pub(super) gone_at: Option<Instant>,
+    /// It counts as gone.
+    pub(super) is_gone: bool,
     pub(super) follower: Follower,
     pub(super) state: watch::Sender<LockState>,
     pub(super) pending: Pending,
@@ -46,6 +58,15 @@ impl Hearing {
             let worker_may_speak = self.follower.state().status.online;
             let incoming = tokio::select! {
                 incoming = self.incoming.recv() => incoming,
+                is_there = next(&mut self.worker_is_there) => {
+                    self.gone_at = (!is_there).then(|| Instant::now() + UNDER_WAY);
+                    self.is_gone = false;
+                    continue;
+                }
+                () = until(self.gone_at), if self.gone_at.is_some() => {
+                    self.gone();
+                    continue;
+                }
                 () = last_words(&settled, worker_may_speak) => return Ok(()),
             };
             match incoming {
@@ -60,13 +81,49 @@ impl Hearing {
 
     fn hear(&mut self, message: &Message) {
         let read = match Topic::parse(&message.topic) {
-            Some(Topic::LockStatus) => serde_json::from_slice(&message.payload).map(|status| self.take(status)),
+            Some(Topic::LockStatus) => self.hear_status(message),
             Some(Topic::LockResponse) => serde_json::from_slice(&message.payload).map(|response| self.answer(response)),
             _ => return,
         };
         if let Err(error) = read {
             tracing::warn!(topic = message.topic, "the lock worker says what cannot be read: {error}");
         }
+    }
+
+    fn hear_status(&mut self, message: &Message) -> serde_json::Result<()> {
+        let nobody_is_there = self.is_gone && !*self.worker_is_there.borrow();
+        match serde_json::from_slice::<Status>(&message.payload) {
+            Ok(status) if status.online && nobody_is_there => {
+                tracing::warn!("lock/status says that a lock worker is online, and none has a session");
+                self.contradict("no lock worker has a session");
+            }
+            Ok(status) => self.take(status),
+            Err(error) => {
+                if nobody_is_there {
+                    self.contradict("the lock worker left words that cannot be read");
+                }
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    /// The worker's session has ended, and its own last words, if any, have been heard.
+    fn gone(&mut self) {
+        (self.gone_at, self.is_gone) = (None, true);
+        if self.follower.state().status.online {
+            self.contradict("its session ended without its word");
+        }
+    }
+
+    /// Says in the worker's place that it is not there.
+    fn contradict(&mut self, reason: &str) {
+        let Status { pin, simulated, .. } = self.follower.state().status;
+        let status = Status::offline(pin, simulated, reason, Utc::now());
+        if let Err(error) = self.outgoing.try_send(hubs_word(&status)) {
+            tracing::error!("lock/status is not corrected on MQTT: {error}");
+        }
+        self.take(status);
     }
 
     fn take(&mut self, status: Status) {
@@ -102,6 +159,15 @@ impl Hearing {
                 self.reports.tell(news);
             }
         }
+    }
+}
+
+/// The next change.
+async fn next(is_there: &mut watch::Receiver<bool>) -> bool {
+    match is_there.changed().await {
+        Ok(()) => *is_there.borrow_and_update(),
+        // The front is gone, and the link with it, which says more.
+        Err(_) => std::future::pending().await,
     }
 }
 

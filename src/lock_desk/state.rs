@@ -1,5 +1,7 @@
 //! What the hub knows of the lock, and what is news in what the worker says. Pure, with time as an argument.
 
+use std::collections::VecDeque;
+
 use chrono::{DateTime, Utc};
 
 use crate::{
@@ -8,7 +10,7 @@ use crate::{
         event::{EventType, Occurrence},
         lock::LockStatus,
     },
-    wire::lock::Status,
+    wire::{lock::Status, time},
 };
 
 /// What the lock worker said last.
@@ -36,6 +38,7 @@ pub enum Subject {
     Worker,
     Relay,
     Door,
+    Contact,
     Clock,
     Audit,
 }
@@ -63,14 +66,25 @@ pub struct Follower {
     /// The worker was there and is not.
     lost: bool,
     /// What the worker said last while it was there.
-    alarm: Option<Alarm>,
+    alarm: Option<AlarmBegun>,
+    /// The newest alarms: a worker tells again what it told just before it was lost.
+    heard: VecDeque<AlarmBegun>,
+    door: Option<LockStatus>,
     clock_alert: bool,
 }
 
+/// An alarm and when it began, by which it is known when it is told again.
+type AlarmBegun = (Alarm, Option<DateTime<Utc>>);
+
+/// How many alarms are known when they are told again: all that a worker keeps.
+const HEARD: usize = 32;
+
 impl Follower {
+    /// `relay` is what the newest stored movement left the relay as: then no opening stays without its closing when
+    /// the hub dies in between.
     #[must_use]
-    pub fn new(state: LockState) -> Self {
-        Self { state, relay: LockStatus::Unknown, lost: false, alarm: None, clock_alert: false }
+    pub fn new(state: LockState, relay: LockStatus) -> Self {
+        Self { state, relay, lost: false, alarm: None, heard: VecDeque::new(), door: None, clock_alert: false }
     }
 
     #[must_use]
@@ -88,6 +102,7 @@ impl Follower {
             self.presence(&status),
             self.blindness(&status),
             self.movement(&status),
+            self.contact(&status),
             self.door(&status),
             self.clock(&status),
         ];
@@ -144,24 +159,59 @@ impl Follower {
         Some(News { subject: Subject::Movement, occurrence })
     }
 
-    fn door(&mut self, status: &Status) -> Option<News> {
-        if !status.online || std::mem::replace(&mut self.alarm, status.alarm) == status.alarm {
+    fn contact(&mut self, status: &Status) -> Option<News> {
+        if !status.online {
             return None;
         }
-        let description = match status.alarm? {
-            Alarm::DoorForced => "DOOR_FORCED: the door was opened while it was locked",
-            Alarm::DoorHeldOpen => "DOOR_HELD_OPEN: the door still stands open though it should be locked",
+        let before = std::mem::replace(&mut self.door, status.door);
+        let description = match (before, status.door) {
+            (before, Some(LockStatus::Unknown)) if before != Some(LockStatus::Unknown) => {
+                "The door's contact cannot be read: nobody knows whether the door stands open".to_owned()
+            }
+            (Some(LockStatus::Unknown), Some(door)) if door != LockStatus::Unknown => {
+                format!("The door's contact can be read again; the door is {door}")
+            }
+            _ => return None,
         };
-        Some(News::alert(Subject::Door, description.to_owned()))
+        Some(News::alert(Subject::Contact, description))
+    }
+
+    fn door(&mut self, status: &Status) -> Option<News> {
+        let alarm = status.alarm.map(|alarm| (alarm, status.alarm_since));
+        if !status.online || std::mem::replace(&mut self.alarm, alarm) == alarm {
+            return None;
+        }
+        let (kind, since) = alarm?;
+        if since.is_some() && self.heard.contains(&(kind, since)) {
+            return None;
+        }
+        if self.heard.len() >= HEARD {
+            self.heard.pop_front();
+        }
+        self.heard.push_back((kind, since));
+        let since = since.map(|since| format!(" since {}", time::text(since))).unwrap_or_default();
+        let shut = if status.door == Some(LockStatus::Closed) { "; it is shut now" } else { "" };
+        Some(News::alert(
+            Subject::Door,
+            match kind {
+                Alarm::DoorForced => format!("DOOR_FORCED{since}: the door was opened while it was locked{shut}"),
+                Alarm::DoorHeldOpen => {
+                    format!("DOOR_HELD_OPEN{since}: the door stood open though it should be locked{shut}")
+                }
+            },
+        ))
     }
 
     fn clock(&mut self, status: &Status) -> Option<News> {
-        if !status.online || std::mem::replace(&mut self.clock_alert, status.clock_alert) || !status.clock_alert {
-            return None;
-        }
-        let offset = status.clock_offset_ms.unwrap_or_default();
-        let description =
-            format!("The lock worker's clock is {offset} ms off the hub's; above 2 s it refuses commands");
+        // A worker that has just started has not measured yet.
+        let offset = status.clock_offset_ms.filter(|_| status.online)?;
+        let description = match (std::mem::replace(&mut self.clock_alert, status.clock_alert), status.clock_alert) {
+            (false, true) => {
+                format!("The lock worker's clock is {offset} ms off the hub's; above 2 s it refuses commands")
+            }
+            (true, false) => format!("The lock worker's clock is right again, {offset} ms off the hub's"),
+            _ => return None,
+        };
         Some(News::alert(Subject::Clock, description))
     }
 }
@@ -199,6 +249,10 @@ mod tests {
         }
     }
 
+    fn follower() -> Follower {
+        Follower::new(LockState::unknown(17, DateTime::UNIX_EPOCH), LockStatus::Unknown)
+    }
+
     fn words() -> impl Strategy<Value = Status> {
         let relay = prop_oneof![Just(LockStatus::Open), Just(LockStatus::Closed), Just(LockStatus::Unknown)];
         (relay, any::<bool>()).prop_map(|(relay, online)| status(relay, online))
@@ -211,7 +265,7 @@ mod tests {
     proptest! {
         #[test]
         fn openings_and_closings_take_turns_and_end_as_the_relay_is(words in prop::collection::vec(words(), 0..60)) {
-            let mut follower = Follower::new(LockState::unknown(17, DateTime::UNIX_EPOCH));
+            let mut follower = follower();
             let (mut open, mut last) = (false, None);
             for status in words {
                 if status.online && status.status != LockStatus::Unknown {
@@ -230,7 +284,7 @@ mod tests {
 
         #[test]
         fn losses_and_returns_take_turns(words in prop::collection::vec(words(), 0..60)) {
-            let mut follower = Follower::new(LockState::unknown(17, DateTime::UNIX_EPOCH));
+            let mut follower = follower();
             let mut lost = false;
             for status in words {
                 for News { subject, occurrence } in follower.take(status, Utc::now()) {
@@ -247,7 +301,7 @@ mod tests {
 
     #[test]
     fn the_first_word_is_no_news_and_a_repeated_one_neither() {
-        let mut follower = Follower::new(LockState::unknown(17, DateTime::UNIX_EPOCH));
+        let mut follower = follower();
         assert_eq!(follower.take(status(LockStatus::Unknown, false), Utc::now()), []);
         assert_eq!(follower.state().changed_at, None);
         assert_eq!(follower.take(status(LockStatus::Closed, true), Utc::now()), []);
@@ -259,7 +313,7 @@ mod tests {
 
     #[test]
     fn a_door_that_moved_while_the_worker_was_away_is_told_on_its_return() {
-        let mut follower = Follower::new(LockState::unknown(17, DateTime::UNIX_EPOCH));
+        let mut follower = follower();
         follower.take(status(LockStatus::Open, true), Utc::now());
         assert_eq!(kinds(&follower.deaf("gone", Utc::now())), [EventType::SystemAlert]);
         let news = follower.take(status(LockStatus::Closed, true), Utc::now());
@@ -267,11 +321,12 @@ mod tests {
     }
 
     #[test]
-    fn alarms_and_wrong_clocks_are_told_when_they_begin() {
-        let mut follower = Follower::new(LockState::unknown(17, DateTime::UNIX_EPOCH));
+    fn alarms_are_told_when_they_begin_and_clocks_also_when_they_are_right_again() {
+        let mut follower = follower();
         let well = status(LockStatus::Closed, true);
         let ill =
             Status { alarm: Some(Alarm::DoorForced), clock_alert: true, clock_offset_ms: Some(1500), ..well.clone() };
+        let well = Status { clock_offset_ms: Some(3), ..well };
         let mut told = Vec::new();
         for status in
             [well.clone(), ill.clone(), ill.clone(), status(LockStatus::Unknown, false), ill.clone(), well, ill]
@@ -279,12 +334,59 @@ mod tests {
             told.push(follower.take(status, Utc::now()).iter().map(|news| news.subject).collect::<Vec<_>>());
         }
         let (worker, both) = (vec![Subject::Worker], vec![Subject::Door, Subject::Clock]);
-        assert_eq!(told, [vec![], both.clone(), vec![], worker.clone(), worker, vec![], both]);
+        assert_eq!(told, [vec![], both.clone(), vec![], worker.clone(), worker, vec![Subject::Clock], both]);
+        // A worker that has just started knows nothing of its clock yet, which is no good news.
+        assert_eq!(follower.take(status(LockStatus::Closed, true), Utc::now()), []);
+    }
+
+    #[test]
+    fn an_alarm_told_again_is_known_and_one_that_begins_anew_is_not() {
+        let mut follower = follower();
+        let well = status(LockStatus::Closed, true);
+        let forced = |second: i64| Status {
+            alarm: Some(Alarm::DoorForced),
+            alarm_since: DateTime::from_timestamp(second, 0),
+            door: Some(LockStatus::Closed),
+            ..well.clone()
+        };
+        let mut told = 0;
+        for status in [forced(1), forced(2), well.clone(), forced(1), forced(2), forced(3), well.clone(), forced(3)] {
+            told += follower.take(status, Utc::now()).len();
+        }
+        assert_eq!(told, 3);
+        let news = follower.take(forced(4), Utc::now());
+        let words =
+            "DOOR_FORCED since 1970-01-01T00:00:04.000Z: the door was opened while it was locked; it is shut now";
+        assert_eq!(news[0].occurrence.description, words);
+    }
+
+    #[test]
+    fn a_contact_that_fails_is_told_of_once_each_way() {
+        let mut follower = follower();
+        let door = |door| Status { door, ..status(LockStatus::Closed, true) };
+        let (shut, unseen) = (Some(LockStatus::Closed), Some(LockStatus::Unknown));
+        let told: Vec<_> =
+            [None, shut, unseen, unseen, shut, shut].map(|at| follower.take(door(at), Utc::now()).len()).to_vec();
+        assert_eq!(told, [0, 0, 1, 0, 1, 0]);
+    }
+
+    #[test]
+    fn the_movement_that_a_dead_hub_missed_is_told_by_the_next() {
+        for (stored, found, told) in [
+            (LockStatus::Open, LockStatus::Closed, &[EventType::DoorClosed][..]),
+            (LockStatus::Open, LockStatus::Open, &[]),
+            (LockStatus::Closed, LockStatus::Closed, &[]),
+            (LockStatus::Closed, LockStatus::Open, &[EventType::DoorOpened]),
+            (LockStatus::Unknown, LockStatus::Closed, &[]),
+        ] {
+            let mut follower = Follower::new(LockState::unknown(17, DateTime::UNIX_EPOCH), stored);
+            assert_eq!(kinds(&follower.take(status(found, true), Utc::now())), told, "{stored} {found}");
+        }
     }
 
     #[test]
     fn a_relay_that_cannot_be_read_is_told_of_once() {
-        let mut follower = Follower::new(LockState::unknown(17, DateTime::UNIX_EPOCH));
+        let mut follower = follower();
         follower.take(status(LockStatus::Closed, true), Utc::now());
         assert_eq!(kinds(&follower.take(status(LockStatus::Unknown, true), Utc::now())), [EventType::SystemAlert]);
         assert_eq!(follower.take(status(LockStatus::Unknown, true), Utc::now()), []);

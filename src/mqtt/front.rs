@@ -13,7 +13,7 @@ use rustix::net::sockopt;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
-    sync::{mpsc, oneshot},
+    sync::{mpsc, oneshot, watch},
 };
 use tokio_rustls::{TlsAcceptor, rustls};
 use tokio_util::sync::CancellationToken;
@@ -296,6 +296,12 @@ impl Front {
     #[must_use]
     pub fn link(&self, who: Identity, will: Option<link::Message>, filters: &[&str]) -> link::Link {
         local::start(&self.0, who, will, filters)
+    }
+
+    /// Whether a lock worker has a session now, whatever it says of itself.
+    #[must_use]
+    pub fn worker_is_there(&self) -> watch::Receiver<bool> {
+        self.0.worker.watch()
     }
 
     /// Ends the sessions of those whom `whose` names, with all that waits in them.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use parking_lot::Mutex;
+use tokio::sync::watch;
 
 use super::sessions::Key;
 
@@ -23,9 +24,16 @@ pub struct WorkerPlace(Arc<Mutex<State>>);
 struct State {
     holder: Option<(Holder, u64)>,
     last_number: u64,
+    is_taken: watch::Sender<bool>,
 }
 
 impl WorkerPlace {
+    /// Whether a worker has a session now, whatever it says of itself.
+    #[must_use]
+    pub fn watch(&self) -> watch::Receiver<bool> {
+        self.0.lock().is_taken.subscribe()
+    }
+
     /// Takes the place, if it is free or the same session's.
     #[must_use]
     pub fn take(&self, holder: Holder) -> Option<Held> {
@@ -41,6 +49,8 @@ impl WorkerPlace {
         state.last_number += 1;
         let number = state.last_number;
         state.holder = Some((holder, number));
+        // Under the lock, so that what is watched comes in the order it happened.
+        state.is_taken.send_if_modified(|is_taken| !std::mem::replace(is_taken, true));
         Some(Held { place: self.clone(), number })
     }
 }
@@ -57,6 +67,7 @@ impl Drop for Held {
         let mut state = self.place.0.lock();
         if state.holder.as_ref().is_some_and(|(_, number)| *number == self.number) {
             state.holder = None;
+            state.is_taken.send_replace(false);
         }
     }
 }
@@ -73,6 +84,8 @@ mod tests {
     #[test]
     fn there_is_one_place() {
         let place = WorkerPlace::default();
+        let watched = place.watch();
+        assert!(!*watched.borrow());
         let first = place.take(remote(1, "a")).expect("free");
         assert!(place.take(remote(1, "b")).is_none());
         assert!(place.take(remote(2, "a")).is_none());
@@ -80,7 +93,9 @@ mod tests {
         let again = place.take(remote(1, "a")).expect("its own");
         drop(first);
         assert!(place.take(remote(2, "a")).is_none(), "the newer connection holds it");
+        assert!(*watched.borrow());
         drop(again);
+        assert!(!*watched.borrow());
         let embedded = place.take(Holder::Embedded).expect("free");
         assert!(place.take(Holder::Embedded).is_none());
         drop(embedded);

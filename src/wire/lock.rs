@@ -90,12 +90,15 @@ pub struct Status {
     /// Whether the clocks differ by more than a second. Above two, commands are refused.
     #[serde(default)]
     pub clock_alert: bool,
-    /// What the door's contact says, which is not what the relay says; none without a contact.
+    /// What the door's contact says, which is not what the relay says: UNKNOWN if it can't be read, none without one.
     #[serde(default)]
     pub door: Option<LockStatus>,
-    /// What is wrong with the door, by its contact.
+    /// What is wrong with the door, by its contact; or was, while the hub could not hear of it.
     #[serde(default)]
     pub alarm: Option<Alarm>,
+    /// When that began, by the worker's clock.
+    #[serde(default, serialize_with = "time::serialize_option")]
+    pub alarm_since: Option<DateTime<Utc>>,
 }
 
 impl Status {
@@ -115,6 +118,7 @@ impl Status {
             clock_alert: false,
             door: None,
             alarm: None,
+            alarm_since: None,
         }
     }
 }

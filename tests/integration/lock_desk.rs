@@ -34,7 +34,7 @@ use portcullis::{
 };
 use sqlx::Executor as _;
 use tempfile::TempDir;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::server;
 
@@ -44,6 +44,8 @@ const DEADLINE: Duration = Duration::from_secs(10);
 struct Hub {
     desk: LockDesk,
     carrier: Carrier,
+    /// Whether the worker has one.
+    session: watch::Sender<bool>,
     front: mpsc::Sender<LockRequest>,
     announcer: Announcer,
     recorded: Arc<Mutex<Vec<Occurrence>>>,
@@ -51,13 +53,14 @@ struct Hub {
 }
 
 impl Hub {
-    fn start(database: &Database, folder: &TempDir) -> Self {
+    async fn start(database: &Database, folder: &TempDir) -> Self {
         let settings = DeskSettings { pin: 17, on_detection: OnDetection::Off, threshold: 0.5, hold_open: false };
-        Self::start_with(database, folder, settings)
+        Self::start_with(database, folder, settings).await
     }
 
-    fn start_with(database: &Database, folder: &TempDir, settings: DeskSettings) -> Self {
+    async fn start_with(database: &Database, folder: &TempDir, settings: DeskSettings) -> Self {
         let (link, carrier) = link::pair();
+        let (session, worker_is_there) = watch::channel(true);
         let (front, requests) = mpsc::channel(32);
         let (submissions, mut submitted) = mpsc::channel::<Submission>(32);
         let (announcer, lifecycle) = (Announcer::default(), Lifecycle::default());
@@ -74,19 +77,20 @@ impl Hub {
         let parts = Parts {
             database: database.clone(),
             link,
+            worker_is_there,
             requests,
             submissions,
             announcer: announcer.clone(),
             folder: folder.path().to_owned(),
             settings,
         };
-        let desk = LockDesk::start(parts, &lifecycle).expect("a desk");
-        Self { desk, carrier, front, announcer, recorded, lifecycle }
+        let desk = LockDesk::start(parts, &lifecycle).await.expect("a desk");
+        Self { desk, carrier, session, front, announcer, recorded, lifecycle }
     }
 
     /// A desk whose worker has said that the door is closed.
     async fn with_worker(database: &Database, folder: &TempDir) -> Self {
-        let mut hub = Self::start(database, folder);
+        let mut hub = Self::start(database, folder).await;
         hub.greet().await;
         hub
     }
@@ -271,7 +275,7 @@ async fn the_status_may_come_after_the_answer_or_not_at_all() {
 async fn without_a_worker_nothing_leaves() {
     let database = server::database().await;
     let folder = tempfile::tempdir().expect("a folder");
-    let mut hub = Hub::start(&database, &folder);
+    let mut hub = Hub::start(&database, &folder).await;
     assert_eq!(hub.published().await.topic, "lock/status");
     assert_eq!(hub.ask("user:1", Action::Open).await.expect("a task"), Err(LockFailure::NoWorker));
     assert!(hub.carrier.outgoing.try_recv().is_err());
@@ -512,7 +516,7 @@ async fn a_person_closes_an_open_door_and_never_opens_one() {
     let database = server::database().await;
     let folder = tempfile::tempdir().expect("a folder");
     let settings = DeskSettings { pin: 17, on_detection: OnDetection::Close, threshold: 0.5, hold_open: false };
-    let mut hub = Hub::start_with(&database, &folder, settings);
+    let mut hub = Hub::start_with(&database, &folder, settings).await;
     hub.greet().await;
     hub.announcer.announce(person(0.9));
     let answer = hub.ask("user:1", Action::Open);
@@ -569,6 +573,64 @@ async fn a_worker_that_comes_and_goes_raises_few_alerts_and_none_is_forgotten() 
 }
 
 #[tokio::test]
+async fn a_worker_whose_session_ends_is_gone_whatever_it_said_last() {
+    let database = server::database().await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut hub = Hub::with_worker(&database, &folder).await;
+    let offline = async |hub: &mut Hub| {
+        let said = hub.published().await;
+        assert_eq!((said.topic.as_str(), said.retain), ("lock/status", true));
+        let status: Status = serde_json::from_slice(&said.payload).expect("a status");
+        assert_eq!((status.status, status.online), (LockStatus::Unknown, false));
+        let desk = hub.desk.clone();
+        eventually("it is gone", || !desk.state().status.online).await;
+        assert_eq!(hub.desk.state().status.status, LockStatus::Unknown);
+    };
+    // No will.
+    hub.session.send_replace(false);
+    offline(&mut hub).await;
+    // Odd ones, which arrive later: that it is there, and nothing that can be read.
+    hub.says(LockStatus::Open, None).await;
+    offline(&mut hub).await;
+    hub.deliver(message("lock/status", &"gone fishing")).await;
+    offline(&mut hub).await;
+    assert_eq!(hub.ask("user:1", Action::Open).await.expect("a task"), Err(LockFailure::NoWorker));
+    // Back, then gone again with its last words on their way: they count, and are heard first.
+    hub.session.send_replace(true);
+    hub.says(LockStatus::Open, None).await;
+    eventually("it is back", || hub.kinds().len() == 3).await;
+    hub.session.send_replace(false);
+    hub.says(LockStatus::Closed, None).await;
+    hub.deliver(message("lock/status", &Status::offline(17, true, "the lock worker stopped", Utc::now()))).await;
+    eventually("all is told", || hub.kinds().len() == 5).await;
+    let recorded: Vec<_> = hub.recorded.lock().iter().map(|occurrence| occurrence.description.clone()).collect();
+    assert_eq!(
+        recorded,
+        [
+            "The lock worker is lost: its session ended without its word",
+            "The lock worker is back; the lock is OPEN",
+            "Door opened: command",
+            "Door closed: command",
+            "The lock worker is lost: the lock worker stopped",
+        ]
+    );
+    assert!(hub.carrier.outgoing.try_recv().is_err(), "its own word is enough");
+    hub.stop().await;
+}
+
+#[tokio::test]
+async fn a_hub_that_died_with_the_door_open_tells_of_its_closing() {
+    let database = server::database().await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let insert = "INSERT INTO events (event_type, person_count, created_at)
+                  VALUES ('DOOR_CLOSED', 0, now()), ('DOOR_OPENED', 0, now()), ('SYSTEM_ALERT', 0, now())";
+    database.execute(insert).await.expect("the run before");
+    let hub = Hub::with_worker(&database, &folder).await;
+    eventually("the closing", || hub.kinds() == [EventType::DoorClosed]).await;
+    hub.stop().await;
+}
+
+#[tokio::test]
 async fn a_door_is_held_open_only_where_that_is_allowed() {
     let database = server::database().await;
     let folder = tempfile::tempdir().expect("a folder");
@@ -579,7 +641,7 @@ async fn a_door_is_held_open_only_where_that_is_allowed() {
     hub.stop().await;
 
     let settings = DeskSettings { pin: 17, on_detection: OnDetection::Off, threshold: 0.5, hold_open: true };
-    let mut hub = Hub::start_with(&database, &folder, settings);
+    let mut hub = Hub::start_with(&database, &folder, settings).await;
     hub.greet().await;
     let past = Utc::now() - TimeDelta::seconds(1);
     assert!(hub.desk.hold(requester("user:1"), past, "movers".to_owned()).await.is_err());
@@ -600,7 +662,7 @@ async fn a_door_is_held_open_only_where_that_is_allowed() {
 async fn the_desk_and_the_real_worker_understand_each_other() {
     let database = server::database().await;
     let folder = tempfile::tempdir().expect("a folder");
-    let mut hub = Hub::start(&database, &folder);
+    let mut hub = Hub::start(&database, &folder).await;
     let (link, mut worker) = link::pair();
     let relay = gpio::Relay::simulated(17, SimulatedRelay::default());
     let stop = hub.lifecycle.soft.clone();

@@ -1,5 +1,6 @@
 //! One binary for all integration tests, so that the crate is linked once.
 
+mod event_months;
 mod lock_desk;
 mod mqtt_broker;
 mod mqtt_client;
@@ -18,6 +19,7 @@ mod recorder;
 mod rest_accounts;
 mod rest_contract;
 mod rest_events;
+mod rest_faults;
 mod rest_hub;
 mod rest_realtime;
 mod server;

@@ -128,7 +128,9 @@ async fn a_will_on_the_lock_is_refused_and_the_workers_own_goes_out() {
 #[tokio::test]
 async fn there_is_one_worker() {
     let mut hub = Hub::start().await;
+    let mut is_there = hub.front.worker_is_there();
     let first = hub.connect(Version::V5, "lock1", "w").await;
+    assert!(*is_there.borrow_and_update());
     for (name, client_id) in [("lock2", "w"), ("lock1", "other")] {
         let (_, connack) = hub.try_connect(&login(Version::V5, name, client_id)).await;
         assert_eq!(connack.expect("a CONNACK").code, 0x87, "{name} {client_id}");
@@ -139,7 +141,9 @@ async fn there_is_one_worker() {
     drop(first);
     let (_, connack) = hub.try_connect(&login(Version::V311, "lock2", "w")).await;
     assert_eq!(connack.expect("a CONNACK").code, 5);
+    assert!(!is_there.has_changed().expect("a front"), "one follows the other");
     again.disconnect().await;
+    is_there.wait_for(|is_there| !is_there).await.expect("a front");
     let second = hub.connect(Version::V5, "lock2", "w").await;
     second.disconnect().await;
 

@@ -13,7 +13,7 @@ use std::{
 use bytes::Bytes;
 use portcullis::{
     auth::{password, rights::Rights, token::Keys},
-    bridge::{self, Part, Parts, Readiness, Realtime, Registration, Revocations, Settings},
+    bridge::{self, Heartbeat, Part, Parts, Readiness, Realtime, Registration, Revocations, Settings},
     domain::{
         lock::{Action, LockStatus},
         user::{Role, UserId},
@@ -59,6 +59,7 @@ pub struct Options {
     pub registration: Registration,
     pub trusted_proxies: Vec<&'static str>,
     pub token_lifetime: Duration,
+    pub heartbeat: Heartbeat,
     pub hold_open: bool,
     pub time_zone: chrono_tz::Tz,
 }
@@ -69,6 +70,7 @@ impl Default for Options {
             registration: Registration::Closed,
             trusted_proxies: Vec::new(),
             token_lifetime: Duration::from_hours(1),
+            heartbeat: Heartbeat::default(),
             hold_open: false,
             time_zone: chrono_tz::UTC,
         }
@@ -81,19 +83,23 @@ impl Hub {
     }
 
     pub async fn start_with(options: Options) -> Self {
-        let database = server::database().await;
+        Self::start_on(server::database().await, options).await
+    }
+
+    pub async fn start_on(database: Database, options: Options) -> Self {
         let (lifecycle, announcer) = (Lifecycle::default(), Announcer::default());
         let (recorder, queue) = Recorder::new();
-        let worker = Worker::new(database.clone(), announcer.clone(), watch::channel(false).0);
+        let worker = Worker::new(&database, announcer.clone(), watch::channel(false).0);
         lifecycle.keep("recorder", worker.run(queue, lifecycle.soft.clone(), lifecycle.hard.clone()));
         let folder = tempfile::tempdir().expect("a folder");
-        let (lock, carrier) = desk(&database, &folder, &recorder, &announcer, options.hold_open, &lifecycle);
+        let (lock, carrier) = desk(&database, &folder, &recorder, &announcer, options.hold_open, &lifecycle).await;
         let refusing = Arc::new(AtomicBool::new(false));
         drop(lifecycle.track(play_worker(carrier, refusing.clone())));
         let settings = Settings {
             origins: vec!["http://localhost:3000".to_owned()],
             trusted_proxies: options.trusted_proxies.iter().map(|text| text.parse().expect("a network")).collect(),
             registration: options.registration,
+            heartbeat: options.heartbeat,
             time_zone: options.time_zone,
             rights: Rights::default(),
             version: "0.0.0-test",
@@ -210,7 +216,7 @@ impl Hub {
     }
 }
 
-fn desk(
+async fn desk(
     database: &Database,
     folder: &TempDir,
     recorder: &Recorder,
@@ -222,13 +228,14 @@ fn desk(
     let parts = lock_desk::Parts {
         database: database.clone(),
         link,
+        worker_is_there: tokio::sync::watch::channel(true).1,
         requests: tokio::sync::mpsc::channel(1).1,
         submissions: recorder.sender(),
         announcer: announcer.clone(),
         folder: folder.path().to_owned(),
         settings: DeskSettings { pin: 17, on_detection: OnDetection::Off, threshold: 0.5, hold_open },
     };
-    (LockDesk::start(parts, lifecycle).expect("a desk"), carrier)
+    (LockDesk::start(parts, lifecycle).await.expect("a desk"), carrier)
 }
 
 /// A lock worker that does at once what it is told, or refuses.

@@ -43,6 +43,8 @@ def short_temporary_folder():
 class Hub:
     """A hub's process, its folder and its addresses."""
 
+    WORKER = {"GPIO_SIMULATED": "true", "LOCK_OPEN_SECONDS": "1"}
+
     def __init__(self, **settings):
         self.folder = short_temporary_folder()
         self.data = self.folder / "data"
@@ -57,15 +59,16 @@ class Hub:
     def environment(self, **more):
         """Nothing of the caller's own settings reaches the hub."""
         kept = {name: os.environ[name] for name in ("PATH", "HOME", "USER", "LANG", "TMPDIR") if name in os.environ}
+        # A hub without a lock worker of its own refuses the worker's settings.
+        worker = {} if {**self.settings, **more}.get("LOCK_AGENT") == "remote" else self.WORKER
         return {
             **kept,
             "DATA_DIR": str(self.data),
             "HOST": "127.0.0.1",
             "PORT": str(self.port),
             "MQTT_PORT": str(self.mqtt_port),
-            "GPIO_SIMULATED": "true",
-            "LOCK_OPEN_SECONDS": "1",
             "RUST_LOG": "info",
+            **worker,
             **self.settings,
             **more,
         }
@@ -161,6 +164,15 @@ class Hub:
         email = f"{name}@example.org"
         self.run("user", "add", name, "--email", email, "--role", role, stdin=password + "\n")
         self.tokens.pop(name, None)
+
+    def sql(self, text):
+        """Runs SQL in the hub's private PostgreSQL."""
+        password = (self.data / "postgres-password").read_text().strip()
+        where = {"PGHOST": str(self.data / "postgres"), "PGUSER": "portcullis", "PGDATABASE": "portcullis"}
+        environment = {**os.environ, **where, "PGPASSWORD": password}
+        command = ["psql", "-X", "-q", "-v", "ON_ERROR_STOP=1", "-c", text]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600)
+        assert done.returncode == 0, done.stderr
 
     def admin_password(self):
         return (self.data / "admin-password").read_text().strip()

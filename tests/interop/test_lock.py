@@ -131,7 +131,7 @@ def test_no_other_device_works_the_lock(hub, devices, device, who):
 class LockAgent:
     def __init__(self, hub, credentials):
         settings = {"MQTT_URL": hub.mqtt_url, "MQTT_USERNAME": credentials["username"]}
-        environment = hub.environment(**settings, MQTT_PASSWORD=credentials["password"])
+        environment = hub.environment(**hub.WORKER, **settings, MQTT_PASSWORD=credentials["password"])
         # It knows the hub by MQTT alone, as on another machine.
         for name in ("DATA_DIR", "PORT", "MQTT_PORT", "LOCK_AGENT"):
             environment.pop(name, None)

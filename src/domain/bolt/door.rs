@@ -25,8 +25,10 @@ pub enum Alarm {
 pub struct Door {
     held_open_after: Duration,
     open_since: Option<Instant>,
-    /// Not known until the contact has been read.
+    /// None while the contact can't be read, and before it was.
     contact: Option<Position>,
+    /// When it was last seen closed; none once it was seen open since.
+    seen_closed: Option<Instant>,
     forced: bool,
     /// Since when the relay is closed; none while it is open.
     locked_since: Option<Instant>,
@@ -43,20 +45,22 @@ impl Door {
             held_open_after,
             open_since: None,
             contact: None,
+            seen_closed: None,
             forced: false,
             locked_since: Some(now),
             was_unlocked: false,
         }
     }
 
-    /// Where the contact was last read to be.
+    /// Where the contact says that the door is; none if it can't be read.
     #[must_use]
     pub fn contact(&self) -> Option<Position> {
         self.contact
     }
 
-    /// What the relay and the contact read now.
-    pub fn observe(&mut self, relay: Position, contact: Position, now: Instant) {
+    /// What the relay and the contact read now. No contact is one that can't be read: nothing is known of the door
+    /// then, neither that it stands open nor that it is shut.
+    pub fn observe(&mut self, relay: Position, contact: Option<Position>, now: Instant) {
         match relay {
             Position::Open => {
                 self.locked_since = None;
@@ -66,25 +70,32 @@ impl Door {
                 self.locked_since.get_or_insert(now);
             }
         }
-        let before = self.contact.replace(contact);
+        self.contact = contact;
         match contact {
-            Position::Closed => {
+            None => {
                 self.open_since = None;
                 self.forced = false;
             }
-            Position::Open => {
+            Some(Position::Closed) => {
+                self.seen_closed = Some(now);
+                self.open_since = None;
+                self.forced = false;
+            }
+            Some(Position::Open) => {
                 self.open_since.get_or_insert(now);
                 // Open at the first look tells nothing of how it came to be.
-                if before == Some(Position::Closed) {
-                    self.forced = self.is_locked_for_a_while(now);
+                if let Some(seen_closed) = self.seen_closed.take() {
+                    self.forced = self.was_locked(seen_closed, now);
                 }
             }
         }
     }
 
-    fn is_locked_for_a_while(&self, now: Instant) -> bool {
-        self.locked_since
-            .is_some_and(|since| !self.was_unlocked || now.saturating_duration_since(since) > HAND_ON_THE_HANDLE)
+    /// Whether nobody had a right to open the door between these times.
+    fn was_locked(&self, from: Instant, to: Instant) -> bool {
+        self.locked_since.is_some_and(|since| {
+            since <= from && (!self.was_unlocked || to.saturating_duration_since(since) > HAND_ON_THE_HANDLE)
+        })
     }
 
     /// What is wrong at this time. Forced comes first: it says more.
@@ -106,6 +117,11 @@ mod tests {
 
     /// What the door says after each of (seconds, relay, contact).
     fn alarms(steps: &[(u64, Position, Position)]) -> Vec<Option<Alarm>> {
+        let steps: Vec<_> = steps.iter().map(|(second, relay, contact)| (*second, *relay, Some(*contact))).collect();
+        seen(&steps)
+    }
+
+    fn seen(steps: &[(u64, Position, Option<Position>)]) -> Vec<Option<Alarm>> {
         let start = Instant::now();
         let mut door = Door::new(Duration::from_secs(30), start);
         steps
@@ -148,5 +164,26 @@ mod tests {
             alarms(&[(0, Closed, Open), (29, Closed, Open), (30, Closed, Open)]),
             [None, None, Some(Alarm::DoorHeldOpen)]
         );
+    }
+
+    #[test]
+    fn a_contact_that_cannot_be_read_tells_nothing_and_hides_nothing() {
+        let unseen = |second| (second, Closed, None);
+        // It stood open when it was seen last; for how long it did meanwhile nobody knows.
+        let told = seen(&[(0, Closed, Some(Open)), unseen(1), unseen(60), (61, Closed, Some(Open))]);
+        assert_eq!(told, [None; 4]);
+        // Shut, then unseen, then open, and locked all the while.
+        let told = seen(&[(0, Closed, Some(Closed)), unseen(1), (5, Closed, Some(Open))]);
+        assert_eq!(told, [None, None, Some(Alarm::DoorForced)]);
+        // It may have been opened while it was unlocked.
+        let told = seen(&[
+            (0, Closed, Some(Closed)),
+            unseen(1),
+            (2, Open, None),
+            unseen(4),
+            (20, Closed, Some(Open)),
+            (50, Closed, Some(Open)),
+        ]);
+        assert_eq!(told, [None, None, None, None, None, Some(Alarm::DoorHeldOpen)]);
     }
 }
