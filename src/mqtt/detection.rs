@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use tokio::sync::{mpsc::error::TrySendError, oneshot};
+use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -43,7 +43,9 @@ pub fn judge(core: &Arc<Core>, sender: &Sender, camera: CameraId, message: Messa
     let payload = if is_heard { message.payload } else { head(&message.payload) };
     let message = Message { retain: false, payload, ..message };
     let held = core.uncommitted.hold(OVERHEAD + texts + message.cost());
-    let submitted = Submitted::begin(core, sender, Item::Detection(detection));
+    let submission = Submission::new(Channel::Mqtt, Item::Detection(detection));
+    tracing::debug!(parent: &submission.0.arrival.span, who = %sender.who, "a detection came");
+    let submitted = Submitted::begin(core, sender, submission, Counts::Yes);
     let (core, sender) = (core.clone(), sender.clone());
     Verdict::Later(Box::pin(async move {
         let _held = held;
@@ -54,7 +56,8 @@ pub fn judge(core: &Arc<Core>, sender: &Sender, camera: CameraId, message: Messa
             Some(Outcome::Rejected(why)) => why,
             Some(Outcome::UnknownCamera) => format!("Camera with ID {camera} not found"),
         };
-        keep(&core, &sender, excerpt(&message, &sender, why), Reason::PayloadFormatInvalid).await
+        // It is in the accounts as rejected; keeping its text is no second detection.
+        keep(&core, &sender, excerpt(&message, &sender, why), Reason::PayloadFormatInvalid, Counts::No).await
     }))
 }
 
@@ -69,7 +72,7 @@ fn malformed(core: &Arc<Core>, sender: &Sender, message: &Message, why: String, 
     let (core, sender) = (core.clone(), sender.clone());
     Verdict::Later(Box::pin(async move {
         let _held = held;
-        keep(&core, &sender, malformed, reason).await
+        keep(&core, &sender, malformed, reason, Counts::Yes).await
     }))
 }
 
@@ -84,10 +87,11 @@ fn head(payload: &Bytes) -> Bytes {
 }
 
 /// Has it kept for a person to read; then its sender is told.
-async fn keep(core: &Core, sender: &Sender, malformed: Malformed, reason: Reason) -> Settled {
+async fn keep(core: &Core, sender: &Sender, malformed: Malformed, reason: Reason, counts: Counts) -> Settled {
     core.gauges.malformed_detections.one();
     let why = malformed.reason.clone();
-    match Submitted::begin(core, sender, Item::Malformed(malformed)).outcome(core).await {
+    let submission = Submission::new(Channel::Mqtt, Item::Malformed(malformed));
+    match Submitted::begin(core, sender, submission, counts).outcome(core).await {
         None => unknown(),
         Some(_) => Settled::refused(reason, why),
     }
@@ -97,24 +101,38 @@ fn unknown() -> Settled {
     Settled { answer: Answer::Unknown, route: None }
 }
 
+/// Whether a submission is a detection in the accounts.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Counts {
+    Yes,
+    No,
+}
+
 /// Something on its way to the recorder.
 struct Submitted {
     /// What has found no room yet.
     waiting: Option<Submission>,
     answer: oneshot::Receiver<Outcome>,
     abandoned: CancellationToken,
+    counts: Counts,
 }
 
 impl Submitted {
     /// Takes its place in the recorder's queue at once, if there is one: so detections keep their order.
-    fn begin(core: &Core, sender: &Sender, item: Item) -> Self {
-        let (reply, answer) = oneshot::channel();
-        let submission = Submission { channel: Channel::Mqtt, item, reply };
-        let waiting = match core.hooks.submissions.try_send(submission) {
-            Ok(()) | Err(TrySendError::Closed(_)) => None,
-            Err(TrySendError::Full(submission)) => Some(submission),
+    fn begin(
+        core: &Core,
+        sender: &Sender,
+        (submission, answer): (Submission, oneshot::Receiver<Outcome>),
+        counts: Counts,
+    ) -> Self {
+        let waiting = match core.hooks.submissions.try_reserve() {
+            Ok(room) => {
+                place(core, room, submission, counts);
+                None
+            }
+            Err(_) => Some(submission),
         };
-        Self { waiting, answer, abandoned: sender.abandoned.clone() }
+        Self { waiting, answer, abandoned: sender.abandoned.clone(), counts }
     }
 
     /// Waits for room and then for the answer; none if there is no recorder any more, or if the session has ended before
@@ -122,11 +140,17 @@ impl Submitted {
     async fn outcome(self, core: &Core) -> Option<Outcome> {
         if let Some(submission) = self.waiting {
             let room = tokio::select! {
-                room = core.hooks.submissions.reserve() => room.ok()?,
+                room = core.gauges.waiting_detections.during(core.hooks.submissions.reserve()) => room.ok()?,
                 () = self.abandoned.cancelled() => return None,
             };
-            room.send(submission);
+            place(core, room, submission, self.counts);
         }
         self.answer.await.ok()
     }
+}
+
+/// In flight from here on, whether or not somebody waits for the answer.
+fn place(core: &Core, room: mpsc::Permit<'_, Submission>, submission: Submission, counts: Counts) {
+    let ticket = (counts == Counts::Yes).then(|| core.hooks.accounts.mqtt.receive());
+    room.send(Submission { ticket, ..submission });
 }

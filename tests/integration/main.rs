@@ -23,3 +23,4 @@ mod rest_faults;
 mod rest_hub;
 mod rest_realtime;
 mod server;
+mod toolchain;

@@ -137,7 +137,7 @@ def test_payloads_that_are_no_detections_do_not_pile_up(busy_hub):
         clients = await open_all(hub.mqtt_port, [f"c{number}" for number in range(CLIENTS)], engine)
         stop = asyncio.Event()
         floods = [
-            asyncio.create_task(client.flood(lambda _: "camera/1/detections", lambda _: b"x" * 200_000, stop))
+            asyncio.create_task(client.flood(lambda _: "camera/1/detections", lambda _: b"x" * 60_000, stop))
             for client in clients
         ]
         with postgres_paused(hub):
