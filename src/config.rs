@@ -230,7 +230,7 @@ pub struct HubOptions {
 /// How a lock worker on another machine reaches the hub.
 #[derive(Debug, Clone, Args)]
 pub struct RemoteOptions {
-    /// The hub's MQTT address: mqtts://host:8883, or mqtt://host:1883 on the same machine.
+    /// The hub's MQTT address: mqtts://host:8883, or mqtt://127.0.0.1:1883 on the same machine.
     #[arg(long, env, default_value = "mqtt://127.0.0.1:1883", value_name = "URL")]
     pub mqtt_url: String,
     /// The name of this device, of role lock-agent.
@@ -245,6 +245,9 @@ pub struct RemoteOptions {
     /// The certificate that the hub's is signed by, PEM; the system's if none is given.
     #[arg(long, env, value_name = "FILE")]
     pub mqtt_ca: Option<PathBuf>,
+    /// Whether mqtt://, without TLS, may lead to another machine. The hub must allow it too (plain_lock in broker.toml).
+    #[arg(long, env, default_value_t = false, action = clap::ArgAction::Set, value_name = "WHETHER")]
+    pub plain_lock: bool,
 }
 
 /// All of `portcullis serve`.

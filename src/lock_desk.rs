@@ -10,6 +10,7 @@ pub mod flood;
 mod hearing;
 mod intake;
 mod ledger;
+mod order;
 mod pending;
 pub mod rate;
 mod reports;
@@ -21,18 +22,22 @@ use std::{path::PathBuf, time::Instant};
 use anyhow::Context as _;
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{
+    mpsc::{self, error::TrySendError},
+    oneshot, watch,
+};
 use tokio_util::sync::CancellationToken;
 
+pub use self::{audit::verify, rule::closes, state::LockState};
 use self::{
-    audit::Writer,
+    audit::{Audit, Backlog, Writer, Written},
     hearing::Hearing,
-    intake::{Ask, Intake, Request},
+    intake::{Intake, Request},
+    order::{Order, refusal},
     pending::Pending,
     reports::Reports,
     state::Follower,
 };
-pub use self::{audit::verify, rule::closes, state::LockState};
 use crate::{
     domain::{
         event::EventType,
@@ -46,7 +51,7 @@ use crate::{
     wire::lock::Status,
 };
 
-/// How many requests may wait. When it is full the next is not taken: it would be too old when its turn came.
+/// How many requests may wait. When it is full the next is refused, and recorded: it would be too old when its turn came.
 const WAITING: usize = 64;
 
 /// What a detection does to the door.
@@ -93,6 +98,7 @@ pub struct Parts {
 pub struct LockDesk {
     asks: mpsc::Sender<Request>,
     state: watch::Receiver<LockState>,
+    backlog: Backlog,
 }
 
 impl LockDesk {
@@ -112,7 +118,7 @@ impl LockDesk {
         let (audit, writer) = Writer::new(parts.database, &parts.folder, reports.clone())?;
         let (asks, asked) = mpsc::channel(WAITING);
         let (state, watched) = watch::channel(unknown.clone());
-        let desk = Self { asks, state: watched };
+        let desk = Self { asks, state: watched, backlog: audit.backlog() };
         let (pending, settled) = (Pending::default(), CancellationToken::new());
         let hearing = Hearing {
             incoming: parts.link.incoming,
@@ -127,12 +133,13 @@ impl LockDesk {
             stopping: lifecycle.soft.clone(),
             settled: settled.clone(),
         };
-        let intake = Intake::new(parts.link.outgoing, audit, pending, desk.state.clone(), parts.settings.hold_open);
+        let intake =
+            Intake::new(parts.link.outgoing, audit.clone(), pending, desk.state.clone(), parts.settings.hold_open);
         lifecycle.keep("the lock's audit", writer.run(lifecycle.hard.clone()));
         lifecycle.keep("the lock's events", reports::run(reported, parts.submissions));
         lifecycle.keep("the lock worker's words", hearing.run());
         lifecycle.keep("the lock's commands", intake.run(asked, lifecycle.soft.clone(), settled));
-        lifecycle.keep("lock/command", forward(desk.asks.clone(), parts.requests, lifecycle.soft.clone()));
+        lifecycle.keep("lock/command", forward(desk.asks.clone(), parts.requests, audit, lifecycle.soft.clone()));
         if parts.settings.on_detection == OnDetection::Close {
             let soft = lifecycle.soft.clone();
             lifecycle.keep("the lock's rule", rule::run(desk.clone(), parts.announcer, parts.settings.threshold, soft));
@@ -154,13 +161,12 @@ impl LockDesk {
     /// # Errors
     /// Says why nothing happened, or that it is not known whether it did.
     pub async fn command(&self, requester: Requester, action: Action) -> Result<LockDone, LockFailure> {
-        self.ask(requester, Ask::Give { action, command_id: None, hold: None, expires_at: None }).await
+        self.ask(requester, Order::new(action)).await
     }
 
     /// Records that somebody was refused who had no right to ask.
     pub async fn refused(&self, requester: Requester, what: String, reason: String) {
-        // The answer is the refusal itself, and says that it is recorded or counted.
-        let _ = self.ask(requester, Ask::Refused { what, reason }).await;
+        self.backlog.refusal(refusal(&requester, &what, &LockFailure::Refused(reason))).wait().await;
     }
 
     /// Has the door opened and held open until then.
@@ -173,11 +179,7 @@ impl LockDesk {
         until: DateTime<Utc>,
         reason: String,
     ) -> Result<LockDone, LockFailure> {
-        self.ask(
-            requester,
-            Ask::Give { action: Action::Open, command_id: None, hold: Some((until, reason)), expires_at: None },
-        )
-        .await
+        self.ask(requester, Order { hold: Some((until, reason)), ..Order::new(Action::Open) }).await
     }
 
     /// What the worker said last.
@@ -192,13 +194,22 @@ impl LockDesk {
         self.state.clone()
     }
 
-    async fn ask(&self, requester: Requester, ask: Ask) -> Result<LockDone, LockFailure> {
+    async fn ask(&self, requester: Requester, order: Order) -> Result<LockDone, LockFailure> {
         let (reply, answer) = oneshot::channel();
-        let request = Request { requester, ask, arrived: Instant::now(), reply };
-        self.asks.try_send(request).map_err(|_| LockFailure::NotRecorded)?;
-        // Dropped without an answer: the desk stops, and the command was not given.
-        answer.await.unwrap_or(Err(LockFailure::NotRecorded))
+        let request = Request { requester, order, arrived: Instant::now(), reply };
+        if let Err(refused) = self.asks.try_send(request) {
+            no_room(refused, &self.backlog).wait().await;
+        }
+        answer.await.unwrap_or(Err(LockFailure::TooLate))
     }
+}
+
+/// Refuses a request that the intake has no room for, and has that recorded.
+fn no_room(refused: TrySendError<Request>, backlog: &Backlog) -> Written {
+    let Request { requester, order, reply, .. } = refused.into_inner();
+    // Nobody waiting any more is no fault.
+    let _ = reply.send(Err(LockFailure::TooLate));
+    backlog.refusal(order.refusal(&requester, &LockFailure::TooLate))
 }
 
 /// What the hub says on `lock/status` in the place of a worker that is not there.
@@ -209,31 +220,46 @@ fn hubs_word(nobody: &Status) -> Message {
     Message { topic: Topic::LockStatus.to_string(), payload, qos: QoS::AtLeastOnce, retain: true }
 }
 
-/// Notes when requests of MQTT clients came, so that none is carried out long after.
+/// Takes the requests of MQTT clients. Never waits, so that none is ever left with the front and lost; holds the audit
+/// open until the last of them has its row.
 async fn forward(
     asks: mpsc::Sender<Request>,
     mut requests: mpsc::Receiver<LockRequest>,
+    audit: Audit,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
     loop {
         let request = tokio::select! {
             request = requests.recv() => request,
-            () = stop.cancelled() => return Ok(()),
+            () = stop.cancelled() => break,
         };
-        let Some(LockRequest { requester, ask, arrived, expires_at, reply }) = request else {
+        match request {
+            Some(request) => take_in(request, &asks, &audit),
             // No front in this process: requests come over HTTP alone.
-            stop.cancelled().await;
-            return Ok(());
-        };
-        let ask = match ask {
-            LockAsk::Command { action, command_id } => Ask::Give { action, command_id, hold: None, expires_at },
-            LockAsk::Refused { what, reason } => Ask::Refused { what, reason },
-        };
-        let request = Request { requester, ask, arrived, reply };
-        tokio::select! {
-            // When it is full, the front's clients wait.
-            sent = asks.send(request) => if sent.is_err() { return Ok(()) },
-            () = stop.cancelled() => return Ok(()),
+            None => stop.cancelled().await,
         }
+    }
+    requests.close();
+    while let Some(request) = requests.recv().await {
+        take_in(request, &asks, &audit);
+    }
+    Ok(())
+}
+
+fn take_in(request: LockRequest, asks: &mpsc::Sender<Request>, audit: &Audit) {
+    let LockRequest { requester, ask, arrived, expires_at, reply } = request;
+    let (action, command_id) = match ask {
+        LockAsk::Command { action, command_id } => (action, command_id),
+        LockAsk::Refused { what, reason } => {
+            let failure = LockFailure::Refused(reason);
+            audit.refusal(refusal(&requester, &what, &failure));
+            let _ = reply.send(Err(failure));
+            return;
+        }
+    };
+    let order = Order { expires_at, ..Order::new(action) };
+    let order = Order { command_id: command_id.unwrap_or(order.command_id), ..order };
+    if let Err(refused) = asks.try_send(Request { requester, order, arrived, reply }) {
+        no_room(refused, &audit.backlog());
     }
 }

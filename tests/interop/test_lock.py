@@ -2,12 +2,14 @@
 
 import os
 import signal
-import subprocess
+import socket
+import time
 
 import pytest
 import requests
 
-from hub import BINARY
+from clients import PahoDevice
+from lock_agent import LockAgent
 from waiting import until
 
 
@@ -128,30 +130,6 @@ def test_no_other_device_works_the_lock(hub, devices, device, who):
 # The lock worker as a process of its own -------------------------------------------------------------------------
 
 
-class LockAgent:
-    def __init__(self, hub, credentials):
-        settings = {"MQTT_URL": hub.mqtt_url, "MQTT_USERNAME": credentials["username"]}
-        environment = hub.environment(**settings, MQTT_PASSWORD=credentials["password"])
-        # It knows the hub by MQTT alone, as on another machine.
-        for name in ("DATA_DIR", "PORT", "MQTT_PORT", "LOCK_AGENT"):
-            environment.pop(name, None)
-        self.log = (hub.folder / "lock-agent.log").open("ab")
-        self.process = subprocess.Popen(
-            [BINARY, "lock-agent"],
-            cwd=hub.folder,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=self.log,
-            stderr=self.log,
-        )
-
-    def stop(self, number=signal.SIGTERM):
-        self.process.send_signal(number)
-        code = self.process.wait(15)
-        self.log.close()
-        return code
-
-
 def online(hub, is_online):
     until(lambda: hub.get("/api/lock/status")["online"] is is_online, f"the lock worker's online is {is_online}")
 
@@ -200,3 +178,50 @@ def test_a_lock_worker_with_wrong_credentials_ends_or_stays_out(new_hub):
     finally:
         if agent.process.poll() is None:
             agent.stop()
+
+
+def test_a_lock_worker_without_a_will_is_gone_with_its_session(new_hub, python_dashboard):
+    hub = new_hub(LOCK_AGENT="remote").start(ready="/healthz")
+    session = PahoDevice(hub, hub.device("door", "lock-agent"))
+    status = {"status": "OPEN", "online": True, "pin": 17, "simulated": True, "reason": None, "commandId": None}
+    times = {"requestedBy": None, "timestamp": "2026-11-22T12:00:00Z"}
+    session.publish("lock/status", {**status, **times}, retain=True)
+    online(hub, True)
+    dashboard = python_dashboard(hub.url, hub.token())
+    dashboard.wait("lock:status", lambda status: status["metadata"]["online"] is True)
+    session.close()
+    dashboard.wait("lock:status", lambda status: status["status"] == "UNKNOWN" and not status["metadata"]["online"])
+    assert hub.get("/api/lock/status")["status"] == "UNKNOWN"
+    controller = PahoDevice(hub, hub.device("controller", "controller"))
+    controller.subscribe("lock/status")
+    assert controller.wait("lock/status", lambda message: message.retain).payload["online"] is False
+    controller.close()
+    lost = lambda: [event for event in hub.get("/api/events?eventType=SYSTEM_ALERT") if "is lost" in event["description"]]
+    until(lost, "the loss is stored")
+
+
+def test_a_lock_worker_is_a_service_with_a_watchdog(new_hub):
+    """No hub: the worker is ready once the door is locked, and its loop turns without one."""
+    hub = new_hub()
+    path = hub.folder / "notify"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(path))
+        manager.settimeout(15)
+        agent = LockAgent(hub, {"username": "door", "password": "x"}, NOTIFY_SOCKET=str(path))
+        try:
+            assert manager.recv(100) == b"READY=1"
+            begin, fed = time.monotonic(), 0
+            while fed < 4:
+                assert manager.recv(100) == b"WATCHDOG=1"
+                fed += 1
+            assert time.monotonic() - begin < 10, "WatchdogSec= of the unit"
+        finally:
+            code = agent.stop()
+    assert code == 0
+
+
+def test_a_lock_worker_does_not_send_its_secret_in_the_clear(new_hub):
+    hub = new_hub()
+    agent = LockAgent(hub, {"username": "door", "password": "x"}, MQTT_URL="mqtt://192.0.2.1:1883")
+    assert agent.ended() == 1
+    assert "without TLS" in agent.path.read_text()
