@@ -3,6 +3,7 @@
 //! Must not know how anything is done, only who does it.
 
 pub mod bench;
+pub mod config;
 pub mod data;
 pub mod device;
 pub mod lock;
@@ -11,10 +12,13 @@ pub mod migrate;
 pub mod serve;
 pub mod user;
 
-use clap::{Parser, Subcommand};
+use std::ffi::OsString;
 
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
+
+use self::config::Verdict;
 use crate::{
-    config::{DataOptions, LockAgentOptions, LogFormat, LogOptions, ServeOptions},
+    config::{DataOptions, Fault, LockAgentOptions, LogFormat, LogOptions, ServeOptions, effective, sources::Sources},
     telemetry,
 };
 
@@ -44,13 +48,44 @@ enum Command {
     Bench(bench::BenchOptions),
     /// Brings the database's schema up to date, and ends.
     Migrate(DataOptions),
+    /// Shows the settings in effect, and what is wrong with them.
+    Config(config::ConfigCommand),
+}
+
+/// Why a command line is not run.
+#[derive(Debug, thiserror::Error)]
+pub enum Refusal {
+    /// It makes no sense, or asks for help.
+    #[error(transparent)]
+    Line(#[from] clap::Error),
+    /// All that is wrong with the settings.
+    #[error("{}", config::complaint(.0))]
+    Settings(Vec<Fault>),
+}
+
+/// Reads a command line, with the program's name first, and the settings it works with.
+///
+/// # Errors
+/// When either is wrong.
+pub fn read(line: Vec<OsString>, sources: &Sources) -> Result<CommandLine, Refusal> {
+    let reading = effective::read(CommandLine::command(), line, sources)?;
+    let mut faults = reading.faults.clone();
+    faults.extend(config::files::faults(&reading.effective));
+    if faults.is_empty() {
+        Ok(CommandLine::from_arg_matches(&reading.matches()?)?)
+    } else {
+        Err(Refusal::Settings(faults))
+    }
 }
 
 /// Runs the command that was asked for.
 ///
 /// # Errors
 /// What a person has to know who started it.
-pub async fn run(line: CommandLine) -> anyhow::Result<()> {
+pub async fn run(line: CommandLine, sources: &Sources) -> anyhow::Result<Verdict> {
+    if let Command::Config(command) = line.command {
+        return config::run(command, sources);
+    }
     telemetry::start(&line.log.rust_log, line.log.log_format == LogFormat::Json)?;
     match line.command {
         Command::Serve(options) => serve::run(*options).await,
@@ -60,5 +95,7 @@ pub async fn run(line: CommandLine) -> anyhow::Result<()> {
         Command::User(command) => user::run(command).await,
         Command::Bench(options) => bench::run(options).await,
         Command::Migrate(options) => migrate::run(&options).await,
-    }
+        Command::Config(_) => Ok(()),
+    }?;
+    Ok(Verdict::Good)
 }

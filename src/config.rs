@@ -1,17 +1,47 @@
 //! Settings: every environment variable of the hub, with the flag of the same name, its default and what it allows.
 //!
-//! Must not know what uses them. Values are parsed here, once; what contradicts itself is told all at once.
+//! Must not know what uses them. Values are parsed here, once; all that is wrong with them is told at once.
 #![expect(clippy::doc_markdown, reason = "the docs of the settings are the help texts of the command line")]
 
+pub mod catalogue;
+pub mod effective;
+pub mod page;
+pub mod rules;
 pub mod secrets;
+pub mod sources;
 
 use std::{
+    fmt,
     net::{IpAddr, SocketAddr},
     path::PathBuf,
     time::Duration,
 };
 
 use clap::{Args, ValueEnum};
+
+use crate::domain::device::DeviceName;
+
+/// What is wrong with a setting.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fault {
+    /// The variable, or the file.
+    pub name: String,
+    /// In words, with what is allowed; never with a secret's value.
+    pub text: String,
+}
+
+impl Fault {
+    #[must_use]
+    pub fn new(name: &str, text: impl Into<String>) -> Self {
+        Self { name: name.to_owned(), text: text.into() }
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.name, self.text)
+    }
+}
 
 /// How a log line is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -22,12 +52,13 @@ pub enum LogFormat {
 
 /// Where the hub's data and its database are; every command that works on them takes these.
 #[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Data")]
 pub struct DataOptions {
     /// Generated secrets and the private PostgreSQL.
     #[arg(long, env, default_value = "./data", value_name = "FOLDER")]
     pub data_dir: PathBuf,
     /// A PostgreSQL of yours, as postgres://user:password@host/name; without it the hub runs a private one in DATA_DIR.
-    #[arg(long, env, hide_env_values = true, value_name = "URL")]
+    #[arg(long, env, hide_env_values = true, value_parser = postgres_url, value_name = "POSTGRES-URL")]
     pub database_url: Option<String>,
     /// A file with DATABASE_URL in it.
     #[arg(long, env, value_name = "FILE")]
@@ -39,9 +70,10 @@ pub struct DataOptions {
 
 /// How to log; for every command.
 #[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Log")]
 pub struct LogOptions {
     /// What is logged: off, error, warn, info, debug, trace, also for each module (portcullis=debug,info).
-    #[arg(long, env, global = true, default_value = "info", value_name = "FILTER")]
+    #[arg(long, env, global = true, default_value = "info", value_parser = filter, value_name = "FILTER")]
     pub rust_log: String,
     /// Lines for people, or JSON for machines.
     #[arg(long, env, global = true, value_enum, default_value = "text", value_name = "FORMAT")]
@@ -50,8 +82,9 @@ pub struct LogOptions {
 
 /// HTTP, Socket.io, and MQTT over WebSocket.
 #[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "HTTP")]
 pub struct HttpOptions {
-    /// The port of HTTP, Socket.io, and MQTT over WebSocket.
+    /// The port of HTTP, Socket.io, and MQTT over WebSocket; 0 lets the system choose.
     #[arg(long, env, default_value_t = 3000)]
     pub port: u16,
     /// The address to listen on.
@@ -62,6 +95,7 @@ pub struct HttpOptions {
         long,
         env,
         value_delimiter = ',',
+        value_parser = origin,
         default_value = "http://localhost:3000,http://localhost:3001",
         value_name = "ORIGINS"
     )]
@@ -76,8 +110,9 @@ pub struct HttpOptions {
 
 /// The MQTT broker's listeners.
 #[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "MQTT")]
 pub struct MqttOptions {
-    /// The port of MQTT.
+    /// The port of MQTT; 0 lets the system choose.
     #[arg(long, env, default_value_t = 1883, value_name = "PORT")]
     pub mqtt_port: u16,
     /// The address that MQTT listens on; HOST if none is given.
@@ -87,7 +122,7 @@ pub struct MqttOptions {
     #[arg(long, env, default_value = "./broker.toml", value_name = "FILE")]
     pub broker_config: PathBuf,
     /// The port of MQTT over TLS, 8883 by custom; off if none is given.
-    #[arg(long, env, requires_all = ["mqtt_tls_cert", "mqtt_tls_key"], value_name = "PORT")]
+    #[arg(long, env, value_name = "PORT")]
     pub mqtt_tls_port: Option<u16>,
     /// The server's certificate chain, PEM.
     #[arg(long, env, value_name = "FILE")]
@@ -111,9 +146,10 @@ pub enum Registration {
 
 /// Accounts and tokens.
 #[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Accounts")]
 pub struct AccountOptions {
     /// The key that tokens are signed with, at least 32 bytes; generated into DATA_DIR if none is given.
-    #[arg(long, env, hide_env_values = true, value_name = "SECRET")]
+    #[arg(long, env, hide_env_values = true, value_parser = signing_key, value_name = "SIGNING-KEY")]
     pub jwt_secret: Option<String>,
     /// A file with JWT_SECRET in it.
     #[arg(long, env, value_name = "FILE")]
@@ -122,7 +158,7 @@ pub struct AccountOptions {
     #[arg(long, env, default_value = "24h", value_parser = duration, value_name = "TIME")]
     pub jwt_expiration: Duration,
     /// The password of the user admin, at the very first start only; generated if none is given.
-    #[arg(long, env, hide_env_values = true, value_name = "PASSWORD")]
+    #[arg(long, env, hide_env_values = true, value_parser = password, value_name = "PASSWORD")]
     pub admin_password: Option<String>,
     /// A file with ADMIN_PASSWORD in it.
     #[arg(long, env, value_name = "FILE")]
@@ -152,6 +188,7 @@ pub enum LockFailMode {
 
 /// The relay and the door's contact.
 #[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Relay")]
 pub struct GpioOptions {
     /// Whether the relay is simulated. `portcullis lock-agent` takes auto for false.
     #[arg(long, env, value_enum, default_value = "auto", value_name = "WHETHER")]
@@ -159,7 +196,7 @@ pub struct GpioOptions {
     /// The relay's line.
     #[arg(long, env, default_value_t = 17, value_name = "LINE")]
     pub gpio_relay_pin: u32,
-    /// The chip's device file; found by a Raspberry Pi's label if none is given.
+    /// The chip's device file, such as /dev/gpiochip0; found by a Raspberry Pi's label if none is given.
     #[arg(long, env, value_name = "FILE")]
     pub gpio_chip: Option<PathBuf>,
     /// Whether the relay is energised by the low level.
@@ -175,6 +212,7 @@ pub struct GpioOptions {
 
 /// How long the door may be open.
 #[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Lock")]
 pub struct OpenOptions {
     /// How long the door stays open after a command, in seconds.
     #[arg(long, env, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=3600), value_name = "SECONDS")]
@@ -206,6 +244,7 @@ pub enum OnDetection {
 
 /// The hub's side of the lock, and when a camera counts as lost.
 #[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Detections and the lock")]
 pub struct HubOptions {
     /// Where the lock worker runs.
     #[arg(long, env, value_enum, default_value = "embedded", value_name = "WHERE")]
@@ -229,13 +268,14 @@ pub struct HubOptions {
 
 /// How a lock worker on another machine reaches the hub.
 #[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Lock worker on a machine of its own")]
 pub struct RemoteOptions {
-    /// The hub's MQTT address: mqtts://host:8883, or mqtt://127.0.0.1:1883 on the same machine.
-    #[arg(long, env, default_value = "mqtt://127.0.0.1:1883", value_name = "URL")]
+    /// The hub's MQTT address: mqtts://host:8883, or mqtt://host:1883 on the same machine.
+    #[arg(long, env, default_value = "mqtt://127.0.0.1:1883", value_parser = mqtt_url, value_name = "MQTT-URL")]
     pub mqtt_url: String,
     /// The name of this device, of role lock-agent.
-    #[arg(long, env, value_name = "NAME")]
-    pub mqtt_username: String,
+    #[arg(long, env, value_parser = device_name, value_name = "NAME")]
+    pub mqtt_username: Option<String>,
     /// The device's secret.
     #[arg(long, env, hide_env_values = true, value_name = "SECRET")]
     pub mqtt_password: Option<String>,
@@ -245,7 +285,7 @@ pub struct RemoteOptions {
     /// The certificate that the hub's is signed by, PEM; the system's if none is given.
     #[arg(long, env, value_name = "FILE")]
     pub mqtt_ca: Option<PathBuf>,
-    /// Whether mqtt://, without TLS, may lead to another machine. The hub must allow it too (plain_lock in broker.toml).
+    /// Whether mqtt:// may lead to another machine; the hub needs plain_lock in broker.toml for it too.
     #[arg(long, env, default_value_t = false, action = clap::ArgAction::Set, value_name = "WHETHER")]
     pub plain_lock: bool,
 }
@@ -280,6 +320,7 @@ pub struct LockAgentOptions {
     pub open: OpenOptions,
 }
 
+/// Times: a number and its unit.
 fn duration(text: &str) -> Result<Duration, String> {
     let digits = text.trim_end_matches(|letter: char| !letter.is_ascii_digit());
     let seconds = match &text[digits.len()..] {
@@ -303,6 +344,53 @@ fn share(text: &str) -> Result<f64, String> {
     number.ok_or_else(|| "a number from 0 to 1 is wanted".to_owned())
 }
 
+/// What a browser sends as `Origin`: scheme, host and port, nothing after.
+fn origin(text: &str) -> Result<String, String> {
+    let is_one = |text: &str| {
+        let url = url::Url::parse(text).ok()?;
+        (matches!(url.scheme(), "http" | "https") && url.origin().ascii_serialization() == text).then_some(())
+    };
+    if text == "*" || is_one(text).is_some() {
+        return Ok(text.to_owned());
+    }
+    Err(format!(
+        "{text:?} is no origin; https://HOST or https://HOST:PORT is wanted, in small letters, with nothing after it"
+    ))
+}
+
+fn filter(text: &str) -> Result<String, String> {
+    match tracing_subscriber::EnvFilter::try_new(text) {
+        Ok(_) => Ok(text.to_owned()),
+        Err(error) => Err(format!("{error}; such as info, or portcullis=debug,info, is wanted")),
+    }
+}
+
+fn postgres_url(text: &str) -> Result<String, String> {
+    let good = url::Url::parse(text).is_ok_and(|url| matches!(url.scheme(), "postgres" | "postgresql"));
+    if good { Ok(text.to_owned()) } else { Err("postgres://user:password@host/name is wanted".to_owned()) }
+}
+
+fn mqtt_url(text: &str) -> Result<String, String> {
+    let good = url::Url::parse(text).is_ok_and(|url| matches!(url.scheme(), "mqtt" | "mqtts") && url.has_host());
+    if good { Ok(text.to_owned()) } else { Err("mqtt://HOST:PORT or mqtts://HOST:PORT is wanted".to_owned()) }
+}
+
+/// As long as the hash that HS256 is made of (RFC 7518, 3.2).
+fn signing_key(text: &str) -> Result<String, String> {
+    if text.len() >= 32 { Ok(text.to_owned()) } else { Err("a secret of at least 32 bytes is wanted".to_owned()) }
+}
+
+fn password(text: &str) -> Result<String, String> {
+    if text.chars().count() >= 8 { Ok(text.to_owned()) } else { Err("at least 8 characters are wanted".to_owned()) }
+}
+
+fn device_name(text: &str) -> Result<String, String> {
+    match text.parse::<DeviceName>() {
+        Ok(_) => Ok(text.to_owned()),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -313,6 +401,17 @@ mod tests {
         assert_eq!(duration("90"), Ok(Duration::from_secs(90)));
         for wrong in ["", "h", "0s", "-1h", "1w", "1.5h", "99999999999999999999d", "9999d"] {
             assert!(duration(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn an_origin_has_nothing_after_its_port() {
+        for right in ["*", "http://localhost:3000", "https://door.example", "http://[::1]:3000"] {
+            assert!(origin(right).is_ok(), "{right}");
+        }
+        for wrong in ["", "localhost:3000", "https://door.example/", "https://Door.example", "ftp://a", "https://a:443"]
+        {
+            assert!(origin(wrong).is_err(), "{wrong}");
         }
     }
 

@@ -1,20 +1,30 @@
 //! The program: reads `.env` and the command line, starts the runtime, and turns the result into an exit code.
 
-use std::process::ExitCode;
+use std::{path::Path, process::ExitCode};
 
-use clap::Parser as _;
-use portcullis::commands::{self, CommandLine};
+use portcullis::{
+    commands::{self, Refusal, config::Verdict},
+    config::sources::Sources,
+};
+
+/// Only the working folder's: one in a folder above is another program's.
+const DOT_ENV: &str = ".env";
+/// Of a command line or settings that make no sense.
+const USAGE: u8 = 2;
 
 fn main() -> ExitCode {
-    // Before any thread is there: it changes the process's environment. Only the working folder's: one in a folder above
-    // is another program's.
-    if let Err(error) = dotenvy::from_path(".env")
-        && !error.not_found()
-    {
-        eprintln!("portcullis: .env cannot be read: {error}");
-        return ExitCode::from(2);
-    }
-    let line = CommandLine::parse();
+    let sources = Sources::read(std::env::vars_os(), Path::new(DOT_ENV));
+    // Settings are read from the sources; this is for the variables of libraries, such as RUST_BACKTRACE. Before any
+    // thread is there: it changes the process's environment. What cannot be read has been noted.
+    let _ = dotenvy::from_path(DOT_ENV);
+    let line = match commands::read(std::env::args_os().collect(), &sources) {
+        Ok(line) => line,
+        Err(Refusal::Line(error)) => error.exit(),
+        Err(refusal) => {
+            eprintln!("portcullis: {refusal}");
+            return ExitCode::from(USAGE);
+        }
+    };
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -22,11 +32,15 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    match runtime.block_on(commands::run(line)) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("portcullis: {error:#}");
-            ExitCode::FAILURE
-        }
+    match runtime.block_on(commands::run(line, &sources)) {
+        Ok(Verdict::Good) => ExitCode::SUCCESS,
+        Ok(Verdict::Wrong) => ExitCode::from(USAGE),
+        Err(error) => match error.downcast::<clap::Error>() {
+            Ok(usage) => usage.exit(),
+            Err(error) => {
+                eprintln!("portcullis: {error:#}");
+                ExitCode::FAILURE
+            }
+        },
     }
 }

@@ -17,8 +17,9 @@ use tokio_util::sync::CancellationToken;
 
 use self::group::{Answer, Group, is_about_data};
 use crate::{
+    domain::event::EventId,
     events::{Announcer, Channel, Item, Outcome, Submission},
-    store::{self, Database},
+    store::{self, Database, months},
 };
 
 /// How many submissions may wait. When it is full, MQTT clients feel it as later PUBACKs and HTTP as 503.
@@ -68,17 +69,27 @@ impl Recorder {
 /// What the recorder works with.
 #[derive(Debug)]
 pub struct Worker {
-    pub database: Database,
-    pub announcer: Announcer,
+    database: Database,
+    announcer: Announcer,
     /// True while a group cannot be stored because the database is away.
-    pub stalled: watch::Sender<bool>,
-    clock: Clock,
+    stalled: watch::Sender<bool>,
+    newest: Option<Newest>,
+    /// The month whose partition was made, or could not be made and is made later.
+    month: Option<DateTime<Utc>>,
+}
+
+/// The newest of what has been stored.
+#[derive(Debug, Clone, Copy, Default)]
+struct Newest {
+    id: Option<EventId>,
+    at: Option<DateTime<Utc>>,
 }
 
 impl Worker {
     #[must_use]
-    pub fn new(database: Database, announcer: Announcer, stalled: watch::Sender<bool>) -> Self {
-        Self { database, announcer, stalled, clock: Clock::default() }
+    pub fn new(database: &Database, announcer: Announcer, stalled: watch::Sender<bool>) -> Self {
+        let database = store::recording::connection(database);
+        Self { database, announcer, stalled, newest: None, month: None }
     }
 
     /// Stores what comes through the queue until `stop`, then what is left in it, unless the database is away when
@@ -162,26 +173,58 @@ impl Worker {
 
     async fn attempt(&mut self, group: &Group) -> Result<Vec<Answer>, store::Error> {
         let mut connection = self.database.acquire().await?;
-        let at = self.clock.next(&mut connection).await?;
-        group.store(&mut connection, at).await
+        let newest = match self.newest {
+            Some(newest) => newest,
+            None => Newest::read(&mut connection).await?,
+        };
+        let at = newest.next(Utc::now());
+        self.newest = Some(Newest { at: Some(at), ..newest });
+        if self.month.is_none_or(|month| !months::is_in(at, month)) {
+            make_month(&mut connection, at).await?;
+            self.month = Some(at);
+        }
+        let answers = group.store(&mut connection, at, newest.id).await?;
+        let id = answers.iter().filter_map(Answer::new_id).max().max(newest.id);
+        self.newest = Some(Newest { at: Some(at), id });
+        Ok(answers)
     }
 }
 
-/// Gives each group a time that is never before the one of an event with a lower id, whatever the system's clock does.
-#[derive(Debug, Default)]
-struct Clock {
-    last: Option<DateTime<Utc>>,
+/// Makes the partition of a month. That is done ahead by others; here it is for a clock that has jumped. When it cannot
+/// be made the events lie elsewhere for a while, and none is lost.
+async fn make_month(connection: &mut store::Connection, at: DateTime<Utc>) -> Result<(), store::Error> {
+    match months::make(connection, at).await {
+        Ok(made) if made => tracing::info!(month = %at.format("%Y-%m"), "made a partition for a month of events"),
+        Ok(_) => {}
+        Err(error) if store::is_away(&error) => return Err(error),
+        Err(error) => tracing::warn!(month = %at.format("%Y-%m"), "a month of events has no partition yet: {error}"),
+    }
+    Ok(())
 }
 
-impl Clock {
-    async fn next(&mut self, connection: &mut store::Connection) -> Result<DateTime<Utc>, store::Error> {
-        let last = match self.last {
-            Some(last) => Some(last),
-            None => store::recording::newest_time(connection).await?,
-        };
-        let now = crate::wire::time::millis(Utc::now());
-        let next = last.map_or(now, |last| last.max(now));
-        self.last = Some(next);
-        Ok(next)
+impl Newest {
+    async fn read(connection: &mut store::Connection) -> Result<Self, store::Error> {
+        let (id, at) = store::recording::newest(connection).await?.unzip();
+        Ok(Self { id, at })
+    }
+
+    /// The time of the next group: never before that of an event with a lower id, whatever the system's clock does.
+    fn next(self, now: DateTime<Utc>) -> DateTime<Utc> {
+        let now = crate::wire::time::millis(now);
+        self.at.map_or(now, |at| at.max(now))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn time_never_goes_back() {
+        let (early, late) = (DateTime::UNIX_EPOCH, DateTime::UNIX_EPOCH + Duration::from_secs(1));
+        let newest = |at| Newest { id: None, at };
+        assert_eq!(newest(None).next(early), early);
+        assert_eq!(newest(Some(late)).next(early), late);
+        assert_eq!(newest(Some(early)).next(late), late);
     }
 }

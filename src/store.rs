@@ -8,8 +8,10 @@ pub mod cameras;
 pub mod changes;
 pub mod claim;
 pub mod devices;
+mod event_row;
 pub mod events;
 pub mod lock_audit;
+pub mod months;
 pub mod private;
 pub mod recording;
 pub mod rejected;
@@ -49,8 +51,14 @@ impl Address {
     #[must_use]
     pub fn open(&self, connections: u32) -> Database {
         let options = self.0.clone().application_name("portcullis");
-        PgPoolOptions::new().max_connections(connections).acquire_timeout(ACQUIRE).connect_lazy_with(options)
+        // Each statement is planned for its arguments, because which month of events is asked for, and by which filter,
+        // makes the plan.
+        pool(options.options([("plan_cache_mode", "force_custom_plan")]), connections)
     }
+}
+
+fn pool(options: PgConnectOptions, connections: u32) -> Database {
+    PgPoolOptions::new().max_connections(connections).acquire_timeout(ACQUIRE).connect_lazy_with(options)
 }
 
 /// Brings the schema up to what this version of the hub needs; it only ever goes forward.

@@ -7,8 +7,8 @@ use super::serve::relay::{agent_settings, relay_settings};
 use crate::{
     config::{LockAgentOptions, secrets},
     gpio::{self, Simulated},
-    lifecycle::{Lifecycle, Signals},
-    lock_agent::{self, AgentSettings, watchdog::Watchdog},
+    lifecycle::{Lifecycle, Signals, service_manager::ServiceManager},
+    lock_agent::{self, AgentSettings},
     mqtt::client::{self, RemoteSettings},
 };
 
@@ -29,17 +29,18 @@ pub async fn run(options: LockAgentOptions) -> anyhow::Result<()> {
     let relay = gpio::open(&relay).context("the relay cannot be had")?;
     let password =
         secrets::given("MQTT_PASSWORD", remote.mqtt_password.as_deref(), remote.mqtt_password_file.as_ref())?;
+    let username = remote.mqtt_username.clone().context("MQTT_USERNAME is needed: the name of this device")?;
     let settings = RemoteSettings {
         url,
-        username: remote.mqtt_username.clone(),
+        username: username.clone(),
         password: password.context("MQTT_PASSWORD or MQTT_PASSWORD_FILE is needed: the device's secret")?,
         ca: remote.mqtt_ca.clone(),
-        client_id: remote.mqtt_username.clone(),
+        client_id: username,
         will: Some(lock_agent::will(relay.pin(), relay.is_simulated())),
         filters: lock_agent::FILTERS.iter().map(ToString::to_string).collect(),
     };
     let agent = AgentSettings {
-        watchdog: Watchdog::from_environment().context("the service manager cannot be told")?,
+        service_manager: ServiceManager::from_environment().context("the service manager cannot be told")?,
         ..agent_settings(&options.open)
     };
     // The connection outlives the worker, whose last words it carries.

@@ -1,5 +1,7 @@
 //! broker.toml: the front's limits and the users' own rights. Every key has a default; an unknown key is an error.
 
+mod faults;
+
 use std::{path::Path, time::Duration};
 
 use anyhow::Context as _;
@@ -145,6 +147,16 @@ impl Settings {
                 Ok(Self::default())
             }
             Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display())),
+        }
+    }
+
+    /// Everything that is wrong with the file, each with its line; nothing where there is no file.
+    #[must_use]
+    pub fn faults(path: &Path) -> Vec<String> {
+        match std::fs::read_to_string(path) {
+            Ok(text) => faults::of(&text),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
+            Err(error) => vec![format!("cannot be read: {error}")],
         }
     }
 

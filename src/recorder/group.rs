@@ -1,15 +1,17 @@
 //! A group of submissions: what of it goes into which table, and who is told what afterwards.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use crate::{
     domain::{
-        camera::CameraId,
         detection::{Detection, classify},
-        event::Event,
+        event::{Event, EventId},
     },
     events::{Announcer, Item, Malformed, Outcome, Sighting, StoredEvent, Submission},
     store::{
@@ -24,7 +26,8 @@ const KEPT_PAYLOAD: usize = 4096;
 
 /// A group of submissions, sorted by what has to be done with them.
 pub struct Group {
-    submissions: Vec<Submission>,
+    /// Each with the key under which it is stored once, however often its commit is tried.
+    submissions: Vec<(Submission, Uuid)>,
     /// The events to store, and which submission each belongs to.
     events: Vec<NewEvent>,
     places: Vec<usize>,
@@ -40,11 +43,29 @@ pub enum Answer {
     UnknownCamera,
 }
 
+impl Answer {
+    /// The id of the event, if it is new.
+    pub fn new_id(&self) -> Option<EventId> {
+        match self {
+            Self::New(event) => Some(event.id),
+            _ => None,
+        }
+    }
+}
+
 impl Group {
     pub fn new(submissions: Vec<Submission>) -> Self {
+        let keyed = |submission: Submission| {
+            let key = key(&submission.item);
+            (submission, key)
+        };
+        Self::keyed(submissions.into_iter().map(keyed).collect())
+    }
+
+    fn keyed(submissions: Vec<(Submission, Uuid)>) -> Self {
         let (mut events, mut places) = (Vec::new(), Vec::new());
-        for (place, submission) in submissions.iter().enumerate() {
-            if let Some(event) = to_event(&submission.item) {
+        for (place, (submission, key)) in submissions.iter().enumerate() {
+            if let Some(event) = to_event(&submission.item, *key) {
                 events.push(event);
                 places.push(place);
             }
@@ -58,51 +79,50 @@ impl Group {
 
     /// Each submission as a group of its own.
     pub fn split(self) -> impl Iterator<Item = Self> {
-        self.submissions.into_iter().map(|submission| Self::new(vec![submission]))
+        self.submissions.into_iter().map(|submission| Self::keyed(vec![submission]))
     }
 
-    /// Commits the group and says what became of each submission.
-    pub async fn store(&self, connection: &mut Connection, at: DateTime<Utc>) -> Result<Vec<Answer>, store::Error> {
-        let rejected: Vec<_> = self.submissions.iter().filter_map(|submission| to_rejected(&submission.item)).collect();
+    /// Commits the group and says what became of each submission. Events above `newest` that are there already were
+    /// stored by an earlier try of this group, whose commit was not heard of.
+    pub async fn store(
+        &self,
+        connection: &mut Connection,
+        at: DateTime<Utc>,
+        newest: Option<EventId>,
+    ) -> Result<Vec<Answer>, store::Error> {
+        let rejected: Vec<_> =
+            self.submissions.iter().filter_map(|(submission, key)| to_rejected(&submission.item, *key)).collect();
         let rows = match (self.events.is_empty(), rejected.is_empty()) {
             (true, true) => Vec::new(),
             (false, true) => recording::insert(connection, &self.events, at).await?,
             (_, false) => recording::insert_and_reject(connection, &self.events, &rejected, at).await?,
         };
-        let before = self.duplicates(connection, &rows).await?;
-        let mut answers: Vec<_> = self.submissions.iter().map(|submission| without_event(&submission.item)).collect();
+        let duplicates = rows.iter().zip(&self.events).filter(|(row, _)| matches!(row, Row::Duplicate));
+        let keys: Vec<_> = duplicates.map(|(_, event)| (event.camera_id, event.key)).collect();
+        let before = if keys.is_empty() { HashMap::new() } else { recording::by_keys(connection, &keys).await? };
+        let mut answers: Vec<_> =
+            self.submissions.iter().map(|(submission, _)| without_event(&submission.item)).collect();
+        let mut new = HashSet::new();
         for ((place, row), event) in self.places.iter().zip(rows).zip(&self.events) {
             answers[*place] = match row {
-                Row::Stored(event) => Answer::New(event),
+                Row::Stored(event) => {
+                    new.insert(event.id);
+                    Answer::New(event)
+                }
                 Row::UnknownCamera => Answer::UnknownCamera,
-                Row::Duplicate => key(event)
-                    .and_then(|key| before.get(&key).cloned())
-                    .map_or_else(|| Answer::Kept("deleted again".to_owned()), Answer::Duplicate),
+                Row::Duplicate => match before.get(&(event.camera_id, event.key)).cloned() {
+                    Some(event) if newest < Some(event.id) && new.insert(event.id) => Answer::New(event),
+                    Some(event) => Answer::Duplicate(event),
+                    None => Answer::Kept("deleted again".to_owned()),
+                },
             };
         }
         Ok(answers)
     }
 
-    async fn duplicates(
-        &self,
-        connection: &mut Connection,
-        rows: &[Row],
-    ) -> Result<HashMap<(CameraId, Uuid), Event>, store::Error> {
-        let duplicates = rows.iter().zip(&self.events).filter(|(row, _)| matches!(row, Row::Duplicate));
-        let keys: Vec<_> = duplicates.filter_map(|(_, event)| key(event)).collect();
-        if keys.is_empty() {
-            return Ok(HashMap::new());
-        }
-        let found = recording::by_detection_ids(connection, &keys).await?;
-        Ok(found
-            .into_iter()
-            .filter_map(|event| Some(((event.camera.as_ref()?.id, event.detection_id?), event)))
-            .collect())
-    }
-
     /// Announces what is new and tells each sender. Who no longer listens misses nothing that is not stored.
     pub fn answer(self, answers: Vec<Answer>, announcer: &Announcer) {
-        for (submission, answer) in self.submissions.into_iter().zip(answers) {
+        for ((submission, _), answer) in self.submissions.into_iter().zip(answers) {
             if let (Item::Detection(detection), false) = (&submission.item, matches!(answer, Answer::UnknownCamera)) {
                 let Detection { camera_id: camera, person_count, .. } = *detection;
                 announcer.sighted(Sighting { camera, person_count });
@@ -123,7 +143,7 @@ impl Group {
 
     /// Tells each sender that it was refused.
     pub fn refuse(self, reason: &str) {
-        for submission in self.submissions {
+        for (submission, _) in self.submissions {
             let _ = submission.reply.send(Outcome::Rejected(reason.to_owned()));
         }
     }
@@ -136,7 +156,15 @@ fn encoded(event: Event) -> Result<Arc<StoredEvent>, String> {
     }
 }
 
-fn to_event(item: &Item) -> Option<NewEvent> {
+/// The sender's own id of a detection, or one of the hub's: rising with time, so that their index grows at its end.
+fn key(item: &Item) -> Uuid {
+    match item {
+        Item::Detection(detection) => detection.detection_id.unwrap_or_else(Uuid::now_v7),
+        Item::Malformed(_) | Item::Occurrence(_) => Uuid::now_v7(),
+    }
+}
+
+fn to_event(item: &Item, key: Uuid) -> Option<NewEvent> {
     match item {
         Item::Malformed(_) => None,
         Item::Detection(detection) => classify(detection.person_count).map(|event_type| NewEvent {
@@ -149,6 +177,7 @@ fn to_event(item: &Item) -> Option<NewEvent> {
             is_resolved: false,
             detection_id: detection.detection_id,
             detected_at: detection.detected_at,
+            key,
         }),
         Item::Occurrence(occurrence) => Some(NewEvent {
             camera_id: None,
@@ -160,13 +189,14 @@ fn to_event(item: &Item) -> Option<NewEvent> {
             is_resolved: occurrence.is_resolved(),
             detection_id: None,
             detected_at: None,
+            key,
         }),
     }
 }
 
-fn to_rejected(item: &Item) -> Option<Rejected<'_>> {
+fn to_rejected(item: &Item, key: Uuid) -> Option<Rejected<'_>> {
     let Item::Malformed(Malformed { topic, payload, reason, source }) = item else { return None };
-    Some(Rejected { topic, payload: &payload[..payload.len().min(KEPT_PAYLOAD)], reason, source })
+    Some(Rejected { topic, payload: &payload[..payload.len().min(KEPT_PAYLOAD)], reason, source, key })
 }
 
 /// What is said of an item for which no event was to be stored.
@@ -175,10 +205,6 @@ fn without_event(item: &Item) -> Answer {
         Item::Malformed(malformed) => Answer::Kept(malformed.reason.clone()),
         Item::Detection(_) | Item::Occurrence(_) => Answer::Ignored,
     }
-}
-
-fn key(event: &NewEvent) -> Option<(CameraId, Uuid)> {
-    event.camera_id.zip(event.detection_id)
 }
 
 /// Whether an error is a row's fault and would come again, so that waiting is of no use: SQLSTATE classes 21, 22 and 23

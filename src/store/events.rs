@@ -1,12 +1,19 @@
 //! The events table, for those who read, resolve and delete. Written by [`super::recording`] only.
+//!
+//! A page is ordered by id. It is asked for by windows of months (see [`super::months`]), each with a plan of its own, made
+//! for the filters that are given: what is not asked for costs nothing, and what is has an index.
 
 use chrono::{DateTime, Utc};
 use sqlx::PgExecutor;
-use uuid::Uuid;
 
-use super::{Error, unreadable};
+use super::{
+    Database, Error,
+    event_row::{events, select_events},
+    months::{Among, Months, Order, Window},
+    unreadable,
+};
 use crate::domain::{
-    camera::{CameraId, CameraLabel},
+    camera::CameraId,
     event::{Event, EventId, EventType},
 };
 
@@ -24,135 +31,117 @@ pub struct Filter {
     pub before: Option<EventId>,
 }
 
-struct Row {
-    id: i64,
-    event_type: String,
-    person_count: i32,
-    confidence: Option<f64>,
-    snapshot_path: Option<String>,
-    description: Option<String>,
-    is_resolved: bool,
-    resolved_at: Option<DateTime<Utc>>,
-    detection_id: Option<Uuid>,
-    detected_at: Option<DateTime<Utc>>,
-    created_at: DateTime<Utc>,
-    camera_id: Option<i32>,
-    camera_name: Option<String>,
-    camera_location: Option<String>,
-}
-
-impl TryFrom<Row> for Event {
-    type Error = Error;
-
-    fn try_from(row: Row) -> Result<Self, Error> {
-        let label = |(id, name)| CameraLabel { id: CameraId(id), name, location: row.camera_location };
-        Ok(Self {
-            id: EventId(row.id),
-            camera: row.camera_id.zip(row.camera_name).map(label),
-            event_type: row.event_type.parse().map_err(unreadable)?,
-            person_count: u32::try_from(row.person_count).unwrap_or_default(),
-            confidence: row.confidence,
-            snapshot_path: row.snapshot_path,
-            description: row.description,
-            is_resolved: row.is_resolved,
-            resolved_at: row.resolved_at,
-            detection_id: row.detection_id,
-            detected_at: row.detected_at,
-            created_at: row.created_at,
-        })
-    }
-}
-
-/// A query for events with their cameras: the columns stand here once, between what goes before and after them.
-macro_rules! select_events {
-    ($before:literal, $($rest:literal)+ $(, $argument:expr)* $(,)?) => {
-        sqlx::query_as!(
-            Row,
-            $before
-                + r#" SELECT events.id AS "id!", event_type::text AS "event_type!", person_count AS "person_count!",
-                             confidence, snapshot_path, events.description, is_resolved AS "is_resolved!", resolved_at,
-                             detection_id, detected_at, events.created_at AS "created_at!",
-                             events.camera_id AS "camera_id?", cameras.name AS "camera_name?",
-                             cameras.location AS "camera_location?" "#
-                $(+ $rest)+
-            $(, $argument)*
-        )
-    };
-}
-
-/// The newest events of a filter. What narrows by an index stands in `$narrow` as a condition of its own, so that even a
-/// plan made for any arguments uses the index.
-macro_rules! newest_events {
-    ($narrow:literal, $camera:expr, $filter:expr, $limit:expr, $offset:expr) => {
-        select_events!(
-            "",
-            "FROM events LEFT JOIN cameras ON cameras.id = events.camera_id WHERE "
-            $narrow
-            " AND ($2::text IS NULL OR event_type = $2::text::event_type)
-                    AND ($3::bool IS NULL OR is_resolved = $3)
-                    AND events.created_at BETWEEN coalesce($4, '-infinity'::timestamptz) AND coalesce($5, 'infinity'::timestamptz)
-                    AND events.id < coalesce($6, 9223372036854775807)
-                    ORDER BY events.id DESC LIMIT $7 OFFSET $8",
-            $camera,
-            $filter.event_type.map(EventType::as_str),
-            $filter.is_resolved,
-            $filter.from,
-            $filter.to,
-            $filter.before.map(|id| id.0),
-            $limit,
-            $offset,
-        )
-    };
-}
-
-fn events(rows: Vec<Row>) -> Result<Vec<Event>, Error> {
-    rows.into_iter().map(Event::try_from).collect()
-}
-
 /// The newest events that the filter lets through, after `offset` of them.
 ///
 /// # Errors
 /// When the database is away.
-pub async fn list(db: impl PgExecutor<'_>, filter: &Filter, limit: i64, offset: i64) -> Result<Vec<Event>, Error> {
-    let camera = filter.camera_id.map(|id| id.0);
-    let unresolved = filter.is_resolved == Some(false);
-    let rows = match camera {
-        Some(camera) if unresolved => {
-            newest_events!("events.camera_id = $1 AND NOT is_resolved", camera, filter, limit, offset)
-                .fetch_all(db)
-                .await
+pub async fn list(db: &Database, filter: &Filter, limit: i64, offset: i64) -> Result<Vec<Event>, Error> {
+    let among = Among { from: filter.from, to: filter.to, before: filter.before, after: None };
+    let windows = Months::read(db).await?.windows(&among, Order::NewestFirst);
+    if offset > 0 {
+        // What is passed over has to be walked through anyway, and a part of it tells nothing of its length.
+        let all =
+            windows.first().zip(windows.last()).map(|(newest, oldest)| Window { from: oldest.from, to: newest.to });
+        return match all {
+            Some(all) => page(db, filter, all, limit, offset).await,
+            None => Ok(Vec::new()),
+        };
+    }
+    let mut found = Vec::new();
+    for window in windows {
+        let wanted = limit - i64::try_from(found.len()).unwrap_or(limit);
+        if wanted <= 0 {
+            break;
         }
-        Some(camera) => newest_events!("events.camera_id = $1", camera, filter, limit, offset).fetch_all(db).await,
-        None if unresolved => {
-            newest_events!("$1::int4 IS NULL AND NOT is_resolved", camera, filter, limit, offset).fetch_all(db).await
-        }
-        None => newest_events!("$1::int4 IS NULL", camera, filter, limit, offset).fetch_all(db).await,
-    };
-    events(rows?)
+        found.extend(page(db, filter, window, wanted, 0).await?);
+    }
+    Ok(found)
+}
+
+/// The newest events of a window that the filter lets through.
+async fn page(db: &Database, filter: &Filter, window: Window, limit: i64, offset: i64) -> Result<Vec<Event>, Error> {
+    // Times as ids: a page that begins or ends in the midst of a month finds its place by the index of times, and walks
+    // by the index of ids from there.
+    let rows = select_events!(
+        "",
+        "FROM events LEFT JOIN cameras ON cameras.id = events.camera_id
+         WHERE ($1::int4 IS NULL OR events.camera_id = $1)
+           AND ($2::text IS NULL OR event_type = $2::text::event_type)
+           AND ($3::bool IS NULL OR is_resolved = $3)
+           AND events.created_at >= $4 AND events.created_at < $5
+           AND ($6::timestamptz IS NULL OR events.created_at >= $6)
+           AND ($7::timestamptz IS NULL OR events.created_at <= $7)
+           AND ($6::timestamptz IS NULL OR events.id >= (
+               SELECT id FROM events WHERE created_at >= $6 AND created_at >= $4 AND created_at < $5
+               ORDER BY created_at, id LIMIT 1))
+           AND ($7::timestamptz IS NULL OR events.id <= (
+               SELECT id FROM events WHERE created_at <= $7 AND created_at >= $4 AND created_at < $5
+               ORDER BY created_at DESC, id DESC LIMIT 1))
+           AND ($8::int8 IS NULL OR events.id < $8)
+         ORDER BY events.id DESC LIMIT $9 OFFSET $10",
+        filter.camera_id.map(|id| id.0),
+        filter.event_type.map(EventType::as_str),
+        filter.is_resolved,
+        window.from,
+        window.to,
+        filter.from.filter(|from| *from > window.from),
+        filter.to.filter(|to| *to < window.to),
+        filter.before.map(|id| id.0),
+        limit,
+        offset,
+    );
+    events(rows.fetch_all(db).await?)
 }
 
 /// The oldest events after this id, for a reader that closes a gap.
 ///
 /// # Errors
 /// When the database is away.
-pub async fn since(db: impl PgExecutor<'_>, after: EventId, limit: i64) -> Result<Vec<Event>, Error> {
-    let rows = select_events!(
-        "",
-        "FROM events LEFT JOIN cameras ON cameras.id = events.camera_id
-         WHERE events.id > $1 ORDER BY events.id LIMIT $2",
-        after.0,
-        limit,
-    );
-    events(rows.fetch_all(db).await?)
+pub async fn since(db: &Database, after: EventId, limit: i64) -> Result<Vec<Event>, Error> {
+    let among = Among { after: Some(after), ..Among::default() };
+    let mut found = Vec::new();
+    for window in Months::read(db).await?.windows(&among, Order::OldestFirst) {
+        let wanted = limit - i64::try_from(found.len()).unwrap_or(limit);
+        if wanted <= 0 {
+            break;
+        }
+        let rows = select_events!(
+            "",
+            "FROM events LEFT JOIN cameras ON cameras.id = events.camera_id
+             WHERE events.id > $1 AND events.created_at >= $2 AND events.created_at < $3
+             ORDER BY events.id LIMIT $4",
+            after.0,
+            window.from,
+            window.to,
+            wanted,
+        );
+        found.extend(events(rows.fetch_all(db).await?)?);
+    }
+    Ok(found)
 }
 
 /// # Errors
 /// When the database is away.
-pub async fn by_id(db: impl PgExecutor<'_>, id: EventId) -> Result<Option<Event>, Error> {
+pub async fn by_id(db: &Database, id: EventId) -> Result<Option<Event>, Error> {
+    let month = Months::read(db).await?.of(id);
+    if let Some(month) = month
+        && let Some(event) = within(db, id, Some(month)).await?
+    {
+        return Ok(Some(event));
+    }
+    // It is not there, or somebody has written events past the recorder, whose ids do not rise with time.
+    within(db, id, None).await
+}
+
+async fn within(db: &Database, id: EventId, window: Option<Window>) -> Result<Option<Event>, Error> {
     let row = select_events!(
         "",
-        "FROM events LEFT JOIN cameras ON cameras.id = events.camera_id WHERE events.id = $1",
+        "FROM events LEFT JOIN cameras ON cameras.id = events.camera_id
+         WHERE events.id = $1 AND ($2::timestamptz IS NULL OR events.created_at >= $2)
+           AND ($3::timestamptz IS NULL OR events.created_at < $3)",
         id.0,
+        window.map(|window| window.from),
+        window.map(|window| window.to),
     );
     row.fetch_optional(db).await?.map(Event::try_from).transpose()
 }
@@ -189,30 +178,33 @@ pub async fn newest_movement(db: impl PgExecutor<'_>) -> Result<Option<EventType
 ///
 /// # Errors
 /// When the database is away.
-pub async fn resolve(db: impl PgExecutor<'_>, id: EventId, at: DateTime<Utc>) -> Result<Option<Event>, Error> {
-    // The row as it is after the update, or, where there was nothing to update, as it was all along.
-    let row = select_events!(
-        "WITH resolved AS (
-             UPDATE events SET is_resolved = true, resolved_at = $2 WHERE id = $1 AND NOT is_resolved RETURNING *
-         ), found AS (
-             SELECT * FROM resolved
-             UNION ALL
-             SELECT * FROM events WHERE id = $1 AND NOT EXISTS (SELECT FROM resolved)
-         )",
-        "FROM found AS events LEFT JOIN cameras ON cameras.id = events.camera_id",
+pub async fn resolve(db: &Database, id: EventId, at: DateTime<Utc>) -> Result<Option<Event>, Error> {
+    let Some(event) = by_id(db, id).await? else { return Ok(None) };
+    let done = sqlx::query!(
+        "UPDATE events SET is_resolved = true, resolved_at = $3 WHERE id = $1 AND created_at = $2 AND NOT is_resolved",
         id.0,
+        event.created_at,
         at,
-    );
-    row.fetch_optional(db).await?.map(Event::try_from).transpose()
+    )
+    .execute(db)
+    .await?;
+    if done.rows_affected() == 1 {
+        return Ok(Some(Event { is_resolved: true, resolved_at: Some(at), ..event }));
+    }
+    // Somebody else was quicker, or has deleted it.
+    if event.is_resolved { Ok(Some(event)) } else { by_id(db, id).await }
 }
 
 /// # Errors
 /// When the database is away.
-pub async fn delete(db: impl PgExecutor<'_>, id: EventId) -> Result<Option<Event>, Error> {
+pub async fn delete(db: &Database, id: EventId) -> Result<Option<Event>, Error> {
+    let Some(event) = by_id(db, id).await? else { return Ok(None) };
+    let created_at = event.created_at;
     let row = select_events!(
-        "WITH deleted AS (DELETE FROM events WHERE id = $1 RETURNING *)",
+        "WITH deleted AS (DELETE FROM events WHERE id = $1 AND created_at = $2 RETURNING *)",
         "FROM deleted AS events LEFT JOIN cameras ON cameras.id = events.camera_id",
         id.0,
+        created_at,
     );
     row.fetch_optional(db).await?.map(Event::try_from).transpose()
 }

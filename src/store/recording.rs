@@ -1,10 +1,15 @@
 //! Storing a whole group of what has come in, in one commit: events, and what could not become one.
 
+use std::collections::HashMap;
+
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use super::Error;
+use super::{
+    Database, Error,
+    event_row::{events as read, select_events},
+};
 use crate::domain::{
     camera::{CameraId, CameraLabel},
     event::{Event, EventId, EventType},
@@ -22,6 +27,9 @@ pub struct NewEvent {
     pub is_resolved: bool,
     pub detection_id: Option<Uuid>,
     pub detected_at: Option<DateTime<Utc>>,
+    /// Under which it is stored once for its camera, however often it is tried: the detection id, or, where there is
+    /// none, one of the hub's own.
+    pub key: Uuid,
 }
 
 /// A message that is kept for a person to read.
@@ -31,13 +39,15 @@ pub struct Rejected<'a> {
     pub payload: &'a [u8],
     pub reason: &'a str,
     pub source: &'a str,
+    /// Under which it is kept once, however often it is tried.
+    pub key: Uuid,
 }
 
 /// What became of one event of a group.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Row {
     Stored(Event),
-    /// Its detection id was there already, from before or from the same group.
+    /// Its key was there already, from before or from the same group.
     Duplicate,
     UnknownCamera,
 }
@@ -54,6 +64,7 @@ struct Columns<'a> {
     is_resolved: Vec<bool>,
     detection_id: Vec<Option<Uuid>>,
     detected_at: Vec<Option<DateTime<Utc>>>,
+    key: Vec<Uuid>,
 }
 
 impl<'a> Columns<'a> {
@@ -70,9 +81,18 @@ impl<'a> Columns<'a> {
             columns.is_resolved.push(event.is_resolved);
             columns.detection_id.push(event.detection_id);
             columns.detected_at.push(event.detected_at);
+            columns.key.push(event.key);
         }
         columns
     }
+}
+
+/// The recorder's own connection: its statements are planned once. Everybody else's are planned for their arguments,
+/// see [`super::Address::open`].
+#[must_use]
+pub fn connection(database: &Database) -> Database {
+    let options = (*database.connect_options()).clone().options([("plan_cache_mode", "force_generic_plan")]);
+    super::pool(options, 1)
 }
 
 /// Stores a group of events in one statement, in the group's order, and says of each what became of it.
@@ -81,29 +101,36 @@ impl<'a> Columns<'a> {
 /// When the database is away or refuses a row; then nothing of the group is stored.
 pub async fn insert(db: &mut PgConnection, events: &[NewEvent], at: DateTime<Utc>) -> Result<Vec<Row>, Error> {
     let columns = Columns::of(events);
+    // The cameras are locked against being deleted, once for a group. `IN (SELECT …)` where it stands is answered from a
+    // hash table whatever the planner thinks of the group's size; a join might be a loop of a million rounds.
     let found = sqlx::query!(
         r#"
         WITH input AS MATERIALIZED (
-            SELECT nextval(pg_get_serial_sequence('events', 'id')) AS id, sent.*
-            FROM UNNEST($1::int4[], $2::text[], $3::int4[], $4::float8[], $5::text[], $6::text[], $7::bool[], $8::uuid[], $9::timestamptz[])
+            SELECT nextval('events_id_seq') AS id, sent.*
+            FROM UNNEST($1::int4[], $2::text[], $3::int4[], $4::float8[], $5::text[], $6::text[], $7::bool[], $8::uuid[],
+                        $9::timestamptz[], $10::uuid[])
                 WITH ORDINALITY AS sent (camera_id, event_type, person_count, confidence, snapshot_path, description,
-                                         is_resolved, detection_id, detected_at, place)
-        ), known AS (
-            SELECT input.*, cameras.name, cameras.location
-            FROM input LEFT JOIN cameras ON cameras.id = input.camera_id
-            WHERE input.camera_id IS NULL OR cameras.id IS NOT NULL
+                                         is_resolved, detection_id, detected_at, key, place)
+        ), known AS MATERIALIZED (
+            SELECT id, name, location FROM cameras
+            WHERE id IN (SELECT camera_id FROM input) FOR KEY SHARE OF cameras
+        ), keyed AS (
+            INSERT INTO event_keys (camera_id, key, event_id, created_at)
+            SELECT coalesce(camera_id, 0), key, id, $11 FROM input
+            WHERE camera_id IS NULL OR camera_id IN (SELECT id FROM known)
+            ON CONFLICT DO NOTHING
+            RETURNING event_id
         ), stored AS (
             INSERT INTO events (id, camera_id, event_type, person_count, confidence, snapshot_path, description,
                                 is_resolved, resolved_at, detection_id, detected_at, created_at)
             SELECT id, camera_id, event_type::event_type, person_count, confidence, snapshot_path, description,
-                   is_resolved, CASE WHEN is_resolved THEN $10::timestamptz END, detection_id, detected_at, $10
-            FROM known ORDER BY place
-            ON CONFLICT (camera_id, detection_id) WHERE detection_id IS NOT NULL DO NOTHING
-            RETURNING id
+                   is_resolved, CASE WHEN is_resolved THEN $11::timestamptz END, detection_id, detected_at, $11
+            FROM input WHERE (id IN (SELECT event_id FROM keyed)) IS TRUE
         )
-        SELECT known.place AS "place!", known.id AS "id!", known.name AS "name?", known.location AS "location?",
-               stored.id IS NOT NULL AS "is_new!"
-        FROM known LEFT JOIN stored ON stored.id = known.id
+        SELECT place AS "place!", input.id AS "id!", known.name AS "name?", known.location AS "location?",
+               input.id IN (SELECT event_id FROM keyed) AS "is_new!"
+        FROM input LEFT JOIN known ON known.id = camera_id
+        WHERE camera_id IS NULL OR known.id IS NOT NULL
         "#,
         &columns.camera_id as &[Option<i32>],
         &columns.event_type as &[&str],
@@ -114,6 +141,7 @@ pub async fn insert(db: &mut PgConnection, events: &[NewEvent], at: DateTime<Utc
         &columns.is_resolved,
         &columns.detection_id as &[Option<Uuid>],
         &columns.detected_at as &[Option<DateTime<Utc>>],
+        &columns.key,
         at,
     )
     .fetch_all(db)
@@ -154,7 +182,8 @@ fn stored(id: EventId, new: &NewEvent, camera: Option<CameraLabel>, at: DateTime
 /// # Errors
 /// When the database is away.
 pub async fn reject(db: &mut PgConnection, messages: &[Rejected<'_>], at: DateTime<Utc>) -> Result<(), Error> {
-    let (mut topics, mut payloads, mut reasons, mut sources) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let (mut topics, mut payloads, mut reasons) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut sources, mut keys) = (Vec::new(), Vec::new());
     // Postgres stores no NUL in a text, and a reason may quote what was sent.
     let printable = |text: &str| text.replace('\0', "\u{fffd}");
     for message in messages {
@@ -162,14 +191,17 @@ pub async fn reject(db: &mut PgConnection, messages: &[Rejected<'_>], at: DateTi
         payloads.push(message.payload);
         reasons.push(printable(message.reason));
         sources.push(printable(message.source));
+        keys.push(message.key);
     }
     sqlx::query!(
-        "INSERT INTO rejected_messages (topic, payload, reason, source, received_at)
-         SELECT sent.*, $5 FROM UNNEST($1::text[], $2::bytea[], $3::text[], $4::text[]) AS sent",
+        "INSERT INTO rejected_messages (topic, payload, reason, source, key, received_at)
+         SELECT sent.*, $6 FROM UNNEST($1::text[], $2::bytea[], $3::text[], $4::text[], $5::uuid[]) AS sent
+         ON CONFLICT (key) DO NOTHING",
         &topics,
         &payloads as &[&[u8]],
         &reasons,
         &sources,
+        &keys,
         at,
     )
     .execute(db)
@@ -194,51 +226,48 @@ pub async fn insert_and_reject(
     Ok(rows)
 }
 
-/// The events that were stored before under these detection ids.
+/// The events that were stored before under these keys, of the cameras that they belong to.
 ///
 /// # Errors
 /// When the database is away.
-pub async fn by_detection_ids(db: &mut PgConnection, keys: &[(CameraId, Uuid)]) -> Result<Vec<Event>, Error> {
-    let (cameras, detections): (Vec<i32>, Vec<Uuid>) = keys.iter().map(|(camera, id)| (camera.0, *id)).unzip();
-    let rows = sqlx::query!(
-        r#"
-        SELECT events.id, event_type::text AS "event_type!", person_count, confidence, snapshot_path, events.description,
-               is_resolved, resolved_at, detection_id, detected_at, events.created_at,
-               cameras.id AS camera_id, cameras.name, cameras.location
-        FROM events
-        JOIN UNNEST($1::int4[], $2::uuid[]) AS wanted (camera, detection)
-            ON wanted.camera = events.camera_id AND wanted.detection = events.detection_id
-        JOIN cameras ON cameras.id = events.camera_id
-        "#,
+pub async fn by_keys(
+    db: &mut PgConnection,
+    wanted: &[(Option<CameraId>, Uuid)],
+) -> Result<HashMap<(Option<CameraId>, Uuid), Event>, Error> {
+    let (cameras, keys): (Vec<i32>, Vec<Uuid>) =
+        wanted.iter().map(|(camera, key)| (camera.map_or(0, |camera| camera.0), *key)).unzip();
+    let found = sqlx::query!(
+        "SELECT camera_id, key, event_id, created_at FROM event_keys
+         WHERE (camera_id, key) IN (SELECT * FROM UNNEST($1::int4[], $2::uuid[]))",
         &cameras,
-        &detections,
+        &keys,
     )
-    .fetch_all(db)
+    .fetch_all(&mut *db)
     .await?;
-    rows.into_iter()
-        .map(|row| {
-            Ok(Event {
-                id: EventId(row.id),
-                camera: Some(CameraLabel { id: CameraId(row.camera_id), name: row.name, location: row.location }),
-                event_type: row.event_type.parse().map_err(|error| Error::Decode(Box::new(error)))?,
-                person_count: u32::try_from(row.person_count).unwrap_or_default(),
-                confidence: row.confidence,
-                snapshot_path: row.snapshot_path,
-                description: row.description,
-                is_resolved: row.is_resolved,
-                resolved_at: row.resolved_at,
-                detection_id: row.detection_id,
-                detected_at: row.detected_at,
-                created_at: row.created_at,
-            })
-        })
-        .collect()
+    let (ids, times): (Vec<i64>, Vec<_>) = found.iter().map(|row| (row.event_id, row.created_at)).unzip();
+    // By the time as well, which tells the month.
+    let rows = select_events!(
+        "",
+        "FROM UNNEST($1::int8[], $2::timestamptz[]) AS wanted (id, at)
+         JOIN events ON events.id = wanted.id AND events.created_at = wanted.at
+         LEFT JOIN cameras ON cameras.id = events.camera_id",
+        &ids,
+        &times,
+    );
+    let events: HashMap<_, _> = read(rows.fetch_all(db).await?)?.into_iter().map(|event| (event.id.0, event)).collect();
+    let camera = |id| (id > 0).then_some(CameraId(id));
+    let pairs = found.iter().filter_map(|row| {
+        let event = events.get(&row.event_id)?;
+        Some(((camera(row.camera_id), row.key), event.clone()))
+    });
+    Ok(pairs.collect())
 }
 
-/// When the newest event was made, so that the next one is not made before it.
+/// The id and the time of the newest event: the next one is not made before it, and has a higher id.
 ///
 /// # Errors
 /// When the database is away.
-pub async fn newest_time(db: &mut PgConnection) -> Result<Option<DateTime<Utc>>, Error> {
-    sqlx::query_scalar!("SELECT created_at FROM events ORDER BY id DESC LIMIT 1").fetch_optional(db).await
+pub async fn newest(db: &mut PgConnection) -> Result<Option<(EventId, DateTime<Utc>)>, Error> {
+    let newest = sqlx::query!("SELECT id, created_at FROM events ORDER BY created_at DESC, id DESC LIMIT 1");
+    Ok(newest.fetch_optional(db).await?.map(|row| (EventId(row.id), row.created_at)))
 }

@@ -13,7 +13,7 @@ if [ -z "$DATABASE_URL" ]; then
 fi
 
 HUB_ENVIRONMENT=(HOST=127.0.0.1 PORT=$HTTP_PORT MQTT_PORT="$PORT" MQTT_TLS_PORT="$TLS_PORT" MQTT_TLS_CERT="$W/hub.pem"
-  MQTT_TLS_KEY="$W/hub.key" LOCK_AGENT=remote LOCK_OPEN_SECONDS=2 RUST_LOG=info)
+  MQTT_TLS_KEY="$W/hub.key" LOCK_AGENT=remote RUST_LOG=info)
 
 # Prints NAME's secret of a new device.
 device() { env "${HUB_ENVIRONMENT[@]}" "$PORTCULLIS" device add "$1" --role "$2" --json 2>>broker.log | jq -r .password; }

@@ -1,5 +1,6 @@
 //! One binary for all integration tests, so that the crate is linked once.
 
+mod event_months;
 mod lock_desk;
 mod mqtt_broker;
 mod mqtt_client;

@@ -36,7 +36,7 @@ async fn bench() -> Bench {
     let (announcer, stop) = (Announcer::default(), CancellationToken::new());
     let (stalled, is_stalled) = watch::channel(false);
     let (recorder, queue) = Recorder::new();
-    let worker = Worker::new(database.clone(), announcer.clone(), stalled);
+    let worker = Worker::new(&database, announcer.clone(), stalled);
     let worker = tokio::spawn(worker.run(queue, stop.clone(), CancellationToken::new()));
     Bench { database, recorder, announcer, stalled: is_stalled, stop, worker, camera }
 }

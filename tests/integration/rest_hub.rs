@@ -84,7 +84,7 @@ impl Hub {
         let database = server::database().await;
         let (lifecycle, announcer) = (Lifecycle::default(), Announcer::default());
         let (recorder, queue) = Recorder::new();
-        let worker = Worker::new(database.clone(), announcer.clone(), watch::channel(false).0);
+        let worker = Worker::new(&database, announcer.clone(), watch::channel(false).0);
         lifecycle.keep("recorder", worker.run(queue, lifecycle.soft.clone(), lifecycle.hard.clone()));
         let folder = tempfile::tempdir().expect("a folder");
         let (lock, carrier) = desk(&database, &folder, &recorder, &announcer, options.hold_open, &lifecycle).await;

@@ -43,6 +43,8 @@ def short_temporary_folder():
 class Hub:
     """A hub's process, its folder and its addresses."""
 
+    WORKER = {"GPIO_SIMULATED": "true", "LOCK_OPEN_SECONDS": "1"}
+
     def __init__(self, **settings):
         self.folder = short_temporary_folder()
         self.data = self.folder / "data"
@@ -57,15 +59,16 @@ class Hub:
     def environment(self, **more):
         """Nothing of the caller's own settings reaches the hub."""
         kept = {name: os.environ[name] for name in ("PATH", "HOME", "USER", "LANG", "TMPDIR") if name in os.environ}
+        # A hub without a lock worker of its own refuses the worker's settings.
+        worker = {} if {**self.settings, **more}.get("LOCK_AGENT") == "remote" else self.WORKER
         return {
             **kept,
             "DATA_DIR": str(self.data),
             "HOST": "127.0.0.1",
             "PORT": str(self.port),
             "MQTT_PORT": str(self.mqtt_port),
-            "GPIO_SIMULATED": "true",
-            "LOCK_OPEN_SECONDS": "1",
             "RUST_LOG": "info",
+            **worker,
             **self.settings,
             **more,
         }

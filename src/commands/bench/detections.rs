@@ -84,6 +84,7 @@ pub fn row(camera: CameraId, number: u64, at: DateTime<Utc>) -> Option<NewEvent>
         is_resolved: false,
         detection_id: Some(id_of(number)),
         detected_at: Some(at),
+        key: id_of(number),
     })
 }
 

@@ -116,6 +116,10 @@ impl Writer {
             }
             self.keep_head().await;
         }
+        // Nothing comes any more whose place in the chain would show that they were never committed.
+        for (_, entry) in std::mem::take(&mut self.doubtful) {
+            backlog.refusal(never_given(entry));
+        }
         while let Some(row) = backlog.rest() {
             self.insist(row.entry.clone()).await;
             row.tell_written();
