@@ -15,6 +15,7 @@ mod input;
 mod keyholder;
 mod line;
 mod lock;
+mod metrics;
 mod middleware;
 mod mqtt_socket;
 mod realtime;
@@ -22,7 +23,7 @@ mod server;
 mod users;
 mod who;
 
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
 
 use axum::{Router, extract::FromRef, routing::get};
 use chrono_tz::Tz;
@@ -31,7 +32,7 @@ use tokio::sync::broadcast;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use self::identities::Identities;
-pub use self::{health::Part, realtime::Realtime, server::serve};
+pub use self::{health::Part, metrics::alone as metrics_alone, realtime::Realtime, server::serve};
 use crate::{
     auth::{
         address::Network,
@@ -47,6 +48,7 @@ use crate::{
     mqtt::Front,
     recorder::Recorder,
     store::Database,
+    telemetry::metrics::Metrics,
 };
 
 /// Who may make an account.
@@ -59,6 +61,22 @@ pub enum Registration {
     Open,
 }
 
+/// How a client that has gone without a word is found out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Heartbeat {
+    /// How often each Socket.io client is asked for a sign of life.
+    pub every: Duration,
+    /// How long it may take to give one.
+    pub patience: Duration,
+}
+
+/// What Socket.io's own server takes.
+impl Default for Heartbeat {
+    fn default() -> Self {
+        Self { every: Duration::from_secs(25), patience: Duration::from_secs(20) }
+    }
+}
+
 /// What the bridge is told by the configuration.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -67,12 +85,15 @@ pub struct Settings {
     /// Proxies whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed.
     pub trusted_proxies: Vec<Network>,
     pub registration: Registration,
+    pub heartbeat: Heartbeat,
     /// For "today" and for the buckets of the analytics.
     pub time_zone: Tz,
     /// For GET /api/devices/:id/explain.
     pub rights: Rights,
     /// The hub's version.
     pub version: &'static str,
+    /// `METRICS_ADDR` is set: then /metrics is there and not here.
+    pub metrics_elsewhere: bool,
 }
 
 /// How many changes of users may wait to be looked at. When there are more, everybody who is connected is looked at.
@@ -124,6 +145,7 @@ pub struct Parts {
     pub settings: Settings,
     pub revocations: Revocations,
     pub readiness: Readiness,
+    pub metrics: Metrics,
 }
 
 /// What handlers ask for by `State`.
@@ -140,6 +162,7 @@ struct Shared {
     logins: Arc<Mutex<Logins>>,
     identities: Identities,
     readiness: Readiness,
+    metrics: Metrics,
 }
 
 /// The bridge, to be served and closed.
@@ -170,6 +193,7 @@ pub fn build(parts: Parts, lifecycle: &Lifecycle) -> Result<Hub, password::Refus
         logins: Arc::default(),
         identities,
         readiness: parts.readiness,
+        metrics: parts.metrics,
     };
     let (layer, realtime) = realtime::start(&shared, &parts.announcer, &parts.revocations, lifecycle);
     let (router, document) = routes().split_for_parts();
@@ -177,7 +201,7 @@ pub fn build(parts: Parts, lifecycle: &Lifecycle) -> Result<Hub, password::Refus
         .route("/mqtt", get(mqtt_socket::upgrade))
         .with_state(shared.clone())
         .merge(document::routes(document, &settings));
-    Ok(Hub { router: middleware::around(router, layer, &settings, realtime.upgrades()), realtime })
+    Ok(Hub { router: middleware::around(router, layer, &settings, realtime.upgrades(), &shared.metrics), realtime })
 }
 
 /// Every route of the REST side, each with its description.
@@ -213,4 +237,5 @@ fn routes() -> OpenApiRouter<Shared> {
         .routes(routes!(devices::explain))
         .routes(routes!(health::alive))
         .routes(routes!(health::ready))
+        .routes(routes!(metrics::scrape))
 }

@@ -22,17 +22,14 @@ use std::{path::PathBuf, time::Instant};
 use anyhow::Context as _;
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
-use tokio::sync::{
-    mpsc::{self, error::TrySendError},
-    oneshot, watch,
-};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 pub use self::{audit::verify, rule::closes, state::LockState};
 use self::{
     audit::{Audit, Backlog, Writer, Written},
     hearing::Hearing,
-    intake::{Intake, Request},
+    intake::{Intake, Request, conclude},
     order::{Order, refusal},
     pending::Pending,
     reports::Reports,
@@ -48,6 +45,7 @@ use crate::{
     lifecycle::Lifecycle,
     mqtt::link::{Link, Message, QoS},
     store::{self, Database},
+    telemetry::metrics::Metrics,
     wire::lock::Status,
 };
 
@@ -91,6 +89,7 @@ pub struct Parts {
     /// `DATA_DIR`: the audit's key and newest head are there.
     pub folder: PathBuf,
     pub settings: DeskSettings,
+    pub metrics: Metrics,
 }
 
 /// A handle by which the lock is worked and looked at.
@@ -99,6 +98,7 @@ pub struct LockDesk {
     asks: mpsc::Sender<Request>,
     state: watch::Receiver<LockState>,
     backlog: Backlog,
+    metrics: Metrics,
 }
 
 impl LockDesk {
@@ -118,7 +118,7 @@ impl LockDesk {
         let (audit, writer) = Writer::new(parts.database, &parts.folder, reports.clone())?;
         let (asks, asked) = mpsc::channel(WAITING);
         let (state, watched) = watch::channel(unknown.clone());
-        let desk = Self { asks, state: watched, backlog: audit.backlog() };
+        let desk = Self { asks, state: watched, backlog: audit.backlog(), metrics: parts.metrics.clone() };
         let (pending, settled) = (Pending::default(), CancellationToken::new());
         let hearing = Hearing {
             incoming: parts.link.incoming,
@@ -133,13 +133,13 @@ impl LockDesk {
             stopping: lifecycle.soft.clone(),
             settled: settled.clone(),
         };
-        let intake =
-            Intake::new(parts.link.outgoing, audit.clone(), pending, desk.state.clone(), parts.settings.hold_open);
+        let (state, metrics) = (desk.state.clone(), parts.metrics.clone());
+        let intake = Intake::new(parts.link.outgoing, audit.clone(), pending, state, metrics, parts.settings.hold_open);
         lifecycle.keep("the lock's audit", writer.run(lifecycle.hard.clone()));
         lifecycle.keep("the lock's events", reports::run(reported, parts.submissions));
         lifecycle.keep("the lock worker's words", hearing.run());
         lifecycle.keep("the lock's commands", intake.run(asked, lifecycle.soft.clone(), settled));
-        lifecycle.keep("lock/command", forward(desk.asks.clone(), parts.requests, audit, lifecycle.soft.clone()));
+        lifecycle.keep("lock/command", forward(desk.clone(), parts.requests, audit, lifecycle.soft.clone()));
         if parts.settings.on_detection == OnDetection::Close {
             let soft = lifecycle.soft.clone();
             lifecycle.keep("the lock's rule", rule::run(desk.clone(), parts.announcer, parts.settings.threshold, soft));
@@ -166,7 +166,7 @@ impl LockDesk {
 
     /// Records that somebody was refused who had no right to ask.
     pub async fn refused(&self, requester: Requester, what: String, reason: String) {
-        self.backlog.refusal(refusal(&requester, &what, &LockFailure::Refused(reason))).wait().await;
+        self.record_refused(&requester, &what, &LockFailure::Refused(reason)).wait().await;
     }
 
     /// Has the door opened and held open until then.
@@ -196,20 +196,23 @@ impl LockDesk {
 
     async fn ask(&self, requester: Requester, order: Order) -> Result<LockDone, LockFailure> {
         let (reply, answer) = oneshot::channel();
-        let request = Request { requester, order, arrived: Instant::now(), reply };
-        if let Err(refused) = self.asks.try_send(request) {
-            no_room(refused, &self.backlog).wait().await;
-        }
+        self.take_in(Request { requester, order, arrived: Instant::now(), reply }).wait().await;
         answer.await.unwrap_or(Err(LockFailure::TooLate))
     }
-}
 
-/// Refuses a request that the intake has no room for, and has that recorded.
-fn no_room(refused: TrySendError<Request>, backlog: &Backlog) -> Written {
-    let Request { requester, order, reply, .. } = refused.into_inner();
-    // Nobody waiting any more is no fault.
-    let _ = reply.send(Err(LockFailure::TooLate));
-    backlog.refusal(order.refusal(&requester, &LockFailure::TooLate))
+    /// Passes a request on; what there is no room for is refused, and recorded.
+    fn take_in(&self, request: Request) -> Written {
+        let Err(refused) = self.asks.try_send(request) else { return Written::nothing() };
+        let Request { requester, order, reply, .. } = refused.into_inner();
+        conclude(&self.metrics, order.name(), Err(LockFailure::TooLate), reply);
+        self.backlog.refusal(order.refusal(&requester, &LockFailure::TooLate))
+    }
+
+    /// What was refused may have asked for anything, so it counts as `other`.
+    fn record_refused(&self, requester: &Requester, what: &str, failure: &LockFailure) -> Written {
+        self.metrics.lock_command("other", "refused");
+        self.backlog.refusal(refusal(requester, what, failure))
+    }
 }
 
 /// What the hub says on `lock/status` in the place of a worker that is not there.
@@ -223,9 +226,9 @@ fn hubs_word(nobody: &Status) -> Message {
 /// Takes the requests of MQTT clients. Never waits, so that none is ever left with the front and lost; holds the audit
 /// open until the last of them has its row.
 async fn forward(
-    asks: mpsc::Sender<Request>,
+    desk: LockDesk,
     mut requests: mpsc::Receiver<LockRequest>,
-    audit: Audit,
+    _open: Audit,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
     loop {
@@ -234,32 +237,31 @@ async fn forward(
             () = stop.cancelled() => break,
         };
         match request {
-            Some(request) => take_in(request, &asks, &audit),
+            Some(request) => take(request, &desk),
             // No front in this process: requests come over HTTP alone.
             None => stop.cancelled().await,
         }
     }
     requests.close();
     while let Some(request) = requests.recv().await {
-        take_in(request, &asks, &audit);
+        take(request, &desk);
     }
     Ok(())
 }
 
-fn take_in(request: LockRequest, asks: &mpsc::Sender<Request>, audit: &Audit) {
+fn take(request: LockRequest, desk: &LockDesk) {
     let LockRequest { requester, ask, arrived, expires_at, reply } = request;
     let (action, command_id) = match ask {
         LockAsk::Command { action, command_id } => (action, command_id),
         LockAsk::Refused { what, reason } => {
             let failure = LockFailure::Refused(reason);
-            audit.refusal(refusal(&requester, &what, &failure));
+            desk.record_refused(&requester, &what, &failure);
+            // Nobody waiting any more is no fault.
             let _ = reply.send(Err(failure));
             return;
         }
     };
     let order = Order { expires_at, ..Order::new(action) };
     let order = Order { command_id: command_id.unwrap_or(order.command_id), ..order };
-    if let Err(refused) = asks.try_send(Request { requester, order, arrived, reply }) {
-        no_room(refused, &audit.backlog());
-    }
+    desk.take_in(Request { requester, order, arrived, reply });
 }

@@ -1,11 +1,11 @@
 //! What happens to every request: an id, a line in the access log, limits, headers, compression, CORS, and an answer
 //! even when a handler panics.
 
-use std::{sync::Arc, time::Instant};
+use std::{borrow::Cow, sync::Arc, time::Instant};
 
 use axum::{
     Router,
-    extract::{ConnectInfo, DefaultBodyLimit, Request, State},
+    extract::{ConnectInfo, DefaultBodyLimit, MatchedPath, Request, State},
     http::{HeaderMap, HeaderName, HeaderValue, Method, header},
     middleware::{Next, from_fn_with_state},
     response::{IntoResponse as _, Response},
@@ -25,13 +25,20 @@ use super::{
     realtime::{Upgrades, is_upgrade},
     who::Address,
 };
+use crate::telemetry::metrics::Metrics;
 
 /// The largest body: larger than any description that fits its limit.
 const BODY_MAX: usize = 64 * 1024;
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// Puts everything around the routes.
-pub fn around(router: Router, socket_io: SocketIoLayer, settings: &Arc<Settings>, upgrades: Upgrades) -> Router {
+pub fn around(
+    router: Router,
+    socket_io: SocketIoLayer,
+    settings: &Arc<Settings>,
+    upgrades: Upgrades,
+    metrics: &Metrics,
+) -> Router {
     router
         .fallback(error::unknown_route)
         .method_not_allowed_fallback(error::wrong_method)
@@ -42,7 +49,7 @@ pub fn around(router: Router, socket_io: SocketIoLayer, settings: &Arc<Settings>
         .layer(from_fn_with_state(upgrades, note_upgrade))
         .layer(from_fn_with_state(settings.clone(), check_origin))
         .layer(cors(settings))
-        .layer(from_fn_with_state(settings.clone(), account))
+        .layer(from_fn_with_state((settings.clone(), metrics.clone()), account))
 }
 
 /// Whether a browser on a page of this origin may talk to the hub.
@@ -93,22 +100,43 @@ fn is_own(origin: &HeaderValue, headers: &HeaderMap) -> bool {
     host.is_some() && host == origin
 }
 
-/// Gives the request an id, and the log one line of it.
-async fn account(State(settings): State<Arc<Settings>>, request: Request, next: Next) -> Response {
+/// Gives the request an id, the log one line of it, and the metrics its count.
+async fn account(
+    State((settings, metrics)): State<(Arc<Settings>, Metrics)>,
+    request: Request,
+    next: Next,
+) -> Response {
     let begun = Instant::now();
     let id = Uuid::now_v7().to_string();
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let route = request.extensions().get::<MatchedPath>().cloned();
     let (parts, body) = request.into_parts();
     let Address(address) = Address::of(&parts, &settings);
     let mut response = next.run(Request::from_parts(parts, body)).await;
-    let latency_ms = begun.elapsed().as_secs_f64() * 1000.0;
-    let status = response.status().as_u16();
+    let (status, took) = (response.status().as_u16(), begun.elapsed());
+    metrics.answered(known(&method), pattern(route.as_ref(), &path), status, took);
+    let latency_ms = took.as_secs_f64() * 1000.0;
     tracing::info!(request.id = %id, client.address = %address, %method, path, status, latency_ms, "request");
     secure(&mut response, &path);
     if let Ok(id) = HeaderValue::try_from(id) {
         response.headers_mut().insert(REQUEST_ID, id);
     }
     response
+}
+
+/// The method, or one word for all that no route has.
+fn known(method: &Method) -> &'static str {
+    let methods = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
+    methods.into_iter().find(|known| *known == method.as_str()).unwrap_or("other")
+}
+
+/// The pattern that a path matched. What is asked for on no route counts as one, whatever it is.
+fn pattern(route: Option<&MatchedPath>, path: &str) -> Cow<'static, str> {
+    match route {
+        Some(route) => route.as_str().to_owned().into(),
+        None if path == "/socket.io/" => "/socket.io/".into(),
+        None => "none".into(),
+    }
 }
 
 /// What a browser may do with an answer: nothing but read it, except for the page of the documentation.
@@ -130,4 +158,97 @@ fn secure(response: &mut Response, path: &str) {
     }
     // Answers hold what only this caller may see.
     headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use axum::routing::get;
+    use tokio::{
+        io::{AsyncReadExt as _, AsyncWriteExt as _},
+        net::{TcpListener, TcpStream},
+    };
+    use tokio_util::sync::CancellationToken;
+
+    use super::*;
+    use crate::auth::rights::Rights;
+
+    /// What was logged meanwhile.
+    #[derive(Clone, Default)]
+    struct Log(Arc<parking_lot::Mutex<Vec<u8>>>);
+
+    impl io::Write for Log {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn settings() -> Arc<Settings> {
+        Arc::new(Settings {
+            origins: Vec::new(),
+            trusted_proxies: Vec::new(),
+            registration: super::super::Registration::Closed,
+            heartbeat: super::super::Heartbeat::default(),
+            time_zone: chrono_tz::UTC,
+            rights: Rights::default(),
+            version: "0.0.0-test",
+            metrics_elsewhere: false,
+        })
+    }
+
+    /// Asks on an open connection, and answers the head and the body.
+    async fn ask(connection: &mut TcpStream, path: &str) -> (String, String) {
+        let request = format!("GET {path} HTTP/1.1\r\nhost: hub\r\n\r\n");
+        connection.write_all(request.as_bytes()).await.expect("a server that reads");
+        let mut answer = String::new();
+        loop {
+            let mut bytes = [0; 4096];
+            let count = connection.read(&mut bytes).await.expect("an answer");
+            assert!(count > 0, "the connection ended after {answer:?}");
+            answer.push_str(std::str::from_utf8(&bytes[..count]).expect("text"));
+            let Some((head, body)) = answer.split_once("\r\n\r\n") else { continue };
+            let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")).expect("a length");
+            if body.len() >= length.parse().expect("a number") {
+                return (head.to_owned(), body.to_owned());
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_answered_and_logged_and_the_connection_stays() {
+        let log = Log::default();
+        let writer = log.clone();
+        let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
+        // The runtime of this test has one thread, so that the server's lines come here too.
+        let _logging = tracing::subscriber::set_default(subscriber);
+        let pages = Router::new()
+            .route("/well", get(async || "well"))
+            .route("/ill", get(async || -> &'static str { panic!("a secret: {}", 42) }));
+        let (socket_io, _) = socketioxide::SocketIo::new_layer();
+        let router = around(pages, socket_io, &settings(), Upgrades::default(), &Metrics::default());
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let stop = CancellationToken::new();
+        let server = tokio::spawn(super::super::serve(listener, router, stop.clone()));
+        let mut connection = TcpStream::connect(address).await.expect("a connection");
+        for _ in 0..2 {
+            let (head, body) = ask(&mut connection, "/ill").await;
+            assert!(head.starts_with("HTTP/1.1 500 ") && head.contains("x-request-id: "), "{head}");
+            let error = r#"{"statusCode":500,"message":"Internal server error","error":"Internal Server Error"}"#;
+            assert_eq!(body, error);
+        }
+        assert_eq!(ask(&mut connection, "/well").await.1, "well");
+        drop(connection);
+        stop.cancel();
+        server.await.expect("a server").expect("a listener");
+        let log = String::from_utf8(log.0.lock().clone()).expect("text");
+        assert_eq!(log.matches("a request failed: a panic: a secret: 42").count(), 2, "{log}");
+        assert!(log.contains("path=\"/ill\" status=500"), "{log}");
+    }
 }

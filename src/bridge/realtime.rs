@@ -30,16 +30,20 @@ pub use self::sessions::Upgrades;
 use self::sessions::{Session, Sessions};
 use super::{Revocations, Shared, identities::Identities, line::Peer, who::bearer};
 use crate::{
-    events::{Announcer, StoredEvent},
+    events::{Announcer, Arrival, Channel, StoredEvent},
     lifecycle::Lifecycle,
     lock_desk::{LockDesk, LockState},
     store::Database,
+    telemetry::metrics::Metrics,
     wire::time,
 };
 
 /// How many packets may wait for one socket: eight times the recorder's largest group, so that a socket that reads is
 /// never dropped. A packet that waits is a reference to bytes that all sockets share.
 const BUFFER: usize = 8 * 1024;
+/// For how long somebody may be connected without having come in: who was refused goes on polling otherwise, and holds a
+/// connection. More than a slow network needs to send its token.
+const ADMITTED_WITHIN: Duration = Duration::from_secs(5);
 /// Nothing that a client sends is longer.
 const MESSAGE_MAX: usize = 64 * 1024;
 /// The room of those who hear everything.
@@ -100,6 +104,9 @@ pub fn start(
         sessions: Sessions::default(),
     };
     let (layer, io) = SocketIo::builder()
+        .connect_timeout(ADMITTED_WITHIN)
+        .ping_interval(shared.settings.heartbeat.every)
+        .ping_timeout(shared.settings.heartbeat.patience)
         .max_buffer_size(BUFFER)
         .max_payload(MESSAGE_MAX as u64)
         .ws_max_message_size(MESSAGE_MAX)
@@ -109,7 +116,10 @@ pub fn start(
     io.ns("/", welcome.with(admit));
     let stopped = lifecycle.soft.child_token();
     let (news, stop) = (announcer.listen(), stopped.clone());
-    lifecycle.keep("socket.io events", tell_events(io.clone(), context.sessions.clone(), news, stop));
+    let (telling, metrics) = (context.sessions.clone(), shared.metrics.clone());
+    lifecycle.keep("socket.io events", tell_events(io.clone(), telling, metrics, news, stop));
+    let sessions = context.sessions.clone();
+    shared.metrics.ask(move || sessions.readings());
     let (lock, stop) = (shared.lock.watch(), stopped.clone());
     lifecycle.keep("socket.io lock", tell_lock(io.clone(), lock, stop));
     let (changes, stop) = (revocations.listen(), stopped.clone());
@@ -179,6 +189,7 @@ fn lock_status(state: &LockState) -> serde_json::Value {
 async fn tell_events(
     io: SocketIo,
     sessions: Sessions,
+    metrics: Metrics,
     mut news: tokio::sync::broadcast::Receiver<Arc<StoredEvent>>,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
@@ -188,7 +199,14 @@ async fn tell_events(
             () = stop.cancelled() => return Ok(()),
         };
         match event {
-            Ok(event) => tell(&io, &sessions, "event:detected", &detected(&event)).await,
+            Ok(event) => {
+                tell(&io, &sessions, "event:detected", &detected(&event)).await;
+                let Arrival { channel, at, span } = &event.arrival;
+                tracing::debug!(parent: span, "shown to dashboards");
+                if *channel != Channel::Internal {
+                    metrics.shown(channel.as_str(), at.elapsed());
+                }
+            }
             Err(RecvError::Lagged(missed)) => {
                 tracing::warn!(missed, "dashboards were told nothing of some events; they can replay them by id");
             }

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     audit::{Audit, RECORD_WITHIN},
-    order::{Order, outcome},
+    order::{Concluded, Order, outcome},
     pending::{Expectation, Pending},
     rate::Rate,
     state::{LockState, clean},
@@ -27,6 +27,7 @@ use crate::{
     events::{LockDone, LockFailure, Requester},
     mqtt::link::{Message, QoS},
     store::lock_audit::{Entry, Kind},
+    telemetry::metrics::Metrics,
     wire::{
         lock::{Command, Outcome},
         time::millis,
@@ -53,7 +54,7 @@ pub(super) struct Request {
     pub(super) requester: Requester,
     pub(super) order: Order,
     pub(super) arrived: Instant,
-    pub(super) reply: oneshot::Sender<Result<LockDone, LockFailure>>,
+    pub(super) reply: oneshot::Sender<Concluded>,
 }
 
 /// Takes requests.
@@ -63,6 +64,7 @@ pub(super) struct Intake {
     audit: Audit,
     pending: Pending,
     state: watch::Receiver<LockState>,
+    metrics: Metrics,
     hold_open: bool,
     commands: Rate,
     /// What the worker refused.
@@ -77,6 +79,7 @@ impl Intake {
         audit: Audit,
         pending: Pending,
         state: watch::Receiver<LockState>,
+        metrics: Metrics,
         hold_open: bool,
     ) -> Self {
         Self {
@@ -84,6 +87,7 @@ impl Intake {
             audit,
             pending,
             state,
+            metrics,
             hold_open,
             commands: Rate::new(COMMANDS.0, COMMANDS.1),
             refused: Rate::new(REFUSED.0, REFUSED.1),
@@ -174,25 +178,19 @@ impl Intake {
         requester: &Requester,
         order: &Order,
         failure: LockFailure,
-        reply: oneshot::Sender<Result<LockDone, LockFailure>>,
+        reply: oneshot::Sender<Concluded>,
     ) {
         let written = self.audit.refusal(order.refusal(requester, &failure));
+        let (metrics, action, result) = (self.metrics.clone(), order.name(), Err(failure));
         self.under_way.spawn(async move {
             written.wait().await;
-            // Whoever asked may have gone.
-            let _ = reply.send(Err(failure));
+            conclude(&metrics, action, result, reply);
             None
         });
     }
 
     /// Records the attempt and publishes the command. The rest of its way is followed beside.
-    async fn give(
-        &mut self,
-        requester: &Requester,
-        order: Order,
-        arrived: Instant,
-        reply: oneshot::Sender<Result<LockDone, LockFailure>>,
-    ) {
+    async fn give(&mut self, requester: &Requester, order: Order, arrived: Instant, reply: oneshot::Sender<Concluded>) {
         let Some(expectation) = self.pending.expect(order.command_id) else {
             let failure = LockFailure::Refused("A command with this commandId is under way".to_owned());
             return self.refuse(requester, &order, failure, reply);
@@ -200,7 +198,7 @@ impl Intake {
         let attempt = order.entry(requester);
         let Some(number) = self.audit.attempt(attempt.clone()).await else {
             tracing::error!(requested_by = requester.name, action = order.name(), "not recorded, so not given");
-            let _ = reply.send(Err(LockFailure::NotRecorded));
+            conclude(&self.metrics, order.name(), Err(LockFailure::NotRecorded), reply);
             return;
         };
         let issued = Instant::now();
@@ -211,6 +209,7 @@ impl Intake {
             Some(LockFailure::NoWorker)
         };
         let (audit, state) = (self.audit.clone(), self.state.clone());
+        let metrics = self.metrics.clone();
         let course = Course { order, attempt, number, arrived, issued, audit, state };
         let sender = requester.name.clone();
         self.under_way.spawn(async move {
@@ -220,7 +219,7 @@ impl Intake {
             };
             course.close(&result).await;
             let is_refused = matches!(result, Err(LockFailure::Refused(_)));
-            let _ = reply.send(result);
+            conclude(&metrics, course.order.name(), result, reply);
             is_refused.then_some(sender)
         });
     }
@@ -234,6 +233,12 @@ impl Intake {
             LockFailure::NoWorker
         })
     }
+}
+
+/// Counts what became of a request and says it. Whoever asked may have gone.
+pub(super) fn conclude(metrics: &Metrics, action: &'static str, result: Concluded, reply: oneshot::Sender<Concluded>) {
+    metrics.lock_command(action, outcome(&result));
+    let _ = reply.send(result);
 }
 
 fn too_often(what: &str, (limit, window): (usize, Duration), wait: Duration) -> LockFailure {
@@ -256,7 +261,7 @@ struct Course {
 
 impl Course {
     /// Waits for the worker.
-    async fn confirmed(&self, mut expectation: Expectation) -> Result<LockDone, LockFailure> {
+    async fn confirmed(&self, mut expectation: Expectation) -> Concluded {
         let heard = &mut expectation.heard;
         let left = CONFIRM_WITHIN.saturating_sub(self.issued.elapsed());
         let response = timeout(left, heard.wait_for(|heard| heard.response.is_some())).await;
@@ -285,15 +290,15 @@ impl Course {
     }
 
     /// Records what became of it.
-    async fn close(&self, result: &Result<LockDone, LockFailure>) {
-        let (outcome, message) = match result {
-            Ok(done) => ("done", done.message.clone()),
-            Err(failure) => (outcome(failure), failure.to_string()),
+    async fn close(&self, result: &Concluded) {
+        let message = match result {
+            Ok(done) => done.message.clone(),
+            Err(failure) => failure.to_string(),
         };
         let entry = Entry {
             kind: Kind::Outcome(self.number),
             at: millis(Utc::now()),
-            outcome: Some(outcome.into()),
+            outcome: Some(outcome(result).into()),
             message: Some(message),
             duration_ms: Some(self.arrived.elapsed().as_secs_f64() * 1000.0),
             ..self.attempt.clone()

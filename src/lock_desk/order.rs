@@ -6,7 +6,7 @@ use uuid::Uuid;
 use super::state::clean;
 use crate::{
     domain::lock::{Action, LockStatus},
-    events::{LockFailure, Requester},
+    events::{LockDone, LockFailure, Requester},
     store::lock_audit::{Entry, Kind},
     wire::{
         lock::Command,
@@ -38,12 +38,22 @@ fn asked(requester: &Requester, what: &str) -> Entry {
 
 /// The row of something that the hub refused.
 pub(super) fn refusal(requester: &Requester, what: &str, failure: &LockFailure) -> Entry {
-    let outcome = Some(outcome(failure).into());
+    let outcome = Some(failed(failure).into());
     Entry { kind: Kind::Refusal, outcome, message: Some(clean(&failure.to_string())), ..asked(requester, what) }
 }
 
-/// A failure's name in the audit.
-pub(super) fn outcome(failure: &LockFailure) -> &'static str {
+/// What became of a request.
+pub(super) type Concluded = Result<LockDone, LockFailure>;
+
+/// The same in the word of the audit and the metrics.
+pub(super) fn outcome(result: &Concluded) -> &'static str {
+    match result {
+        Ok(_) => "done",
+        Err(failure) => failed(failure),
+    }
+}
+
+fn failed(failure: &LockFailure) -> &'static str {
     match failure {
         LockFailure::NoWorker => "no-worker",
         LockFailure::Refused(_) | LockFailure::TooOften { .. } => "refused",

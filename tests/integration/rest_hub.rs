@@ -13,7 +13,7 @@ use std::{
 use bytes::Bytes;
 use portcullis::{
     auth::{password, rights::Rights, token::Keys},
-    bridge::{self, Part, Parts, Readiness, Realtime, Registration, Revocations, Settings},
+    bridge::{self, Heartbeat, Part, Parts, Readiness, Realtime, Registration, Revocations, Settings},
     domain::{
         lock::{Action, LockStatus},
         user::{Role, UserId},
@@ -24,6 +24,7 @@ use portcullis::{
     mqtt::link::{self, Carrier, Incoming, Message, QoS},
     recorder::{Recorder, Worker},
     store::{self, Database},
+    telemetry::metrics::Metrics,
     wire::lock::{Command, Outcome, Response, Status},
 };
 use reqwest::{Method, StatusCode};
@@ -59,8 +60,10 @@ pub struct Options {
     pub registration: Registration,
     pub trusted_proxies: Vec<&'static str>,
     pub token_lifetime: Duration,
+    pub heartbeat: Heartbeat,
     pub hold_open: bool,
     pub time_zone: chrono_tz::Tz,
+    pub metrics_elsewhere: bool,
 }
 
 impl Default for Options {
@@ -69,8 +72,10 @@ impl Default for Options {
             registration: Registration::Closed,
             trusted_proxies: Vec::new(),
             token_lifetime: Duration::from_hours(1),
+            heartbeat: Heartbeat::default(),
             hold_open: false,
             time_zone: chrono_tz::UTC,
+            metrics_elsewhere: false,
         }
     }
 }
@@ -81,7 +86,10 @@ impl Hub {
     }
 
     pub async fn start_with(options: Options) -> Self {
-        let database = server::database().await;
+        Self::start_on(server::database().await, options).await
+    }
+
+    pub async fn start_on(database: Database, options: Options) -> Self {
         let (lifecycle, announcer) = (Lifecycle::default(), Announcer::default());
         let (recorder, queue) = Recorder::new();
         let worker = Worker::new(&database, announcer.clone(), watch::channel(false).0);
@@ -94,9 +102,11 @@ impl Hub {
             origins: vec!["http://localhost:3000".to_owned()],
             trusted_proxies: options.trusted_proxies.iter().map(|text| text.parse().expect("a network")).collect(),
             registration: options.registration,
+            heartbeat: options.heartbeat,
             time_zone: options.time_zone,
             rights: Rights::default(),
             version: "0.0.0-test",
+            metrics_elsewhere: options.metrics_elsewhere,
         };
         let revocations = Revocations::default();
         let parts = Parts {
@@ -112,6 +122,7 @@ impl Hub {
             readiness: Readiness(Arc::new(|| {
                 vec![Part { name: "broker", up: true, detail: Some("0 clients".into()) }]
             })),
+            metrics: Metrics::default(),
         };
         let hub = bridge::build(parts, &lifecycle).expect("a bridge");
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
@@ -228,6 +239,7 @@ async fn desk(
         announcer: announcer.clone(),
         folder: folder.path().to_owned(),
         settings: DeskSettings { pin: 17, on_detection: OnDetection::Off, threshold: 0.5, hold_open },
+        metrics: Metrics::default(),
     };
     (LockDesk::start(parts, lifecycle).await.expect("a desk"), carrier)
 }

@@ -30,7 +30,6 @@ impl Settings {
     /// What is wrong, and in which variable or file.
     pub fn read(options: &ServeOptions, data: &Data) -> anyhow::Result<Self> {
         // Better refused than believed.
-        ensure!(options.http.metrics_addr.is_none(), "METRICS_ADDR: this version has no metrics yet, leave it out");
         ensure!(options.hub.retention_days.is_none(), "RETENTION_DAYS: this version keeps all events, leave it out");
         let broker = mqtt::Settings::read(&options.mqtt.broker_config)?;
         let rights = Rights::new(broker.rights.clone());
@@ -81,8 +80,10 @@ fn bridge(options: &ServeOptions, rights: Rights) -> anyhow::Result<bridge::Sett
             config::Registration::Closed => bridge::Registration::Closed,
             config::Registration::Open => bridge::Registration::Open,
         },
+        heartbeat: bridge::Heartbeat::default(),
         time_zone: options.hub.timezone,
         rights,
         version: env!("CARGO_PKG_VERSION"),
+        metrics_elsewhere: options.http.metrics_addr.is_some(),
     })
 }
