@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::{
     Router,
-    extract::{FromRef, FromRequestParts, State},
+    extract::State,
     http::{HeaderMap, Method, Uri, header, request::Parts},
     response::{IntoResponse as _, Response},
     routing::get,
@@ -13,8 +13,7 @@ use axum::{
 use super::{
     Settings,
     error::{self, ApiError},
-    identities::Identities,
-    who::{self, Address, Admin},
+    who::{self, Address, Admin, extracted},
 };
 use crate::telemetry::metrics::{CONTENT_TYPE, Metrics};
 
@@ -25,19 +24,13 @@ const FORWARDED: [&str; 4] = ["forwarded", "x-forwarded-for", "x-real-ip", "via"
 #[derive(Debug, Clone, Copy)]
 pub struct Reader;
 
-impl<S: Send + Sync> FromRequestParts<S> for Reader
-where
-    Identities: FromRef<S>,
-    Arc<Settings>: FromRef<S>,
-{
-    type Rejection = ApiError;
-
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
-        if is_local(parts, &Arc::<Settings>::from_ref(state)) {
+extracted! {
+    Reader(parts, shared) => {
+        if is_local(parts, &shared.settings) {
             return Ok(Self);
         }
-        Admin::from_request_parts(parts, state).await.map(|_| Self)
-    }
+        Admin::from_request_parts(parts, shared).await.map(|_| Self)
+    };
 }
 
 /// Whether the request was made on this machine: its connection comes from here, and no proxy that nobody trusts has

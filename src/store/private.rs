@@ -4,7 +4,7 @@
 //! not reach it before the hub has stored its last detection). It outlives a killed hub; the next start finds it and goes
 //! on with it. PostgreSQL refuses to run as root, so a hub of root's runs it as the user postgres.
 
-mod binaries;
+pub(super) mod binaries;
 mod owner;
 
 use std::{

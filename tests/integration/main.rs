@@ -18,6 +18,8 @@ mod recorder;
 mod rest_accounts;
 mod rest_contract;
 mod rest_events;
+mod rest_faults;
 mod rest_hub;
 mod rest_realtime;
 mod server;
+mod toolchain;
