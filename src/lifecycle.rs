@@ -5,7 +5,11 @@
 
 pub mod service_manager;
 
-use std::{future::Future, time::Duration};
+use std::{
+    future::Future,
+    io::{self, IsTerminal as _},
+    time::Duration,
+};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};

@@ -123,3 +123,27 @@ pub fn is_away(error: &Error) -> bool {
 pub async fn ping(database: &Database) -> Result<(), Error> {
     sqlx::query_scalar!(r#"SELECT 1 AS "one!""#).fetch_one(database).await.map(|_| ())
 }
+
+/// What a database server says of itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Server {
+    pub version: String,
+    /// The newest migration's number.
+    pub schema: i64,
+    /// By its own clock.
+    pub now: chrono::DateTime<chrono::Utc>,
+}
+
+/// Asks the server what it is.
+///
+/// # Errors
+/// When it does not answer.
+pub async fn server(database: &Database) -> Result<Server, Error> {
+    sqlx::query_as!(
+        Server,
+        r#"SELECT current_setting('server_version') AS "version!", clock_timestamp() AS "now!",
+                  (SELECT max(version) FROM _sqlx_migrations) AS "schema!""#
+    )
+    .fetch_one(database)
+    .await
+}

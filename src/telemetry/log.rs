@@ -9,11 +9,13 @@ use parking_lot::Mutex;
 use tracing::Level;
 use tracing_subscriber::{
     EnvFilter, Layer as _, Registry,
-    filter::{FilterExt as _, LevelFilter, filter_fn},
+    filter::{FilterExt as _, filter_fn},
     layer::SubscriberExt as _,
     reload,
     util::SubscriberInitExt as _,
 };
+
+pub use tracing_subscriber::filter::LevelFilter;
 
 use super::{errors::Errors, reading::Reading};
 
@@ -75,14 +77,13 @@ impl Log {
     /// When the filter cannot be read; then the log stays as it is.
     pub fn set(&self, filter: &str) -> anyhow::Result<()> {
         let parsed = parse(filter)?;
+        // Before it may be too quiet to be heard.
+        tracing::info!(filter, "the log shows by another filter from here on");
         let mut shown = self.shown.lock();
         if let Some(handle) = &self.reload {
             handle.reload(parsed).context("the log has ended")?;
         }
         filter.clone_into(&mut shown.now);
-        drop(shown);
-        // Said at a level that a person who changes it still sees.
-        tracing::warn!(filter, "the log shows by another filter now");
         Ok(())
     }
 
