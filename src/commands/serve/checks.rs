@@ -77,7 +77,7 @@ async fn told_of_database(data: &Data) {
                 check = "database",
                 "PostgreSQL {}, {whose}, schema {}, its clock {apart} ms from this one",
                 server.version,
-                server.schema
+                store::schema()
             );
             if apart.abs() > CLOCKS_APART {
                 tracing::warn!(check = "database", "its clock and this one are {apart} ms apart: set them");
@@ -91,9 +91,18 @@ fn told_of_disk(folder: &Path) {
     match free(folder) {
         Ok((free, all)) => {
             let gibibytes = |bytes: u64| bytes >> 30;
-            tracing::info!(check = "disk", "{} of {} GiB free in {}", gibibytes(free), gibibytes(all), folder.display());
+            tracing::info!(
+                check = "disk",
+                "{} of {} GiB free in {}",
+                gibibytes(free),
+                gibibytes(all),
+                folder.display()
+            );
             if free < LITTLE {
-                tracing::warn!(check = "disk", "less than a GiB is free: detections are stored only as long as it lasts");
+                tracing::warn!(
+                    check = "disk",
+                    "less than a GiB is free: detections are stored only as long as it lasts"
+                );
             }
         }
         Err(error) => tracing::warn!(check = "disk", "{} does not say what is free: {error}", folder.display()),
