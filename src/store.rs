@@ -137,12 +137,9 @@ pub struct Server {
 /// # Errors
 /// When it does not answer.
 pub async fn server(database: &Database) -> Result<Server, Error> {
-    sqlx::query_as!(
-        Server,
-        r#"SELECT current_setting('server_version') AS "version!", clock_timestamp() AS "now!""#
-    )
-    .fetch_one(database)
-    .await
+    sqlx::query_as!(Server, r#"SELECT current_setting('server_version') AS "version!", clock_timestamp() AS "now!""#)
+        .fetch_one(database)
+        .await
 }
 
 /// The newest migration's number: the schema that this version of the hub works with.

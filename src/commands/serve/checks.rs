@@ -22,14 +22,19 @@ const CLOCKS_APART: i64 = 2000;
 
 /// Writes the list into the log.
 pub async fn list(options: &ServeOptions, listeners: &Listeners, data: &Data, lock: &LockDesk) {
-    tracing::info!(check = "program", "Portcullis {}, process {}", env!("CARGO_PKG_VERSION"), std::process::id());
+    tracing::info!(
+        check = "program",
+        "program: Portcullis {}, process {}",
+        env!("CARGO_PKG_VERSION"),
+        std::process::id()
+    );
     told_of_listeners(options, listeners);
-    told_of_database(data).await;
+    told_of_database(options, data).await;
     told_of_disk(&data.folder);
     let now = Utc::now();
-    tracing::info!(check = "clock", "{}, time zone {}", now.format("%FT%TZ"), options.hub.timezone);
+    tracing::info!(check = "clock", "clock: {}, time zone {}", now.format("%FT%TZ"), options.hub.timezone);
     if now.year() < FIRST_YEAR {
-        tracing::warn!(check = "clock", "that cannot be: set this machine's clock");
+        tracing::warn!(check = "clock", "clock: that cannot be: set this machine's clock");
     }
     let worker = match options.hub.lock_agent {
         LockAgent::Embedded => "in this process",
@@ -37,7 +42,7 @@ pub async fn list(options: &ServeOptions, listeners: &Listeners, data: &Data, lo
     };
     let lock = lock.state().status;
     let relay = if lock.simulated { "simulated" } else { "real" };
-    tracing::info!(check = "lock", "worker {worker}, relay {relay} on line {}, now {}", lock.pin, lock.status);
+    tracing::info!(check = "lock", "lock: worker {worker}, relay {relay} on line {}, now {}", lock.pin, lock.status);
 }
 
 fn told_of_listeners(options: &ServeOptions, listeners: &Listeners) {
@@ -47,7 +52,7 @@ fn told_of_listeners(options: &ServeOptions, listeners: &Listeners) {
     };
     tracing::info!(
         check = "listeners",
-        "HTTP {}, MQTT {}, MQTT over TLS {}, metrics {}",
+        "listeners: HTTP {}, MQTT {}, MQTT over TLS {}, metrics {}",
         shown(Some(&listeners.http)),
         shown(Some(&listeners.mqtt)),
         shown(listeners.mqtt_tls.as_ref()),
@@ -59,31 +64,35 @@ fn told_of_listeners(options: &ServeOptions, listeners: &Listeners) {
     if far(&listeners.http) && options.http.trusted_proxies.is_empty() {
         tracing::warn!(
             check = "listeners",
-            "HTTP is open to other machines without encryption, and no proxy is in TRUSTED_PROXIES: \
+            "listeners: HTTP is open to other machines without encryption, and no proxy is in TRUSTED_PROXIES: \
              passwords and tokens can be read on the way"
         );
     }
     if listeners.metrics.as_ref().is_some_and(far) {
-        tracing::warn!(check = "listeners", "METRICS_ADDR is open to other machines, for whoever reaches it");
+        tracing::warn!(
+            check = "listeners",
+            "listeners: METRICS_ADDR is open to other machines, for whoever reaches it"
+        );
     }
 }
 
-async fn told_of_database(data: &Data) {
-    let whose = if data.private.is_some() { "private" } else { "given by DATABASE_URL" };
+async fn told_of_database(options: &ServeOptions, data: &Data) {
+    let is_given = options.data.database_url.is_some() || options.data.database_url_file.is_some();
+    let whose = if is_given { "given by DATABASE_URL" } else { "private" };
     match store::server(&data.database).await {
         Ok(server) => {
             let apart = (server.now - Utc::now()).num_milliseconds();
             tracing::info!(
                 check = "database",
-                "PostgreSQL {}, {whose}, schema {}, its clock {apart} ms from this one",
+                "database: PostgreSQL {}, {whose}, schema {}, its clock {apart} ms from this one",
                 server.version,
                 store::schema()
             );
             if apart.abs() > CLOCKS_APART {
-                tracing::warn!(check = "database", "its clock and this one are {apart} ms apart: set them");
+                tracing::warn!(check = "database", "database: its clock and this one are {apart} ms apart: set them");
             }
         }
-        Err(error) => tracing::warn!(check = "database", "{whose}, does not answer: {error}"),
+        Err(error) => tracing::warn!(check = "database", "database: {whose}, does not answer: {error}"),
     }
 }
 
@@ -93,7 +102,7 @@ fn told_of_disk(folder: &Path) {
             let gibibytes = |bytes: u64| bytes >> 30;
             tracing::info!(
                 check = "disk",
-                "{} of {} GiB free in {}",
+                "disk: {} of {} GiB free in {}",
                 gibibytes(free),
                 gibibytes(all),
                 folder.display()
@@ -101,11 +110,11 @@ fn told_of_disk(folder: &Path) {
             if free < LITTLE {
                 tracing::warn!(
                     check = "disk",
-                    "less than a GiB is free: detections are stored only as long as it lasts"
+                    "disk: less than a GiB is free: detections are stored only as long as it lasts"
                 );
             }
         }
-        Err(error) => tracing::warn!(check = "disk", "{} does not say what is free: {error}", folder.display()),
+        Err(error) => tracing::warn!(check = "disk", "disk: {} does not say what is free: {error}", folder.display()),
     }
 }
 
