@@ -210,7 +210,9 @@ def test_no_client_makes_the_list_grow(hub):
             hub.call(f"M{number}", "/", token=False)
         return len(hub.metrics())
 
-    assert ask(range(20)) == ask(range(20, 40))
+    # What is asked for the first time, /metrics itself among it, makes a series once.
+    ask(range(2))
+    assert ask(range(2, 20)) == ask(range(20, 40))
 
 
 def test_every_metric_is_documented(hub, python_dashboard):
