@@ -293,6 +293,9 @@ pub struct RemoteOptions {
     /// The certificate that the hub's is signed by, PEM; the system's if none is given.
     #[arg(long, env, value_name = "FILE")]
     pub mqtt_ca: Option<PathBuf>,
+    /// Whether mqtt:// may lead to another machine; the hub needs plain_lock in broker.toml for it too.
+    #[arg(long, env, default_value_t = false, action = clap::ArgAction::Set, value_name = "WHETHER")]
+    pub plain_lock: bool,
 }
 
 /// All of `portcullis serve`.

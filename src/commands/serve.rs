@@ -37,7 +37,7 @@ use crate::{
     telemetry::{log::Log, metrics::Metrics},
 };
 
-/// How many lock commands may wait for the desk. When it is full the front refuses further ones.
+/// How many lock commands may wait for the desk, which takes each at once. When it is full the front's clients wait.
 const LOCK_REQUESTS: usize = 32;
 
 /// Runs the hub until a signal, or until a part of it dies.
