@@ -80,16 +80,24 @@ pub struct LogOptions {
     pub log_format: LogFormat,
 }
 
-/// HTTP, Socket.io, and MQTT over WebSocket.
+/// Where HTTP is.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "HTTP")]
-pub struct HttpOptions {
+pub struct HttpAddress {
     /// The port of HTTP, Socket.io, and MQTT over WebSocket; 0 lets the system choose.
     #[arg(long, env, default_value_t = 3000)]
     pub port: u16,
     /// The address to listen on.
     #[arg(long, env, default_value = "0.0.0.0", value_name = "ADDRESS")]
     pub host: IpAddr,
+}
+
+/// HTTP, Socket.io, and MQTT over WebSocket.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "HTTP")]
+pub struct HttpOptions {
+    #[command(flatten)]
+    pub address: HttpAddress,
     /// Whose pages may call the hub from a browser, separated by commas.
     #[arg(
         long,

@@ -3,20 +3,24 @@
 use anyhow::{Context as _, bail};
 use url::{Host, Url};
 
-use super::serve::relay::{agent_settings, relay_settings};
+use super::{
+    log_level,
+    serve::relay::{agent_settings, relay_settings},
+};
 use crate::{
     config::{LockAgentOptions, secrets},
     gpio::{self, Simulated},
     lifecycle::{Lifecycle, Signals, service_manager::ServiceManager},
     lock_agent::{self, AgentSettings},
     mqtt::client::{self, RemoteSettings},
+    telemetry::log::Log,
 };
 
 /// Works the lock until a signal. A hub that is away is waited for; the door closes by itself meanwhile.
 ///
 /// # Errors
 /// When the relay cannot be had, or the settings are wrong.
-pub async fn run(options: LockAgentOptions) -> anyhow::Result<()> {
+pub async fn run(options: LockAgentOptions, log: Log) -> anyhow::Result<()> {
     let mut signals = Signals::listen()?;
     let remote = &options.remote;
     let url: Url = remote.mqtt_url.parse().context("MQTT_URL")?;
@@ -48,6 +52,7 @@ pub async fn run(options: LockAgentOptions) -> anyhow::Result<()> {
     let worker = base.inner();
     let (link, driver) = client::connect(settings, base.soft.clone())?;
     base.keep("connection to the hub", driver);
+    base.keep("log", log_level::follow(log, signals.again(), base.soft.clone()));
     worker.keep("lock worker", lock_agent::run(link, relay, agent, worker.soft.clone()));
     let died = tokio::select! {
         () = signals.next() => false,

@@ -1,6 +1,7 @@
 //! `portcullis serve`: puts the hub together, from the database up to the listeners, and takes it apart in the opposite
 //! order, so that nothing is acknowledged that nobody can store any more.
 
+mod checks;
 mod first_start;
 mod listeners;
 mod metrics;
@@ -22,13 +23,14 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use self::{
+    checks::Checks,
     listeners::Listeners,
     news::News,
     opening::{Opened, Opening},
     settings::Settings,
     welcome::Welcome,
 };
-use super::data::Data;
+use super::{data::Data, log_level};
 use crate::{
     auth::identity::Identity,
     bridge::{self, Revocations},
@@ -58,6 +60,7 @@ pub async fn run(options: ServeOptions, log: Log) -> anyhow::Result<()> {
     // The base outlives the hub: what the hub's last acts leave to store is stored.
     let base = Lifecycle::default();
     let hub = base.inner();
+    base.keep("log", log_level::follow(log.clone(), signals.again(), base.soft.clone()));
     let manager = ServiceManager::from_environment().context("the service manager cannot be told")?.map(Arc::new);
     let private = data.private.take().map(|private| supervise(private, &base));
     let started = tokio::select! {
@@ -180,10 +183,15 @@ async fn start(
         revocations,
         readiness: readiness::of(lock.clone(), parts.stalled),
         metrics: parts.metrics.clone(),
+        log: log.clone(),
     };
     let bridge = bridge::build(bridge, hub)?;
-    let welcome = Welcome::new(options, &listeners, &data.folder)?;
-    hub.keep("news of changes", after_opening(first, welcome, news, hub.soft.clone()));
+    let addresses = listeners.addresses()?;
+    let told = Told {
+        checks: Checks::new(options, addresses, data, &lock),
+        welcome: Welcome { addresses, lock_agent: options.hub.lock_agent, folder: data.folder.clone() },
+    };
+    hub.keep("news of changes", after_opening(first, told, news, hub.soft.clone()));
     hub.keep("HTTP", bridge::serve(listeners.http, bridge.router, hub.soft.clone()));
     if let Some(listener) = listeners.metrics {
         let alone = bridge::metrics_alone(parts.metrics);
@@ -196,14 +204,21 @@ async fn start(
     Ok(bridge.realtime)
 }
 
+/// What people are told once the hub is ready: in the log, and on the terminal.
+struct Told {
+    checks: Checks,
+    welcome: Welcome,
+}
+
 /// Waits until the database is open for the first time, says so, and carries the news of changes from then on.
 async fn after_opening(
     first: oneshot::Receiver<Opened>,
-    welcome: Welcome,
+    Told { checks, welcome }: Told,
     news: News,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
     let Some(Ok(Opened { admin, fingerprints })) = stop.run_until_cancelled(first).await else { return Ok(()) };
+    checks.list().await;
     if let Err(error) = welcome.print(admin.as_ref()) {
         tracing::debug!("nobody reads the standard output: {error}");
     }

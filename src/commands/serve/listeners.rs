@@ -15,11 +15,21 @@ pub struct Listeners {
     pub metrics: Option<TcpListener>,
 }
 
+/// Their addresses.
+#[derive(Debug, Clone, Copy)]
+pub struct Addresses {
+    pub http: SocketAddr,
+    pub mqtt: SocketAddr,
+    pub mqtt_tls: Option<SocketAddr>,
+    pub metrics: Option<SocketAddr>,
+}
+
 impl Listeners {
     /// # Errors
     /// When a port is taken; the text says which variable chooses another.
     pub async fn bind(options: &ServeOptions) -> anyhow::Result<Self> {
-        let mqtt_host = options.mqtt.mqtt_host.unwrap_or(options.http.host);
+        let http = &options.http.address;
+        let mqtt_host = options.mqtt.mqtt_host.unwrap_or(http.host);
         let mqtt_tls = match options.mqtt.mqtt_tls_port {
             Some(port) => Some(listen("MQTT_TLS_PORT", SocketAddr::new(mqtt_host, port)).await?),
             None => None,
@@ -29,10 +39,23 @@ impl Listeners {
             None => None,
         };
         Ok(Self {
-            http: listen("PORT", SocketAddr::new(options.http.host, options.http.port)).await?,
+            http: listen("PORT", SocketAddr::new(http.host, http.port)).await?,
             mqtt: listen("MQTT_PORT", SocketAddr::new(mqtt_host, options.mqtt.mqtt_port)).await?,
             mqtt_tls,
             metrics,
+        })
+    }
+}
+
+impl Listeners {
+    /// # Errors
+    /// When a listener does not know its own.
+    pub fn addresses(&self) -> std::io::Result<Addresses> {
+        Ok(Addresses {
+            http: self.http.local_addr()?,
+            mqtt: self.mqtt.local_addr()?,
+            mqtt_tls: self.mqtt_tls.as_ref().map(TcpListener::local_addr).transpose()?,
+            metrics: self.metrics.as_ref().map(TcpListener::local_addr).transpose()?,
         })
     }
 }

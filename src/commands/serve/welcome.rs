@@ -1,59 +1,37 @@
 //! What a person sees once the hub is ready: where things are, the first password, and what to try next.
 
-use std::{
-    io::Write as _,
-    net::SocketAddr,
-    path::{Path, PathBuf},
-};
-
-use tokio::net::TcpListener;
+use std::{io::Write as _, path::PathBuf};
 
 use super::{
-    Listeners,
     first_start::{FirstAdmin, has_password_file, password_file},
+    listeners::Addresses,
 };
-use crate::config::{LockAgent, ServeOptions};
+use crate::config::LockAgent;
 
 /// Where things are.
 pub struct Welcome {
-    http: u16,
-    mqtt: u16,
-    mqtt_tls: Option<u16>,
-    metrics: Option<SocketAddr>,
-    lock_agent: LockAgent,
-    folder: PathBuf,
+    pub addresses: Addresses,
+    pub lock_agent: LockAgent,
+    pub folder: PathBuf,
 }
 
 impl Welcome {
-    /// # Errors
-    /// When a listener has no address.
-    pub fn new(options: &ServeOptions, listeners: &Listeners, folder: &Path) -> std::io::Result<Self> {
-        let mqtt_tls = listeners.mqtt_tls.as_ref().map(TcpListener::local_addr).transpose()?;
-        Ok(Self {
-            http: listeners.http.local_addr()?.port(),
-            mqtt: listeners.mqtt.local_addr()?.port(),
-            mqtt_tls: mqtt_tls.map(|address| address.port()),
-            metrics: listeners.metrics.as_ref().map(TcpListener::local_addr).transpose()?,
-            lock_agent: options.hub.lock_agent,
-            folder: folder.to_owned(),
-        })
-    }
-
     /// Prints it, on standard output.
     ///
     /// # Errors
     /// When it cannot be written.
     pub fn print(&self, admin: Option<&FirstAdmin>) -> std::io::Result<()> {
-        let Self { http, mqtt, folder, .. } = self;
+        let Self { addresses, folder, .. } = self;
+        let (http, mqtt) = (addresses.http.port(), addresses.mqtt.port());
         let mut out = std::io::stdout().lock();
         writeln!(out, "\nPortcullis {} is ready.", env!("CARGO_PKG_VERSION"))?;
         writeln!(out, "  HTTP and Socket.io  http://localhost:{http}")?;
         writeln!(out, "  API documentation   http://localhost:{http}/docs")?;
         writeln!(out, "  MQTT                localhost:{mqtt}, and ws://localhost:{http}/mqtt")?;
-        if let Some(tls) = self.mqtt_tls {
-            writeln!(out, "  MQTT over TLS       localhost:{tls}")?;
+        if let Some(tls) = addresses.mqtt_tls {
+            writeln!(out, "  MQTT over TLS       localhost:{}", tls.port())?;
         }
-        if let Some(metrics) = self.metrics {
+        if let Some(metrics) = addresses.metrics {
             writeln!(out, "  Metrics             http://{metrics}/metrics")?;
         }
         let worker = match self.lock_agent {
