@@ -9,6 +9,7 @@ pub mod device;
 pub mod lock;
 pub mod lock_agent;
 pub mod migrate;
+pub mod retention;
 pub mod serve;
 pub mod user;
 
@@ -18,7 +19,10 @@ use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use self::config::Verdict;
 use crate::{
-    config::{DataOptions, Fault, LockAgentOptions, LogFormat, LogOptions, ServeOptions, effective, sources::Sources},
+    config::{
+        DataOptions, Fault, LockAgentOptions, LogFormat, LogOptions, RetentionOptions, ServeOptions, effective,
+        sources::Sources,
+    },
     telemetry,
 };
 
@@ -48,6 +52,8 @@ enum Command {
     Bench(bench::BenchOptions),
     /// Brings the database's schema up to date, and ends.
     Migrate(DataOptions),
+    /// Drops the months of events that are older than `RETENTION_DAYS`, as a running hub does by itself.
+    Retention(RetentionOptions),
     /// Shows the settings in effect, and what is wrong with them.
     Config(config::ConfigCommand),
 }
@@ -95,6 +101,7 @@ pub async fn run(line: CommandLine, sources: &Sources) -> anyhow::Result<Verdict
         Command::User(command) => user::run(command).await,
         Command::Bench(options) => bench::run(options).await,
         Command::Migrate(options) => migrate::run(&options).await,
+        Command::Retention(options) => retention::run(&options).await,
         Command::Config(_) => Ok(()),
     }?;
     Ok(Verdict::Good)

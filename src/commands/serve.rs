@@ -30,6 +30,7 @@ use crate::{
     mqtt::{Front, Hooks},
     publisher,
     recorder::{Recorder, Worker},
+    retention,
     store::{claim::Claim, private::Private},
 };
 
@@ -171,6 +172,8 @@ impl Parts {
     fn watch(&self, options: &ServeOptions, data: &Data, front: &Front, revocations: &Revocations, hub: &Lifecycle) {
         let will = Some(publisher::hub_status(false));
         let link = front.link(Identity::Hub, will, &[]);
+        let kept = retention::run(data.database.clone(), options.hub.retention_days, hub.soft.clone());
+        hub.keep("months of events", kept);
         hub.keep("publisher", publisher::run(link, self.announcer.clone(), hub.soft.clone()));
         let (cameras_changed, cameras) = watch::channel(0);
         let watched = camera_watch::Parts {

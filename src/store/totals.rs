@@ -1,7 +1,7 @@
 //! Counts of events that the database keeps as it writes them: answered without counting rows, however many there are.
 
-use chrono::{DateTime, Utc};
-use sqlx::PgExecutor;
+use chrono::{DateTime, TimeDelta, Utc};
+use sqlx::{PgExecutor, postgres::types::PgInterval};
 
 use super::{Error, unreadable};
 use crate::domain::{camera::CameraId, event::EventType};
@@ -15,9 +15,9 @@ pub struct Totals {
     pub since: i64,
 }
 
-/// Events of one kind in one quarter of an hour.
+/// Events of one kind in some time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Quarter {
+pub struct Sum {
     pub start: DateTime<Utc>,
     pub event_type: EventType,
     pub count: i64,
@@ -49,29 +49,33 @@ pub async fn of_camera(db: impl PgExecutor<'_>, camera: CameraId) -> Result<i64,
     Ok(total.fetch_optional(db).await?.unwrap_or(0))
 }
 
-/// The quarters of an hour from `from` to before `to` that have events, in order; of one camera or of all together.
+/// The events from `from` to before `to`, counted for each `width` of time from `from` on and each kind, in order; of one
+/// camera or of all together. Both `from` and the width are whole quarters of an hour.
 ///
 /// # Errors
 /// When the database is away.
-pub async fn quarters(
+pub async fn sums(
     db: impl PgExecutor<'_>,
     camera: Option<CameraId>,
     from: DateTime<Utc>,
     to: DateTime<Utc>,
-) -> Result<Vec<Quarter>, Error> {
+    width: TimeDelta,
+) -> Result<Vec<Sum>, Error> {
     let rows = sqlx::query!(
-        r#"SELECT start, event_type::text AS "event_type!", count FROM event_buckets
-           WHERE camera_id = $1 AND start >= $2 AND start < $3 AND count > 0 ORDER BY start, event_type"#,
+        r#"SELECT date_bin($4, start, $2) AS "start!", event_type::text AS "event_type!", sum(count)::bigint AS "count!"
+           FROM event_buckets WHERE camera_id = $1 AND start >= $2 AND start < $3 AND count > 0
+           GROUP BY 1, event_buckets.event_type ORDER BY 1, event_buckets.event_type"#,
         camera.map_or(0, |camera| camera.0),
         from,
         to,
+        PgInterval::try_from(width).map_err(Error::Encode)?,
     )
     .fetch_all(db)
     .await?;
     rows.into_iter()
         .map(|row| {
             let event_type = row.event_type.parse().map_err(unreadable)?;
-            Ok(Quarter { start: row.start, event_type, count: row.count })
+            Ok(Sum { start: row.start, event_type, count: row.count })
         })
         .collect()
 }

@@ -3,13 +3,13 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use axum::{Json, extract::State};
-use chrono::{DateTime, Days, NaiveDate, TimeDelta, TimeZone as _, Timelike as _, Utc};
+use chrono::{DateTime, Days, NaiveDate, Offset as _, TimeDelta, TimeZone as _, Timelike as _, Utc};
 use chrono_tz::Tz;
 
 use super::super::{Settings, error::ApiError, input::Query, who::SignedIn};
 use crate::{
     domain::{camera::CameraId, event::EventType},
-    store::{self, Database, totals::Quarter},
+    store::{self, Database, totals::Sum},
     wire::rest::{AnalyticsLine, EventStats},
 };
 
@@ -62,8 +62,8 @@ pub async fn analytics(
     }
     let zone = settings.time_zone;
     let (from, to) = (bucket.start(from, zone), bucket.after(to, zone));
-    let quarters = store::totals::quarters(&database, known(camera), from, to).await?;
-    Ok(Json(lines(&quarters, bucket, zone)))
+    let sums = store::totals::sums(&database, known(camera), from, to, alike(from, to, zone)).await?;
+    Ok(Json(lines(&sums, bucket, zone)))
 }
 
 fn vec_of(words: String) -> crate::wire::rest::Message {
@@ -129,11 +129,22 @@ fn midnight(day: NaiveDate, zone: Tz) -> DateTime<Utc> {
         .map_or_else(|| local.and_utc(), |begin| begin.to_utc())
 }
 
-fn lines(quarters: &[Quarter], bucket: Bucket, zone: Tz) -> Vec<AnalyticsLine> {
+/// How much time the database may add up: an hour where the zone's hours begin at the same minute all the time; else a
+/// quarter, as on Lord Howe Island, whose clocks are changed by half an hour.
+fn alike(from: DateTime<Utc>, to: DateTime<Utc>, zone: Tz) -> TimeDelta {
+    const WEEK: TimeDelta = TimeDelta::days(7);
+    let minute =
+        |at: DateTime<Utc>| zone.offset_from_utc_datetime(&at.naive_utc()).fix().local_minus_utc().rem_euclid(3600);
+    let mut times = std::iter::successors(Some(from), |at| at.checked_add_signed(WEEK).filter(|at| *at < to));
+    let same = times.all(|at| minute(at) == minute(to));
+    if same { TimeDelta::hours(1) } else { TimeDelta::minutes(15) }
+}
+
+fn lines(sums: &[Sum], bucket: Bucket, zone: Tz) -> Vec<AnalyticsLine> {
     let mut counts = BTreeMap::<(DateTime<Utc>, &str), (EventType, i64)>::new();
-    for quarter in quarters {
-        let key = (bucket.start(quarter.start, zone), quarter.event_type.as_str());
-        counts.entry(key).or_insert((quarter.event_type, 0)).1 += quarter.count;
+    for sum in sums {
+        let key = (bucket.start(sum.start, zone), sum.event_type.as_str());
+        counts.entry(key).or_insert((sum.event_type, 0)).1 += sum.count;
     }
     counts.into_iter().map(|((bucket, _), (event_type, count))| AnalyticsLine { bucket, event_type, count }).collect()
 }
@@ -175,8 +186,18 @@ mod tests {
     }
 
     #[test]
+    fn the_database_adds_up_hours_where_all_begin_alike() {
+        let (from, to) = (at("2026-01-01T00:00:00Z"), at("2027-01-01T00:00:00Z"));
+        for zone in [chrono_tz::UTC, chrono_tz::Europe::Berlin, chrono_tz::Asia::Kathmandu] {
+            assert_eq!(alike(from, to, zone), TimeDelta::hours(1), "{zone}");
+        }
+        assert_eq!(alike(from, to, chrono_tz::Australia::Lord_Howe), TimeDelta::minutes(15));
+        assert_eq!(alike(from, from + TimeDelta::days(40), chrono_tz::Australia::Lord_Howe), TimeDelta::hours(1));
+    }
+
+    #[test]
     fn quarters_are_added_up() {
-        let quarter = |start, count| Quarter { start: at(start), event_type: EventType::PersonDetected, count };
+        let quarter = |start, count| Sum { start: at(start), event_type: EventType::PersonDetected, count };
         let quarters = [
             quarter("2026-05-01T10:00:00Z", 2),
             quarter("2026-05-01T10:45:00Z", 3),

@@ -31,7 +31,6 @@ impl Settings {
     pub fn read(options: &ServeOptions, data: &Data) -> anyhow::Result<Self> {
         // Better refused than believed.
         ensure!(options.http.metrics_addr.is_none(), "METRICS_ADDR: this version has no metrics yet, leave it out");
-        ensure!(options.hub.retention_days.is_none(), "RETENTION_DAYS: this version keeps all events, leave it out");
         let broker = mqtt::Settings::read(&options.mqtt.broker_config)?;
         let rights = Rights::new(broker.rights.clone());
         Ok(Self {
