@@ -173,7 +173,7 @@ async fn pages(private: &Private) {
     };
     compare("/stats", async || ask(&few).await, async || ask(&many).await).await;
     let ask = async |database: &Database, camera| {
-        store::totals::sums(database, camera, now - TimeDelta::days(365), now, TimeDelta::hours(1))
+        store::totals::stretches(database, camera, now - TimeDelta::days(365), now, TimeDelta::hours(1))
             .await
             .expect("sums");
     };

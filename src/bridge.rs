@@ -22,7 +22,7 @@ mod server;
 mod users;
 mod who;
 
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
 
 use axum::{Router, extract::FromRef, routing::get};
 use chrono_tz::Tz;
@@ -59,6 +59,22 @@ pub enum Registration {
     Open,
 }
 
+/// How a client that has gone without a word is found out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Heartbeat {
+    /// How often each Socket.io client is asked for a sign of life.
+    pub every: Duration,
+    /// How long it may take to give one.
+    pub patience: Duration,
+}
+
+/// What Socket.io's own server takes.
+impl Default for Heartbeat {
+    fn default() -> Self {
+        Self { every: Duration::from_secs(25), patience: Duration::from_secs(20) }
+    }
+}
+
 /// What the bridge is told by the configuration.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -67,6 +83,7 @@ pub struct Settings {
     /// Proxies whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed.
     pub trusted_proxies: Vec<Network>,
     pub registration: Registration,
+    pub heartbeat: Heartbeat,
     /// For "today" and for the buckets of the analytics.
     pub time_zone: Tz,
     /// For GET /api/devices/:id/explain.

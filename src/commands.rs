@@ -2,6 +2,8 @@
 //!
 //! Must not know how anything is done, only who does it.
 
+pub mod archive;
+pub mod backup;
 pub mod bench;
 pub mod config;
 pub mod data;
@@ -9,6 +11,7 @@ pub mod device;
 pub mod lock;
 pub mod lock_agent;
 pub mod migrate;
+pub mod restore;
 pub mod retention;
 pub mod serve;
 pub mod user;
@@ -54,6 +57,10 @@ enum Command {
     Migrate(DataOptions),
     /// Drops the months of events that are older than `RETENTION_DAYS`, as a running hub does by itself.
     Retention(RetentionOptions),
+    /// Writes the whole database into a file; the hub may run.
+    Backup(backup::BackupCommand),
+    /// Puts a backup into an empty database, or in the place of what is there.
+    Restore(restore::RestoreCommand),
     /// Shows the settings in effect, and what is wrong with them.
     Config(config::ConfigCommand),
 }
@@ -77,6 +84,10 @@ pub fn read(line: Vec<OsString>, sources: &Sources) -> Result<CommandLine, Refus
     let reading = effective::read(CommandLine::command(), line, sources)?;
     let mut faults = reading.faults.clone();
     faults.extend(config::files::faults(&reading.effective));
+    if reading.effective.command() == config::NAME {
+        // It is there to tell of them, with all others.
+        faults.clear();
+    }
     if faults.is_empty() {
         Ok(CommandLine::from_arg_matches(&reading.matches()?)?)
     } else {
@@ -102,6 +113,8 @@ pub async fn run(line: CommandLine, sources: &Sources) -> anyhow::Result<Verdict
         Command::Bench(options) => bench::run(options).await,
         Command::Migrate(options) => migrate::run(&options).await,
         Command::Retention(options) => retention::run(&options).await,
+        Command::Backup(command) => backup::run(command).await,
+        Command::Restore(command) => restore::run(command).await,
         Command::Config(_) => Ok(()),
     }?;
     Ok(Verdict::Good)

@@ -3,6 +3,8 @@
 //! The soft stop asks: take nothing new, finish what was begun. The hard stop, a while later or at a second signal,
 //! ends what is left. Must not know what the tasks do.
 
+pub mod service_manager;
+
 use std::{future::Future, time::Duration};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};

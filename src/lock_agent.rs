@@ -5,7 +5,6 @@
 //! in the loop blocks on the link. Must not know HTTP, SQL, or who may do what.
 
 mod fault;
-pub mod watchdog;
 mod worker;
 
 use std::time::Duration;
@@ -14,12 +13,12 @@ use anyhow::bail;
 use chrono::Utc;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
-use watchdog::Watchdog;
 use worker::Worker;
 
 use crate::{
     domain::bolt::{Limits, Moment},
     gpio::Relay,
+    lifecycle::service_manager::ServiceManager,
     mqtt::link::{Link, Message, QoS},
     wire::lock::Status,
 };
@@ -43,8 +42,8 @@ pub struct AgentSettings {
     pub hub_lost_limit: Duration,
     /// How long the door may stand open behind a closed relay before `DOOR_HELD_OPEN`, where there is a contact.
     pub door_held_open_after: Duration,
-    /// The service manager's, where it wants one fed.
-    pub watchdog: Option<Watchdog>,
+    /// Told when the relay is locked, and at each turn of the loop.
+    pub service_manager: Option<ServiceManager>,
 }
 
 impl Default for AgentSettings {
@@ -55,7 +54,7 @@ impl Default for AgentSettings {
             hold_open: false,
             hub_lost_limit: Duration::from_secs(30),
             door_held_open_after: Duration::from_secs(30),
-            watchdog: None,
+            service_manager: None,
         }
     }
 }
@@ -95,8 +94,8 @@ fn now() -> Moment {
 /// When the link's other end is gone.
 pub async fn run(mut link: Link, relay: Relay, settings: AgentSettings, stop: CancellationToken) -> anyhow::Result<()> {
     let mut worker = Worker::new(relay, &settings, now());
-    if let Some(watchdog) = &settings.watchdog {
-        watchdog.ready();
+    if let Some(manager) = &settings.service_manager {
+        manager.ready();
     }
     let carried = loop {
         tokio::select! {
@@ -111,8 +110,8 @@ pub async fn run(mut link: Link, relay: Relay, settings: AgentSettings, stop: Ca
         }
         worker.tell(&link.outgoing, now());
         // At each turn: a worker that is kept busy is as alive as one that is not.
-        if let Some(watchdog) = &settings.watchdog {
-            watchdog.feed();
+        if let Some(manager) = &settings.service_manager {
+            manager.feed();
         }
     };
     let last_words = worker.end(now());

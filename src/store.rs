@@ -8,6 +8,7 @@ pub mod cameras;
 pub mod changes;
 pub mod claim;
 pub mod devices;
+pub mod dump;
 mod event_row;
 pub mod events;
 pub mod lock_audit;
@@ -68,6 +69,12 @@ fn pool(options: PgConnectOptions, connections: u32) -> Database {
 /// When the database is away, or its schema is newer than this version knows.
 pub async fn migrate(database: &Database) -> Result<(), sqlx::migrate::MigrateError> {
     MIGRATIONS.run(database).await
+}
+
+/// Whether this version knows a migration.
+#[must_use]
+pub fn knows(migration: i64) -> bool {
+    MIGRATIONS.version_exists(migration)
 }
 
 /// Makes another database on the same server.

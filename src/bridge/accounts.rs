@@ -2,20 +2,16 @@
 
 use std::{sync::Arc, time::Instant};
 
-use axum::{
-    Json,
-    extract::{FromRef, FromRequestParts, State},
-    http::{StatusCode, request::Parts},
-};
+use axum::{Json, extract::State, http::StatusCode};
 use chrono::Utc;
 use parking_lot::Mutex;
 
 use super::{
-    Registration, Settings,
+    Registration,
     error::ApiError,
     input::Checked,
     users::{new_user, taken},
-    who::{Address, SignedIn as Caller},
+    who::{Address, SignedIn as Caller, extracted},
 };
 use crate::{
     auth::{attempts::Logins, password::Passwords, token::Keys},
@@ -28,23 +24,17 @@ use crate::{
 #[derive(Debug)]
 pub struct MayRegister;
 
-impl<S: Send + Sync> FromRequestParts<S> for MayRegister
-where
-    Arc<Settings>: FromRef<S>,
-{
-    type Rejection = ApiError;
-
-    async fn from_request_parts(_: &mut Parts, state: &S) -> Result<Self, ApiError> {
-        match Arc::<Settings>::from_ref(state).registration {
-            Registration::Open => Ok(Self),
-            Registration::Closed => Err(ApiError::forbidden()),
-        }
-    }
+extracted! {
+    MayRegister(_parts, shared) => match shared.settings.registration {
+        Registration::Open => Ok(Self),
+        Registration::Closed => Err(ApiError::forbidden()),
+    };
 }
 
 /// Makes an account, where the policy is open.
 #[utoipa::path(post, path = "/auth/register", tag = "auth", request_body = Register,
-    responses((status = 201, body = SignedIn), (status = 403, description = "Registration is closed")))]
+    responses((status = 201, body = SignedIn), (status = 403, description = "Registration is closed"),
+        (status = 409, description = "The name or the address is taken"), (status = 429, description = "Too many attempts")))]
 pub async fn register(
     _: MayRegister,
     State(database): State<Database>,
@@ -74,7 +64,8 @@ pub async fn register(
 
 /// Signs in.
 #[utoipa::path(post, path = "/auth/login", tag = "auth", request_body = Login,
-    responses((status = 200, body = SignedIn), (status = 401, description = "Invalid credentials")))]
+    responses((status = 200, body = SignedIn), (status = 401, description = "Wrong name or password, or a disabled account"),
+        (status = 429, description = "Too many attempts")))]
 pub async fn login(
     State(database): State<Database>,
     State(keys): State<Keys>,

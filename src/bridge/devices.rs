@@ -29,8 +29,8 @@ use crate::{
     },
 };
 
-/// The longest topic of MQTT, in bytes.
-const TOPIC_MAX: usize = 65_535;
+/// The longest topic that is explained, in characters: a request's line has no place for the 65,535 bytes of MQTT.
+const TOPIC_MAX: usize = 4096;
 
 /// All devices.
 #[utoipa::path(get, path = "/api/devices", tag = "devices", security(("bearer" = [])),
@@ -63,7 +63,8 @@ fn fault(words: &str) -> ApiError {
 
 /// Adds a device. Its secret is in this answer and nowhere else.
 #[utoipa::path(post, path = "/api/devices", tag = "devices", security(("bearer" = [])), request_body = AddDevice,
-    responses((status = 201, body = DeviceWithSecret)))]
+    responses((status = 201, body = DeviceWithSecret), (status = 404, description = "No such camera"),
+        (status = 409, description = "The name is taken")))]
 pub async fn create(
     _: Admin,
     State(database): State<Database>,

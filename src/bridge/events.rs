@@ -38,8 +38,10 @@ use crate::{
 };
 
 /// Stores a detection.
-#[utoipa::path(post, path = "/api/events", tag = "events", security(("bearer" = [])), request_body = detection::DetectionBody,
-    responses((status = 201, body = EventJson), (status = 200, description = "Stored before, or no person", body = EventJson)))]
+#[utoipa::path(post, path = "/api/events", tag = "events", security(("bearer" = []), ("device" = [])),
+    request_body = detection::DetectionBody,
+    responses((status = 201, body = EventJson), (status = 404, description = "No such camera"),
+        (status = 200, description = "Stored before, or no person", body = super::document::Taken)))]
 pub async fn create(
     reporter: Reporter,
     State(recorder): State<Recorder>,

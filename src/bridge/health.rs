@@ -50,7 +50,7 @@ pub async fn alive() -> Json<Alive> {
 }
 
 /// Each part, up or down.
-#[utoipa::path(get, path = "/readyz", tag = "health",
+#[utoipa::path(get, path = "/readyz", tag = "health", security((), ("bearer" = [])),
     responses((status = 200, body = Ready), (status = 503, description = "A part is down", body = Ready)))]
 pub async fn ready(
     State(database): State<Database>,

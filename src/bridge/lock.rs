@@ -34,7 +34,7 @@ impl From<LockFailure> for ApiError {
 
 /// Opens the door; answered once the lock worker has confirmed it.
 #[utoipa::path(post, path = "/api/lock/open", tag = "lock", security(("bearer" = [])),
-    responses((status = 200, body = LockAnswer)))]
+    responses((status = 200, body = LockAnswer), super::document::LockFailures))]
 pub async fn open(Keyholder(requester): Keyholder, State(lock): State<LockDesk>) -> Result<Json<LockAnswer>, ApiError> {
     let done = lock.command(requester, Action::Open).await?;
     Ok(Json(LockAnswer { status: "SUCCESS", message: "Door opened successfully", pin: done.pin }))
@@ -42,7 +42,7 @@ pub async fn open(Keyholder(requester): Keyholder, State(lock): State<LockDesk>)
 
 /// Closes the door; answered once the lock worker has confirmed it.
 #[utoipa::path(post, path = "/api/lock/close", tag = "lock", security(("bearer" = [])),
-    responses((status = 200, body = LockAnswer)))]
+    responses((status = 200, body = LockAnswer), super::document::LockFailures))]
 pub async fn close(
     Keyholder(requester): Keyholder,
     State(lock): State<LockDesk>,
@@ -53,7 +53,7 @@ pub async fn close(
 
 /// Opens or closes the door, whichever it is not; answered once the lock worker has confirmed it.
 #[utoipa::path(post, path = "/api/lock/toggle", tag = "lock", security(("bearer" = [])),
-    responses((status = 200, body = ToggleAnswer)))]
+    responses((status = 200, body = ToggleAnswer), super::document::LockFailures))]
 pub async fn toggle(
     Keyholder(requester): Keyholder,
     State(lock): State<LockDesk>,
@@ -64,7 +64,7 @@ pub async fn toggle(
 
 /// Opens the door and holds it open, where that is switched on: the only exception to the longest open time.
 #[utoipa::path(post, path = "/api/lock/hold", tag = "lock", security(("bearer" = [])), request_body = Hold,
-    responses((status = 200, body = LockStatusJson)))]
+    responses((status = 200, body = LockStatusJson), super::document::LockFailures))]
 pub async fn hold(
     Doorkeeper(requester): Doorkeeper,
     State(lock): State<LockDesk>,

@@ -131,3 +131,95 @@ fn secure(response: &mut Response, path: &str) {
     // Answers hold what only this caller may see.
     headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use axum::routing::get;
+    use tokio::{
+        io::{AsyncReadExt as _, AsyncWriteExt as _},
+        net::{TcpListener, TcpStream},
+    };
+    use tokio_util::sync::CancellationToken;
+
+    use super::*;
+    use crate::auth::rights::Rights;
+
+    /// What was logged meanwhile.
+    #[derive(Clone, Default)]
+    struct Log(Arc<parking_lot::Mutex<Vec<u8>>>);
+
+    impl io::Write for Log {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn settings() -> Arc<Settings> {
+        Arc::new(Settings {
+            origins: Vec::new(),
+            trusted_proxies: Vec::new(),
+            registration: super::super::Registration::Closed,
+            heartbeat: super::super::Heartbeat::default(),
+            time_zone: chrono_tz::UTC,
+            rights: Rights::default(),
+            version: "0.0.0-test",
+        })
+    }
+
+    /// Asks on an open connection, and answers the head and the body.
+    async fn ask(connection: &mut TcpStream, path: &str) -> (String, String) {
+        let request = format!("GET {path} HTTP/1.1\r\nhost: hub\r\n\r\n");
+        connection.write_all(request.as_bytes()).await.expect("a server that reads");
+        let mut answer = String::new();
+        loop {
+            let mut bytes = [0; 4096];
+            let count = connection.read(&mut bytes).await.expect("an answer");
+            assert!(count > 0, "the connection ended after {answer:?}");
+            answer.push_str(std::str::from_utf8(&bytes[..count]).expect("text"));
+            let Some((head, body)) = answer.split_once("\r\n\r\n") else { continue };
+            let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")).expect("a length");
+            if body.len() >= length.parse().expect("a number") {
+                return (head.to_owned(), body.to_owned());
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_answered_and_logged_and_the_connection_stays() {
+        let log = Log::default();
+        let writer = log.clone();
+        let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
+        // The runtime of this test has one thread, so that the server's lines come here too.
+        let _logging = tracing::subscriber::set_default(subscriber);
+        let pages = Router::new()
+            .route("/well", get(async || "well"))
+            .route("/ill", get(async || -> &'static str { panic!("a secret: {}", 42) }));
+        let (socket_io, _) = socketioxide::SocketIo::new_layer();
+        let router = around(pages, socket_io, &settings(), Upgrades::default());
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let stop = CancellationToken::new();
+        let server = tokio::spawn(super::super::serve(listener, router, stop.clone()));
+        let mut connection = TcpStream::connect(address).await.expect("a connection");
+        for _ in 0..2 {
+            let (head, body) = ask(&mut connection, "/ill").await;
+            assert!(head.starts_with("HTTP/1.1 500 ") && head.contains("x-request-id: "), "{head}");
+            let error = r#"{"statusCode":500,"message":"Internal server error","error":"Internal Server Error"}"#;
+            assert_eq!(body, error);
+        }
+        assert_eq!(ask(&mut connection, "/well").await.1, "well");
+        drop(connection);
+        stop.cancel();
+        server.await.expect("a server").expect("a listener");
+        let log = String::from_utf8(log.0.lock().clone()).expect("text");
+        assert_eq!(log.matches("a request failed: a panic: a secret: 42").count(), 2, "{log}");
+        assert!(log.contains("path=\"/ill\" status=500"), "{log}");
+    }
+}

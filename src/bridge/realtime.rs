@@ -40,6 +40,9 @@ use crate::{
 /// How many packets may wait for one socket: eight times the recorder's largest group, so that a socket that reads is
 /// never dropped. A packet that waits is a reference to bytes that all sockets share.
 const BUFFER: usize = 8 * 1024;
+/// For how long somebody may be connected without having come in: who was refused goes on polling otherwise, and holds a
+/// connection. More than a slow network needs to send its token.
+const ADMITTED_WITHIN: Duration = Duration::from_secs(5);
 /// Nothing that a client sends is longer.
 const MESSAGE_MAX: usize = 64 * 1024;
 /// The room of those who hear everything.
@@ -100,6 +103,9 @@ pub fn start(
         sessions: Sessions::default(),
     };
     let (layer, io) = SocketIo::builder()
+        .connect_timeout(ADMITTED_WITHIN)
+        .ping_interval(shared.settings.heartbeat.every)
+        .ping_timeout(shared.settings.heartbeat.patience)
         .max_buffer_size(BUFFER)
         .max_payload(MESSAGE_MAX as u64)
         .ws_max_message_size(MESSAGE_MAX)

@@ -43,7 +43,7 @@ pub async fn list(_: Admin, State(database): State<Database>) -> Result<Json<Vec
 
 /// Makes an account.
 #[utoipa::path(post, path = "/api/users", tag = "users", security(("bearer" = [])), request_body = CreateUser,
-    responses((status = 201, body = UserJson)))]
+    responses((status = 201, body = UserJson), (status = 409, description = "The name or the address is taken")))]
 pub async fn create(
     _: Admin,
     State(database): State<Database>,
@@ -106,7 +106,10 @@ pub async fn one(
 
 /// Changes a user.
 #[utoipa::path(put, path = "/api/users/{id}", tag = "users", security(("bearer" = [])), params(("id" = i32, Path)),
-    request_body = UpdateUser, responses((status = 200, body = UserJson)))]
+    request_body = UpdateUser,
+    responses((status = 200, body = UserJson), (status = 401, description = "No token, or a wrong current password"),
+        (status = 409, description = "The address is taken, or it is the last active ADMIN"),
+        (status = 429, description = "Too many wrong current passwords")))]
 #[expect(clippy::too_many_arguments, reason = "each is a part that the handler needs")]
 pub async fn update(
     SignedIn(caller): SignedIn,
@@ -189,7 +192,7 @@ fn last_admin() -> ApiError {
 
 /// Deletes a user.
 #[utoipa::path(delete, path = "/api/users/{id}", tag = "users", security(("bearer" = [])), params(("id" = i32, Path)),
-    responses((status = 200, body = UserJson)))]
+    responses((status = 200, body = UserJson), (status = 409, description = "It is the last active ADMIN")))]
 pub async fn delete(
     _: Admin,
     State(database): State<Database>,

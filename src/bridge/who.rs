@@ -3,16 +3,11 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use axum::{
-    extract::{ConnectInfo, FromRef, FromRequestParts},
+    extract::ConnectInfo,
     http::{HeaderMap, header, request::Parts},
 };
 
-use super::{
-    Settings,
-    error::ApiError,
-    identities::{Caller, Identities},
-    line::Peer,
-};
+use super::{Settings, Shared, error::ApiError, identities::Caller, line::Peer};
 use crate::{
     auth::{
         address,
@@ -20,7 +15,6 @@ use crate::{
     },
     domain::{camera::CameraId, device::DeviceRole, user::Role},
 };
-use std::sync::Arc;
 
 /// The bearer token of the request, if it has one.
 pub fn bearer(headers: &HeaderMap) -> Option<&str> {
@@ -83,83 +77,52 @@ pub fn is_secure(parts: &Parts, settings: &Settings) -> bool {
         && parts.headers.get("x-forwarded-proto").is_some_and(|proto| proto == "https")
 }
 
-/// Whose token it is.
-pub async fn caller<S>(parts: &Parts, state: &S) -> Result<Caller, ApiError>
-where
-    Identities: FromRef<S>,
-{
-    let token = bearer(&parts.headers).ok_or_else(ApiError::unauthorized)?;
-    Identities::from_ref(state).caller(token).await?.ok_or_else(ApiError::unauthorized)
+/// Makes extractors: how each is made of the request's head and the bridge's parts. What comes out of it is the
+/// handler's argument, or the answer in the handler's place.
+macro_rules! extracted {
+    ($($who:ident($parts:ident, $shared:ident) => $made:expr;)+) => {$(
+        impl axum::extract::FromRequestParts<$crate::bridge::Shared> for $who {
+            type Rejection = $crate::bridge::error::ApiError;
+
+            async fn from_request_parts(
+                $parts: &mut axum::http::request::Parts,
+                $shared: &$crate::bridge::Shared,
+            ) -> Result<Self, Self::Rejection> {
+                $made
+            }
+        }
+    )+};
+}
+pub(super) use extracted;
+
+extracted! {
+    SignedIn(parts, shared) => user(parts, shared, Role::User).await.map(Self);
+    Operator(parts, shared) => user(parts, shared, Role::Operator).await.map(Self);
+    Admin(parts, shared) => user(parts, shared, Role::Admin).await.map(|_| Self);
+    Reporter(parts, shared) => reporter(caller(parts, shared).await?);
+    Address(parts, shared) => Ok(Self::of(parts, &shared.settings));
 }
 
-async fn user<S>(parts: &Parts, state: &S, least: Role) -> Result<UserIdentity, ApiError>
-where
-    Identities: FromRef<S>,
-{
-    match caller(parts, state).await? {
+/// Whose token it is.
+pub async fn caller(parts: &Parts, shared: &Shared) -> Result<Caller, ApiError> {
+    let token = bearer(&parts.headers).ok_or_else(ApiError::unauthorized)?;
+    shared.identities.caller(token).await?.ok_or_else(ApiError::unauthorized)
+}
+
+async fn user(parts: &Parts, shared: &Shared, least: Role) -> Result<UserIdentity, ApiError> {
+    match caller(parts, shared).await? {
         Caller::User(user) if user.role >= least => Ok(user),
         // A device's token is good for reporting and for nothing else.
         Caller::User(_) | Caller::Device(_) => Err(ApiError::forbidden()),
     }
 }
 
-impl<S: Send + Sync> FromRequestParts<S> for SignedIn
-where
-    Identities: FromRef<S>,
-{
-    type Rejection = ApiError;
-
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
-        user(parts, state, Role::User).await.map(Self)
-    }
-}
-
-impl<S: Send + Sync> FromRequestParts<S> for Operator
-where
-    Identities: FromRef<S>,
-{
-    type Rejection = ApiError;
-
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
-        user(parts, state, Role::Operator).await.map(Self)
-    }
-}
-
-impl<S: Send + Sync> FromRequestParts<S> for Admin
-where
-    Identities: FromRef<S>,
-{
-    type Rejection = ApiError;
-
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
-        user(parts, state, Role::Admin).await.map(|_| Self)
-    }
-}
-
-impl<S: Send + Sync> FromRequestParts<S> for Reporter
-where
-    Identities: FromRef<S>,
-{
-    type Rejection = ApiError;
-
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
-        match caller(parts, state).await? {
-            Caller::User(user) if user.role >= Role::Operator => Ok(Self::Operator),
-            Caller::Device(device) if matches!(device.role, DeviceRole::Camera | DeviceRole::AiEngine) => {
-                Ok(Self::Device(device))
-            }
-            Caller::User(_) | Caller::Device(_) => Err(ApiError::forbidden()),
+fn reporter(caller: Caller) -> Result<Reporter, ApiError> {
+    match caller {
+        Caller::User(user) if user.role >= Role::Operator => Ok(Reporter::Operator),
+        Caller::Device(device) if matches!(device.role, DeviceRole::Camera | DeviceRole::AiEngine) => {
+            Ok(Reporter::Device(device))
         }
-    }
-}
-
-impl<S: Send + Sync> FromRequestParts<S> for Address
-where
-    Arc<Settings>: FromRef<S>,
-{
-    type Rejection = std::convert::Infallible;
-
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Self::Rejection> {
-        Ok(Self::of(parts, &Arc::<Settings>::from_ref(state)))
+        Caller::User(_) | Caller::Device(_) => Err(ApiError::forbidden()),
     }
 }

@@ -15,6 +15,8 @@ use crate::config::{
     sources::Sources,
 };
 
+/// What the command is called.
+pub const NAME: &str = "config";
 const MASKED: &str = "********";
 
 /// What to show.

@@ -35,6 +35,14 @@ impl Data {
     /// # Errors
     /// When another hub has the folder, or there is no database to be had.
     pub async fn own(options: &DataOptions) -> anyhow::Result<Self> {
+        Self::own_as_it_is(options).await?.migrated().await
+    }
+
+    /// As [`own`](Self::own), with the schema that is there, if any.
+    ///
+    /// # Errors
+    /// As [`own`](Self::own) has them.
+    pub async fn own_as_it_is(options: &DataOptions) -> anyhow::Result<Self> {
         let folder = make_folder(&options.data_dir)?;
         let lock = lock_file(&folder)?;
         let deadline = tokio::time::Instant::now() + WAIT;
@@ -55,6 +63,14 @@ impl Data {
     /// # Errors
     /// When there is no database to be had.
     pub async fn visit(options: &DataOptions) -> anyhow::Result<Self> {
+        Self::look(options).await?.migrated().await
+    }
+
+    /// As [`visit`](Self::visit), with the schema that is there, if any: nothing is changed.
+    ///
+    /// # Errors
+    /// As [`visit`](Self::visit) has them.
+    pub async fn look(options: &DataOptions) -> anyhow::Result<Self> {
         let folder = make_folder(&options.data_dir)?;
         let lock = lock_file(&folder)?;
         let owned = try_lock(&lock)?.then_some(lock);
@@ -70,8 +86,13 @@ impl Data {
         let address = given.or_else(|| private.as_ref().map(Private::address)).context("no database")?;
         let database = address.open(options.database_pool);
         let private = private.filter(|_| owned.is_some());
-        store::migrate(&database).await.context("cannot bring the database's schema up to date")?;
         Ok(Self { folder, database, private, _owned: owned })
+    }
+
+    async fn migrated(self) -> anyhow::Result<Self> {
+        let migrated = store::migrate(&self.database).await;
+        migrated.context("cannot bring the database's schema up to date")?;
+        Ok(self)
     }
 
     /// Ends the connections, and the private PostgreSQL where it is this command's.

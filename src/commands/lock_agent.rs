@@ -6,8 +6,8 @@ use super::serve::relay::{agent_settings, relay_settings};
 use crate::{
     config::{LockAgentOptions, secrets},
     gpio::{self, Simulated},
-    lifecycle::{Lifecycle, Signals},
-    lock_agent::{self, AgentSettings, watchdog::Watchdog},
+    lifecycle::{Lifecycle, Signals, service_manager::ServiceManager},
+    lock_agent::{self, AgentSettings},
     mqtt::client::{self, RemoteSettings},
 };
 
@@ -37,7 +37,7 @@ pub async fn run(options: LockAgentOptions) -> anyhow::Result<()> {
         filters: lock_agent::FILTERS.iter().map(ToString::to_string).collect(),
     };
     let agent = AgentSettings {
-        watchdog: Watchdog::from_environment().context("the service manager cannot be told")?,
+        service_manager: ServiceManager::from_environment().context("the service manager cannot be told")?,
         ..agent_settings(&options.open)
     };
     // The connection outlives the worker, whose last words it carries.

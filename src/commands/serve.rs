@@ -10,8 +10,9 @@ mod settings;
 mod sign_in;
 mod welcome;
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
+use anyhow::Context as _;
 use tokio::{
     sync::{mpsc, watch},
     task::JoinHandle,
@@ -25,7 +26,7 @@ use crate::{
     camera_watch,
     config::{LockAgent, ServeOptions},
     events::{Announcer, presence::Presence},
-    lifecycle::{Lifecycle, Signals},
+    lifecycle::{Lifecycle, Signals, service_manager::ServiceManager},
     lock_desk::{self, LockDesk},
     mqtt::{Front, Hooks},
     publisher,
@@ -48,6 +49,7 @@ pub async fn run(options: ServeOptions) -> anyhow::Result<()> {
     // The base outlives the hub: what the hub's last acts leave to store is stored.
     let base = Lifecycle::default();
     let hub = base.inner();
+    let manager = ServiceManager::from_environment().context("the service manager cannot be told")?.map(Arc::new);
     let private = data.private.take().map(|private| supervise(private, &base));
     let started = tokio::select! {
         started = start(&options, &data, listeners, &base, &hub) => Some(started),
@@ -56,9 +58,15 @@ pub async fn run(options: ServeOptions) -> anyhow::Result<()> {
     let mut ended = Ok(());
     match started {
         Some(Ok(realtime)) => {
+            if let Some(manager) = &manager {
+                told_of_life(manager.clone(), &base);
+            }
             tokio::select! {
                 () = signals.next() => {}
                 () = hub.soft.cancelled() => ended = Err(anyhow::anyhow!("a part of the hub died; the log says which")),
+            }
+            if let Some(manager) = &manager {
+                manager.stopping();
             }
             hub.soft.cancel();
             // HTTP waits for open long polls; these end here.
@@ -75,6 +83,13 @@ pub async fn run(options: ServeOptions) -> anyhow::Result<()> {
     data.close().await?;
     tracing::info!("stopped");
     ended
+}
+
+/// Tells the service manager that the hub is ready, and until the base stops that it lives.
+fn told_of_life(manager: Arc<ServiceManager>, base: &Lifecycle) {
+    manager.ready();
+    let stop = base.soft.clone();
+    base.keep("service manager", async move { manager.keep_fed(stop).await });
 }
 
 /// Keeps the private PostgreSQL running until the base stops, and hands it back to be stopped.

@@ -114,7 +114,8 @@ pub fn read(root: Command, line: Vec<OsString>, sources: &Sources) -> Result<Rea
 }
 
 impl Reading {
-    /// The line's matches, with the settings where no flag is. To be asked when nothing is wrong.
+    /// The line's matches, with the settings where no flag is; one that is not taken is left at its default. To be asked
+    /// when nothing is wrong that matters.
     ///
     /// # Errors
     /// What clap says when something is wrong all the same.
@@ -123,7 +124,9 @@ impl Reading {
             .effective
             .settings
             .into_iter()
-            .filter_map(|(setting, value)| Some((setting.id, value?.text)))
+            .filter_map(|(setting, value)| Some((setting, value?)))
+            .filter(|(setting, value)| setting.refusal(&value.text).is_none())
+            .map(|(setting, value)| (setting.id, value.text))
             .collect();
         let valued = |arg: Arg| {
             let value = given.get(arg.get_id().as_str()).cloned();

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use sqlx::{Connection as _, PgConnection};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::{Database, Error};
@@ -12,6 +13,8 @@ const KEY: i64 = 0x706f_7274_6375_6c6c;
 /// How long the lock of a hub that has just died may linger.
 const LINGERS: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_millis(250);
+/// How long a connection may not answer before it counts as lost.
+const ANSWER: Duration = Duration::from_secs(5);
 
 /// Why this hub cannot have the database.
 #[derive(Debug, thiserror::Error)]
@@ -56,13 +59,18 @@ impl Claim {
                 () = stop.cancelled() => return Ok(()),
                 () = tokio::time::sleep(PAUSE * 4) => {}
             }
-            if self.connection.ping().await.is_ok() {
+            // A server that is cut off says nothing at all.
+            if timeout(ANSWER, self.connection.ping()).await.is_ok_and(|answer| answer.is_ok()) {
                 continue;
             }
-            match Self::take(&self.database).await {
-                Ok(claim) => self = claim,
-                Err(ClaimError::Taken) => return Err(ClaimError::Taken.into()),
-                Err(ClaimError::Database(error)) => tracing::debug!("the claim on the database waits: {error}"),
+            match timeout(LINGERS + ANSWER, Self::take(&self.database)).await {
+                Ok(Ok(claim)) => {
+                    tracing::info!("the connection that holds the claim on the database was lost; a new one has it");
+                    self = claim;
+                }
+                Ok(Err(ClaimError::Taken)) => return Err(ClaimError::Taken.into()),
+                Ok(Err(ClaimError::Database(error))) => tracing::debug!("the claim on the database waits: {error}"),
+                Err(_) => tracing::debug!("the claim on the database waits: no answer"),
             }
         }
     }

@@ -4,7 +4,7 @@
 //! not reach it before the hub has stored its last detection). It outlives a killed hub; the next start finds it and goes
 //! on with it. PostgreSQL refuses to run as root, so a hub of root's runs it as the user postgres.
 
-mod binaries;
+pub(super) mod binaries;
 mod owner;
 
 use std::{
@@ -239,6 +239,9 @@ impl Place {
             "unix_socket_permissions=0700",
             "max_connections=60",
             "shared_buffers=64MB",
+            // No query here runs so long that compiling it pays, and the hub's unit forbids memory that is both written and
+            // executed.
+            "jit=off",
             "timezone=UTC",
             // A week of logs, each day's over the one of the week before.
             "logging_collector=on",

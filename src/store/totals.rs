@@ -1,7 +1,7 @@
 //! Counts of events that the database keeps as it writes them: answered without counting rows, however many there are.
 
 use chrono::{DateTime, TimeDelta, Utc};
-use sqlx::{PgExecutor, postgres::types::PgInterval};
+use sqlx::PgExecutor;
 
 use super::{Error, unreadable};
 use crate::domain::{camera::CameraId, event::EventType};
@@ -15,9 +15,9 @@ pub struct Totals {
     pub since: i64,
 }
 
-/// Events of one kind in some time.
+/// Events of one kind in one stretch of time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Sum {
+pub struct Stretch {
     pub start: DateTime<Utc>,
     pub event_type: EventType,
     pub count: i64,
@@ -49,33 +49,33 @@ pub async fn of_camera(db: impl PgExecutor<'_>, camera: CameraId) -> Result<i64,
     Ok(total.fetch_optional(db).await?.unwrap_or(0))
 }
 
-/// The events from `from` to before `to`, counted for each `width` of time from `from` on and each kind, in order; of one
-/// camera or of all together. Both `from` and the width are whole quarters of an hour.
+/// The stretches of `width` from `from` to before `to` that have events; of one camera or of all together. Both times
+/// begin a quarter of an hour, and `width` is made of such quarters.
 ///
 /// # Errors
 /// When the database is away.
-pub async fn sums(
+pub async fn stretches(
     db: impl PgExecutor<'_>,
     camera: Option<CameraId>,
     from: DateTime<Utc>,
     to: DateTime<Utc>,
     width: TimeDelta,
-) -> Result<Vec<Sum>, Error> {
+) -> Result<Vec<Stretch>, Error> {
     let rows = sqlx::query!(
         r#"SELECT date_bin($4, start, $2) AS "start!", event_type::text AS "event_type!", sum(count)::bigint AS "count!"
-           FROM event_buckets WHERE camera_id = $1 AND start >= $2 AND start < $3 AND count > 0
-           GROUP BY 1, event_buckets.event_type ORDER BY 1, event_buckets.event_type"#,
+           FROM event_buckets
+           WHERE camera_id = $1 AND start >= $2 AND start < $3 AND count > 0 GROUP BY 1, event_type"#,
         camera.map_or(0, |camera| camera.0),
         from,
         to,
-        PgInterval::try_from(width).map_err(Error::Encode)?,
+        width as TimeDelta,
     )
     .fetch_all(db)
     .await?;
     rows.into_iter()
         .map(|row| {
             let event_type = row.event_type.parse().map_err(unreadable)?;
-            Ok(Sum { start: row.start, event_type, count: row.count })
+            Ok(Stretch { start: row.start, event_type, count: row.count })
         })
         .collect()
 }

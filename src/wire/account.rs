@@ -92,7 +92,9 @@ pub struct SignedInUser {
     pub id: i32,
     pub username: String,
     pub email: String,
+    #[schema(required)]
     pub first_name: Option<String>,
+    #[schema(required)]
     pub last_name: Option<String>,
     pub role: Role,
 }
@@ -126,7 +128,9 @@ pub struct UserJson {
     pub id: i32,
     pub username: String,
     pub email: String,
+    #[schema(required)]
     pub first_name: Option<String>,
+    #[schema(required)]
     pub last_name: Option<String>,
     pub role: Role,
     pub is_active: bool,

@@ -58,9 +58,13 @@ checked!(CreateCamera, UpdateCamera);
 pub struct CameraJson {
     pub id: i32,
     pub name: String,
+    #[schema(required)]
     pub location: Option<String>,
+    #[schema(required)]
     pub stream_url: Option<String>,
+    #[schema(required)]
     pub webrtc_url: Option<String>,
+    #[schema(required)]
     pub description: Option<String>,
     pub is_active: bool,
     #[serde(serialize_with = "time::serialize")]
@@ -101,19 +105,26 @@ pub struct CameraWithEvents {
 #[serde(rename_all = "camelCase")]
 pub struct EventOfCamera {
     pub id: i64,
+    #[schema(required)]
     pub camera_id: Option<i32>,
     pub event_type: EventType,
     pub person_count: u32,
+    #[schema(required)]
     pub confidence: Option<f64>,
+    #[schema(required)]
     pub snapshot_path: Option<String>,
+    #[schema(required)]
     pub description: Option<String>,
     pub is_resolved: bool,
     #[serde(serialize_with = "time::serialize")]
     pub created_at: DateTime<Utc>,
     #[serde(serialize_with = "time::serialize_option")]
+    #[schema(required)]
     pub resolved_at: Option<DateTime<Utc>>,
+    #[schema(required)]
     pub detection_id: Option<uuid::Uuid>,
     #[serde(serialize_with = "time::serialize_option")]
+    #[schema(required)]
     pub detected_at: Option<DateTime<Utc>>,
 }
 

@@ -18,7 +18,7 @@ pub const DESCRIPTION_MAX: usize = 2000;
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct DetectionBody {
-    #[schema(maximum = 2_147_483_647)]
+    #[schema(minimum = -2_147_483_648, maximum = 2_147_483_647)]
     camera_id: i64,
     /// 0 is no event, only a sign that the camera lives.
     #[schema(minimum = 0, maximum = 2_147_483_647)]

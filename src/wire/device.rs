@@ -28,10 +28,12 @@ pub struct DeviceJson {
     pub id: i32,
     pub name: String,
     pub role: DeviceRole,
+    #[schema(required)]
     pub camera_id: Option<i32>,
     #[serde(serialize_with = "time::serialize")]
     pub created_at: DateTime<Utc>,
     #[serde(serialize_with = "time::serialize_option")]
+    #[schema(required)]
     pub last_seen: Option<DateTime<Utc>>,
     /// Whether it has a session now.
     pub online: bool,

@@ -14,28 +14,37 @@ use crate::domain::event::{Event, EventType};
 #[serde(rename_all = "camelCase")]
 pub struct EventJson<'a> {
     pub id: i64,
+    #[schema(required)]
     pub camera_id: Option<i32>,
     pub event_type: EventType,
     pub person_count: u32,
+    #[schema(required)]
     pub confidence: Option<f64>,
+    #[schema(required)]
     pub snapshot_path: Option<&'a str>,
+    #[schema(required)]
     pub description: Option<&'a str>,
     pub is_resolved: bool,
     #[serde(serialize_with = "time::serialize")]
     pub created_at: DateTime<Utc>,
     #[serde(serialize_with = "time::serialize_option")]
+    #[schema(required)]
     pub resolved_at: Option<DateTime<Utc>>,
     pub camera: CameraLabelJson<'a>,
+    #[schema(required)]
     pub detection_id: Option<Uuid>,
     #[serde(serialize_with = "time::serialize_option")]
+    #[schema(required)]
     pub detected_at: Option<DateTime<Utc>>,
 }
 
 /// What an event says of its camera; the hub's own name where no camera is concerned.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct CameraLabelJson<'a> {
+    #[schema(required)]
     pub id: Option<i32>,
     pub name: &'a str,
+    #[schema(required)]
     pub location: Option<&'a str>,
 }
 

@@ -119,7 +119,9 @@ pub struct LockStatusJson {
     /// Whether a lock worker is there to say so.
     pub online: bool,
     #[serde(serialize_with = "time::serialize_option")]
+    #[schema(required)]
     pub changed_at: Option<DateTime<Utc>>,
+    #[schema(required)]
     pub reason: Option<String>,
 }
 

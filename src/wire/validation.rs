@@ -189,7 +189,7 @@ impl Checker {
         if let Some(limit) = rules.get("maximum").filter(|limit| **limit != json!(i32::MAX)) {
             words.push(format!("{name} must not be greater than {limit}"));
         }
-        if let Some(limit) = rules.get("minimum") {
+        if let Some(limit) = rules.get("minimum").filter(|limit| **limit != json!(i32::MIN)) {
             words.push(format!("{name} must not be less than {limit}"));
         }
         match rules.get("minLength").and_then(Value::as_u64) {

@@ -42,15 +42,12 @@ async fn line(url: &str, cuts: Arc<AtomicU32>) -> Address {
         while let Ok((client, _)) = listener.accept().await {
             let (server, cuts) = (server.clone(), cuts.clone());
             tokio::spawn(async move {
-                match server.get_socket() {
-                    Some(folder) => {
-                        let path = folder.join(format!(".s.PGSQL.{}", server.get_port()));
-                        carry(client, UnixStream::connect(path).await.expect("a server"), &cuts).await;
-                    }
-                    None => {
-                        let address = (server.get_host().to_owned(), server.get_port());
-                        carry(client, TcpStream::connect(address).await.expect("a server"), &cuts).await;
-                    }
+                if let Some(folder) = server.get_socket() {
+                    let path = folder.join(format!(".s.PGSQL.{}", server.get_port()));
+                    carry(client, UnixStream::connect(path).await.expect("a server"), &cuts).await;
+                } else {
+                    let address = (server.get_host().to_owned(), server.get_port());
+                    carry(client, TcpStream::connect(address).await.expect("a server"), &cuts).await;
                 }
             });
         }
@@ -122,14 +119,14 @@ async fn a_commit_whose_answer_is_lost_stores_nothing_twice() {
         vec![Item::Occurrence(alert)],
         vec![detection("with a rejected one"), Item::Malformed(malformed)],
     ];
-    let mut announced = 0;
+    let mut new = 0;
     for (case, items) in cases.into_iter().enumerate() {
         cuts.store(if case == 0 { 0 } else { 2 }, Ordering::SeqCst);
         let records = items.into_iter().map(|item| recorder.record(Channel::Internal, item));
         for outcome in futures_util::future::join_all(records).await {
             match outcome.expect("an answer") {
                 Outcome::Stored(event) => {
-                    announced += 1;
+                    new += 1;
                     assert_eq!(news.recv().await.expect("news").event.id, event.event.id, "announced once, in order");
                 }
                 Outcome::Rejected(_) => {}
@@ -146,7 +143,7 @@ async fn a_commit_whose_answer_is_lost_stores_nothing_twice() {
     .fetch_one(&database)
     .await
     .expect("counts");
-    assert_eq!(counts, (announced, announced, 1));
+    assert_eq!(counts, (new, new, 1));
     stop.cancel();
     worker.await.expect("an end").expect("a clean end");
 }

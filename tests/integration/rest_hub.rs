@@ -13,7 +13,7 @@ use std::{
 use bytes::Bytes;
 use portcullis::{
     auth::{password, rights::Rights, token::Keys},
-    bridge::{self, Part, Parts, Readiness, Realtime, Registration, Revocations, Settings},
+    bridge::{self, Heartbeat, Part, Parts, Readiness, Realtime, Registration, Revocations, Settings},
     domain::{
         lock::{Action, LockStatus},
         user::{Role, UserId},
@@ -59,6 +59,7 @@ pub struct Options {
     pub registration: Registration,
     pub trusted_proxies: Vec<&'static str>,
     pub token_lifetime: Duration,
+    pub heartbeat: Heartbeat,
     pub hold_open: bool,
     pub time_zone: chrono_tz::Tz,
 }
@@ -69,6 +70,7 @@ impl Default for Options {
             registration: Registration::Closed,
             trusted_proxies: Vec::new(),
             token_lifetime: Duration::from_hours(1),
+            heartbeat: Heartbeat::default(),
             hold_open: false,
             time_zone: chrono_tz::UTC,
         }
@@ -81,7 +83,10 @@ impl Hub {
     }
 
     pub async fn start_with(options: Options) -> Self {
-        let database = server::database().await;
+        Self::start_on(server::database().await, options).await
+    }
+
+    pub async fn start_on(database: Database, options: Options) -> Self {
         let (lifecycle, announcer) = (Lifecycle::default(), Announcer::default());
         let (recorder, queue) = Recorder::new();
         let worker = Worker::new(&database, announcer.clone(), watch::channel(false).0);
@@ -94,6 +99,7 @@ impl Hub {
             origins: vec!["http://localhost:3000".to_owned()],
             trusted_proxies: options.trusted_proxies.iter().map(|text| text.parse().expect("a network")).collect(),
             registration: options.registration,
+            heartbeat: options.heartbeat,
             time_zone: options.time_zone,
             rights: Rights::default(),
             version: "0.0.0-test",

@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use futures_util::{SinkExt as _, StreamExt as _};
-use portcullis::domain::user::Role;
+use portcullis::{bridge::Heartbeat, domain::user::Role};
 use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
@@ -201,6 +201,97 @@ async fn a_dashboard_that_does_not_read_is_cut_and_slows_nobody() {
     eventually("the stalled one is cut", || hub.realtime.count() == 1).await;
     drop(stalled);
     assert_eq!(healthy.ask("request:latest-events", json!({}), "latest:events").await["count"], 1);
+}
+
+/// A Socket.io client that polls.
+struct Poller {
+    client: reqwest::Client,
+    url: String,
+}
+
+impl Poller {
+    /// Opens a session and sends the token.
+    async fn open(hub: &Hub, token: &str) -> Self {
+        let url = hub.url("/socket.io/?EIO=4&transport=polling");
+        let open = hub.client.get(&url).send().await.expect("a session").text().await.expect("a packet");
+        let session: Value = serde_json::from_str(open.strip_prefix('0').expect("an open packet")).expect("JSON");
+        let url = format!("{url}&sid={}", session["sid"].as_str().expect("an id"));
+        let poller = Self { client: hub.client.clone(), url };
+        poller.send(&format!("40{}", json!({"token": token}))).await;
+        poller
+    }
+
+    async fn send(&self, packet: &str) {
+        let answer = self.client.post(&self.url).body(packet.to_owned()).send().await.expect("an answer");
+        assert_eq!(answer.status(), 200);
+    }
+
+    /// The packets of one poll; none once the session is gone.
+    async fn poll(&self) -> Option<Vec<String>> {
+        let answer = self.client.get(&self.url).timeout(DEADLINE).send().await.expect("an answer");
+        if answer.status() != 200 {
+            return None;
+        }
+        let text = answer.text().await.expect("packets");
+        Some(text.split('\u{1e}').filter(|packet| !packet.is_empty()).map(str::to_owned).collect())
+    }
+}
+
+#[tokio::test]
+async fn who_is_refused_by_polling_is_let_go_before_long() {
+    let hub = Hub::start().await;
+    let poller = Poller::open(&hub, "no.such.token").await;
+    let mut packets = Vec::new();
+    // Without it, a poll would stay open until the next ping.
+    while let Some(more) = poller.poll().await {
+        packets.extend(more);
+    }
+    packets.retain(|packet| packet != "2");
+    assert_eq!(packets, [r#"44{"message":"Unauthorized"}"#, "1"], "refused, and closed");
+}
+
+#[tokio::test]
+async fn a_dashboard_that_polls_late_was_kept_no_more_than_fits_and_is_dropped() {
+    let hub = Hub::start().await;
+    let event = hub.report(hub.make_camera("Front").await).await;
+    let late = Poller::open(&hub, &hub.user).await;
+    eventually("it is let in", || hub.realtime.count() == 1).await;
+    let mut healthy = Socket::welcome(&hub, &hub.user).await;
+    for _ in 0..12 {
+        announce(&hub, &event, 1000);
+        for _ in 0..1000 {
+            healthy.event("event:detected").await;
+        }
+    }
+    let (mut events, mut told_to_go) = (0, false);
+    while !told_to_go {
+        let packets = late.poll().await.expect("a session, until it is told to go");
+        events += packets.iter().filter(|packet| packet.starts_with("42[\"event:detected\"")).count();
+        told_to_go = packets.iter().any(|packet| packet == "41");
+        if packets.iter().any(|packet| packet == "2") {
+            late.send("3").await;
+        }
+    }
+    assert!((8000..=8192).contains(&events), "{events} events were kept");
+    eventually("it is gone", || hub.realtime.count() == 1).await;
+}
+
+#[tokio::test]
+async fn a_dashboard_that_never_polls_is_dropped_by_its_missing_pong() {
+    let heartbeat = Heartbeat { every: Duration::from_secs(3), patience: Duration::from_secs(3) };
+    let hub = Hub::start_with(Options { heartbeat, ..Options::default() }).await;
+    let event = hub.report(hub.make_camera("Front").await).await;
+    let _silent = Poller::open(&hub, &hub.user).await;
+    eventually("it is let in", || hub.realtime.count() == 1).await;
+    let mut healthy = Socket::welcome(&hub, &hub.user).await;
+    let begun = Instant::now();
+    while hub.realtime.count() > 1 {
+        assert!(begun.elapsed() < DEADLINE, "the one that does not poll is still there");
+        announce(&hub, &event, 100);
+        for _ in 0..100 {
+            healthy.event("event:detected").await;
+        }
+    }
 }
 
 #[tokio::test]

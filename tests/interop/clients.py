@@ -8,6 +8,7 @@ import threading
 from collections import namedtuple
 
 import paho.mqtt.client as mqtt
+import requests
 import socketio
 from paho.mqtt.enums import CallbackAPIVersion
 
@@ -38,11 +39,16 @@ def read(text):
 
 
 class PythonDashboard(Inbox):
-    """A dashboard with python-socketio."""
+    """A dashboard with python-socketio; `ca` is the certificate that it trusts, for https."""
 
-    def __init__(self, url, token=None, transports=("websocket",), headers=None):
+    def __init__(self, url, token=None, transports=("websocket",), headers=None, ca=None):
         super().__init__()
-        self.client = socketio.Client(reconnection=False)
+        session = requests.Session()
+        if ca:
+            session.verify = str(ca)
+            # REQUESTS_CA_BUNDLE would come before it.
+            session.trust_env = False
+        self.client = socketio.Client(reconnection=False, http_session=session)
         self.client.on("*", lambda event, *content: self.put(event, content[0] if content else None))
         self.client.on("disconnect", lambda reason=None: self.put("(disconnect)", reason))
         refusal = []
@@ -150,13 +156,20 @@ class NodeDashboard(NodeInbox):
 
 
 class PahoDevice(Inbox):
-    """A device with paho-mqtt."""
+    """A device with paho-mqtt; with `ca`, the certificate that it trusts, by TLS, and with `path` over a WebSocket."""
 
-    def __init__(self, hub, credentials, version=5, client_id=""):
+    def __init__(self, hub, credentials, version=5, client_id="", port=None, path=None, ca=None):
         super().__init__()
         self.version = version
         protocol = mqtt.MQTTv5 if version == 5 else mqtt.MQTTv311
-        self.client = mqtt.Client(CallbackAPIVersion.VERSION2, client_id=client_id, protocol=protocol)
+        transport = "websockets" if path else "tcp"
+        self.client = mqtt.Client(
+            CallbackAPIVersion.VERSION2, client_id=client_id, protocol=protocol, transport=transport
+        )
+        if path:
+            self.client.ws_set_options(path=path)
+        if ca:
+            self.client.tls_set(str(ca))
         if credentials:
             self.client.username_pw_set(credentials["username"], credentials["password"])
         self.client.on_connect = lambda *heard: self.put("(connect)", heard[3])
@@ -164,7 +177,7 @@ class PahoDevice(Inbox):
         self.client.on_publish = lambda *heard: self.put(f"(puback {heard[2]})", heard[3])
         self.client.on_subscribe = lambda *heard: self.put(f"(suback {heard[2]})", heard[3])
         self.client.on_message = self.on_message
-        self.client.connect("127.0.0.1", hub.mqtt_port, keepalive=30)
+        self.client.connect("localhost" if ca else "127.0.0.1", port or hub.mqtt_port, keepalive=30)
         self.client.loop_start()
         reason = self.wait("(connect)")
         if reason.is_failure:

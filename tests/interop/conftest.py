@@ -36,9 +36,8 @@ def hub():
         hub.remove()
 
 
-@pytest.fixture
-def new_hub():
-    """Makes hubs for a test's own use; not started yet."""
+def making_hubs():
+    """Makes hubs, not started yet, and removes them in the end."""
     hubs = []
 
     def make(**settings):
@@ -48,6 +47,18 @@ def new_hub():
     yield make
     for hub in hubs:
         hub.remove()
+
+
+@pytest.fixture
+def new_hub():
+    """Makes hubs for a test's own use; not started yet."""
+    yield from making_hubs()
+
+
+@pytest.fixture(scope="module")
+def make_hub():
+    """Makes hubs that the tests of one file share; not started yet."""
+    yield from making_hubs()
 
 
 @pytest.fixture(scope="session")

@@ -165,6 +165,15 @@ class Hub:
         self.run("user", "add", name, "--email", email, "--role", role, stdin=password + "\n")
         self.tokens.pop(name, None)
 
+    def sql(self, text):
+        """Runs SQL in the hub's private PostgreSQL."""
+        password = (self.data / "postgres-password").read_text().strip()
+        where = {"PGHOST": str(self.data / "postgres"), "PGUSER": "portcullis", "PGDATABASE": "portcullis"}
+        environment = {**os.environ, **where, "PGPASSWORD": password}
+        command = ["psql", "-X", "-q", "-v", "ON_ERROR_STOP=1", "-c", text]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600)
+        assert done.returncode == 0, done.stderr
+
     def admin_password(self):
         return (self.data / "admin-password").read_text().strip()
 

@@ -1,6 +1,7 @@
 """The hub's life as a process: it stops whole, comes back with its data, and is the only one on its folder."""
 
 import signal
+import socket
 import time
 
 import pytest
@@ -91,3 +92,24 @@ def test_usage_errors_and_help(hub):
     assert hub.run("serve", "--help").stdout
     assert hub.run("device", "add", check=False).returncode == 2
     assert hub.run("device", "add", "camera-x", "--role", "nothing", check=False).returncode == 2
+
+
+def test_it_tells_the_service_manager_what_systemd_wants_to_know(new_hub):
+    hub = new_hub()
+    place = hub.folder / "notify"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(place))
+        manager.settimeout(30)
+        hub.settings.update(NOTIFY_SOCKET=str(place), WATCHDOG_USEC="300000")
+        hub.start()
+        assert manager.recv(100) == b"READY=1"
+        assert [manager.recv(100) for _ in range(3)] == [b"WATCHDOG=1"] * 3, "for as long as it runs"
+        assert hub.stop(signal.SIGTERM) == 0
+        said = b""
+        while said != b"STOPPING=1":
+            said = manager.recv(100)
+        # PostgreSQL gets none of it: what it said would be taken for the hub's words.
+        manager.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            while True:
+                assert manager.recv(100) == b"WATCHDOG=1"

@@ -1,6 +1,6 @@
 //! Events counted: of today, and by hours and days in the hub's time zone.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, iter, sync::Arc};
 
 use axum::{Json, extract::State};
 use chrono::{DateTime, Days, NaiveDate, Offset as _, TimeDelta, TimeZone as _, Timelike as _, Utc};
@@ -9,7 +9,7 @@ use chrono_tz::Tz;
 use super::super::{Settings, error::ApiError, input::Query, who::SignedIn};
 use crate::{
     domain::{camera::CameraId, event::EventType},
-    store::{self, Database, totals::Sum},
+    store::{self, Database, totals::Stretch},
     wire::rest::{AnalyticsLine, EventStats},
 };
 
@@ -62,8 +62,9 @@ pub async fn analytics(
     }
     let zone = settings.time_zone;
     let (from, to) = (bucket.start(from, zone), bucket.after(to, zone));
-    let sums = store::totals::sums(&database, known(camera), from, to, alike(from, to, zone)).await?;
-    Ok(Json(lines(&sums, bucket, zone)))
+    let width = bucket.summed_by(from, to, zone);
+    let stretches = store::totals::stretches(&database, known(camera), from, to, width).await?;
+    Ok(Json(lines(&stretches, bucket, zone)))
 }
 
 fn vec_of(words: String) -> crate::wire::rest::Message {
@@ -94,6 +95,23 @@ impl Bucket {
         match self {
             Self::Hour => TimeDelta::days(1),
             Self::Day => TimeDelta::days(30),
+        }
+    }
+
+    /// The widest stretch that the database can add up by itself: none reaches from one of these buckets into another,
+    /// whatever the zone's clocks do meanwhile.
+    fn summed_by(self, from: DateTime<Utc>, to: DateTime<Utc>, zone: Tz) -> TimeDelta {
+        let offset = |at: DateTime<Utc>| at.with_timezone(&zone).offset().fix().local_minus_utc();
+        let days = iter::successors(Some(from), |day| Some(*day + TimeDelta::days(1))).take_while(|day| *day < to);
+        let (mut same, mut whole_hours) = (true, true);
+        for change in days.chain([to]).map(|day| offset(day) - offset(from)) {
+            same &= change == 0;
+            whole_hours &= change % 3600 == 0;
+        }
+        match self {
+            Self::Day if same => TimeDelta::days(1),
+            _ if whole_hours => TimeDelta::hours(1),
+            _ => TimeDelta::minutes(15),
         }
     }
 
@@ -129,22 +147,11 @@ fn midnight(day: NaiveDate, zone: Tz) -> DateTime<Utc> {
         .map_or_else(|| local.and_utc(), |begin| begin.to_utc())
 }
 
-/// How much time the database may add up: an hour where the zone's hours begin at the same minute all the time; else a
-/// quarter, as on Lord Howe Island, whose clocks are changed by half an hour.
-fn alike(from: DateTime<Utc>, to: DateTime<Utc>, zone: Tz) -> TimeDelta {
-    const WEEK: TimeDelta = TimeDelta::days(7);
-    let minute =
-        |at: DateTime<Utc>| zone.offset_from_utc_datetime(&at.naive_utc()).fix().local_minus_utc().rem_euclid(3600);
-    let mut times = std::iter::successors(Some(from), |at| at.checked_add_signed(WEEK).filter(|at| *at < to));
-    let same = times.all(|at| minute(at) == minute(to));
-    if same { TimeDelta::hours(1) } else { TimeDelta::minutes(15) }
-}
-
-fn lines(sums: &[Sum], bucket: Bucket, zone: Tz) -> Vec<AnalyticsLine> {
+fn lines(stretches: &[Stretch], bucket: Bucket, zone: Tz) -> Vec<AnalyticsLine> {
     let mut counts = BTreeMap::<(DateTime<Utc>, &str), (EventType, i64)>::new();
-    for sum in sums {
-        let key = (bucket.start(sum.start, zone), sum.event_type.as_str());
-        counts.entry(key).or_insert((sum.event_type, 0)).1 += sum.count;
+    for stretch in stretches {
+        let key = (bucket.start(stretch.start, zone), stretch.event_type.as_str());
+        counts.entry(key).or_insert((stretch.event_type, 0)).1 += stretch.count;
     }
     counts.into_iter().map(|((bucket, _), (event_type, count))| AnalyticsLine { bucket, event_type, count }).collect()
 }
@@ -186,18 +193,29 @@ mod tests {
     }
 
     #[test]
-    fn the_database_adds_up_hours_where_all_begin_alike() {
-        let (from, to) = (at("2026-01-01T00:00:00Z"), at("2027-01-01T00:00:00Z"));
-        for zone in [chrono_tz::UTC, chrono_tz::Europe::Berlin, chrono_tz::Asia::Kathmandu] {
-            assert_eq!(alike(from, to, zone), TimeDelta::hours(1), "{zone}");
-        }
-        assert_eq!(alike(from, to, chrono_tz::Australia::Lord_Howe), TimeDelta::minutes(15));
-        assert_eq!(alike(from, from + TimeDelta::days(40), chrono_tz::Australia::Lord_Howe), TimeDelta::hours(1));
+    fn the_database_adds_up_what_lies_in_one_bucket_whatever_the_clocks_do() {
+        let year = (at("2026-01-01T00:00:00Z"), at("2027-01-01T00:00:00Z"));
+        let width = |bucket: Bucket, zone: Tz| {
+            let (from, to) = (bucket.start(year.0, zone), bucket.after(year.1, zone));
+            let width = bucket.summed_by(from, to, zone);
+            // Each stretch begins and ends in one bucket.
+            let mut start = from;
+            while start < to {
+                let last = (start + width - TimeDelta::minutes(15)).min(to - TimeDelta::minutes(15));
+                assert_eq!(bucket.start(start, zone), bucket.start(last, zone), "{zone} {start}");
+                start += width;
+            }
+            width.num_minutes()
+        };
+        let zones =
+            [chrono_tz::UTC, chrono_tz::Asia::Kathmandu, chrono_tz::Europe::Berlin, chrono_tz::Australia::Lord_Howe];
+        assert_eq!(zones.map(|zone| width(Bucket::Day, zone)), [1440, 1440, 60, 15]);
+        assert_eq!(zones.map(|zone| width(Bucket::Hour, zone)), [60, 60, 60, 15]);
     }
 
     #[test]
     fn quarters_are_added_up() {
-        let quarter = |start, count| Sum { start: at(start), event_type: EventType::PersonDetected, count };
+        let quarter = |start, count| Stretch { start: at(start), event_type: EventType::PersonDetected, count };
         let quarters = [
             quarter("2026-05-01T10:00:00Z", 2),
             quarter("2026-05-01T10:45:00Z", 3),

@@ -80,6 +80,7 @@ fn bridge(options: &ServeOptions, rights: Rights) -> anyhow::Result<bridge::Sett
             config::Registration::Closed => bridge::Registration::Closed,
             config::Registration::Open => bridge::Registration::Open,
         },
+        heartbeat: bridge::Heartbeat::default(),
         time_zone: options.hub.timezone,
         rights,
         version: env!("CARGO_PKG_VERSION"),

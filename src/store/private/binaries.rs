@@ -1,4 +1,4 @@
-//! Where the system keeps PostgreSQL's server programs: Debian puts them outside PATH, a folder for each version.
+//! Where the system keeps PostgreSQL's programs: Debian puts them outside PATH, a folder for each version.
 
 use std::{
     fs,
@@ -18,24 +18,36 @@ pub fn find() -> anyhow::Result<PathBuf> {
     )
 }
 
+/// The folders that have all of these programs, wherever PostgreSQL's may be.
+pub fn with(programs: &[&str]) -> Vec<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let folders =
+        pg_config().into_iter().chain(versions().map(|(_, folder)| folder)).chain(std::env::split_paths(&path));
+    folders.filter(|folder| programs.iter().all(|program| folder.join(program).is_file())).collect()
+}
+
 fn has_server(folder: &Path) -> bool {
     ["postgres", "initdb"].iter().all(|program| folder.join(program).is_file())
 }
 
-fn by_pg_config() -> Option<PathBuf> {
+fn pg_config() -> Option<PathBuf> {
     let output = Command::new("pg_config").arg("--bindir").output().ok()?;
-    let folder = PathBuf::from(String::from_utf8(output.stdout).ok()?.trim());
-    has_server(&folder).then_some(folder)
+    Some(PathBuf::from(String::from_utf8(output.stdout).ok()?.trim()))
+}
+
+/// Debian's folders, each with its version.
+fn versions() -> impl Iterator<Item = (u32, PathBuf)> {
+    let number = |path: &Path| path.file_name()?.to_str()?.parse::<u32>().ok();
+    let entries = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+    entries.filter_map(move |version| Some((number(&version.path())?, version.path().join("bin"))))
+}
+
+fn by_pg_config() -> Option<PathBuf> {
+    pg_config().filter(|folder| has_server(folder))
 }
 
 fn debian() -> Option<PathBuf> {
-    let versions = fs::read_dir("/usr/lib/postgresql").ok()?.flatten();
-    let number = |path: &Path| path.file_name()?.to_str()?.parse::<u32>().ok();
-    versions
-        .filter_map(|version| Some((number(&version.path())?, version.path().join("bin"))))
-        .filter(|(_, folder)| has_server(folder))
-        .max_by_key(|(number, _)| *number)
-        .map(|(_, folder)| folder)
+    versions().filter(|(_, folder)| has_server(folder)).max_by_key(|(number, _)| *number).map(|(_, folder)| folder)
 }
 
 fn on_path() -> Option<PathBuf> {

@@ -1,0 +1,222 @@
+//! The whole database out and in again, by PostgreSQL's own `pg_dump`, `pg_restore` and psql.
+//!
+//! Must not know what a backup is made of besides.
+
+use std::{
+    path::{Path, PathBuf},
+    process::{ExitStatus, Stdio},
+};
+
+use anyhow::{Context as _, bail, ensure};
+use sqlx::{ConnectOptions as _, postgres::PgConnectOptions};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    process::{Child, Command},
+};
+
+use super::{Database, Error, private::binaries};
+
+const PROGRAMS: [&str; 3] = ["pg_dump", "pg_restore", "psql"];
+/// Undoes everything that the hub has in a database.
+const EMPTY: &str = "DROP SCHEMA public CASCADE;\nCREATE SCHEMA public;\n";
+/// A token that was revoked after the backup must not be good again: no version that was ever given out comes back, as
+/// long as nobody was revoked a thousand times since.
+const NEW_TOKENS: &str = "UPDATE public.users SET token_version = token_version + 1000;\n";
+
+/// The migrations that a database has had, by their versions.
+///
+/// # Errors
+/// When it is away.
+pub async fn applied(database: &Database) -> Result<Vec<i64>, Error> {
+    // Not checked at build time: the table is the migrator's own.
+    let there: bool =
+        sqlx::query_scalar("SELECT to_regclass('_sqlx_migrations') IS NOT NULL").fetch_one(database).await?;
+    if !there {
+        return Ok(Vec::new());
+    }
+    sqlx::query_scalar("SELECT version FROM _sqlx_migrations WHERE success ORDER BY version").fetch_all(database).await
+}
+
+/// Whether nothing at all is in a database.
+///
+/// # Errors
+/// When it is away.
+pub async fn is_empty(database: &Database) -> Result<bool, Error> {
+    sqlx::query_scalar!(
+        r#"SELECT NOT EXISTS (SELECT FROM pg_class WHERE relnamespace = 'public'::regnamespace) AS "empty!""#
+    )
+    .fetch_one(database)
+    .await
+}
+
+/// The server's major version.
+///
+/// # Errors
+/// When it is away.
+pub async fn server(database: &Database) -> Result<u32, Error> {
+    let number = sqlx::query_scalar!(r#"SELECT current_setting('server_version_num')::int AS "number!""#);
+    // 150018 is 15.18.
+    Ok(number.fetch_one(database).await?.unsigned_abs() / 10_000)
+}
+
+/// PostgreSQL's client programs.
+#[derive(Debug)]
+pub struct Tools {
+    folder: PathBuf,
+    /// Their major version.
+    pub major: u32,
+}
+
+impl Tools {
+    /// The oldest that are installed and know version `wanted`: newer ones write what older servers do not read.
+    ///
+    /// # Errors
+    /// When there are none.
+    pub async fn find(wanted: u32) -> anyhow::Result<Self> {
+        let (mut found, mut newest): (Option<Self>, _) = (None, 0);
+        for folder in binaries::with(&PROGRAMS) {
+            let Some(major) = version(&folder).await else { continue };
+            newest = newest.max(major);
+            if major >= wanted && found.as_ref().is_none_or(|found| major < found.major) {
+                found = Some(Self { folder, major });
+            }
+        }
+        found.with_context(|| match newest {
+            0 => {
+                format!("pg_dump, pg_restore and psql are needed (Debian: apt-get install postgresql-client-{wanted})")
+            }
+            older => format!(
+                "PostgreSQL {wanted} needs pg_dump, pg_restore and psql of its version or newer, and those here are of \
+                 {older} (Debian: apt-get install postgresql-client-{wanted})"
+            ),
+        })
+    }
+
+    /// Writes all of a database, as it is at one moment, into a file of `pg_dump`'s custom format. It may be in use.
+    ///
+    /// # Errors
+    /// What `pg_dump` says.
+    pub async fn dump(&self, database: &Database, file: &Path) -> anyhow::Result<()> {
+        let mut command = self.command("pg_dump", Some(&database.connect_options()));
+        command.args(["--format=custom", "--no-owner", "--no-privileges", "--no-comments", "--file"]).arg(file);
+        let output = command.stdout(Stdio::null()).output().await.context("cannot run pg_dump")?;
+        ensure!(output.status.success(), "pg_dump failed:\n{}", String::from_utf8_lossy(&output.stderr).trim_end());
+        Ok(())
+    }
+
+    /// Puts such a file into a database, all of it or nothing. `replace` removes first what the database holds. Every
+    /// user's tokens end.
+    ///
+    /// # Errors
+    /// What `pg_restore` or psql says.
+    pub async fn restore(&self, database: &Database, file: &Path, replace: bool) -> anyhow::Result<()> {
+        let mut reader = self.command("pg_restore", None);
+        reader.args(["--no-owner", "--no-privileges", "--no-comments", "--exit-on-error", "--file=-"]).arg(file);
+        let mut reader = reader.stdout(Stdio::piped()).spawn().context("cannot run pg_restore")?;
+        let mut writer = self.command("psql", Some(&database.connect_options()));
+        writer.args(["--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", "--file=-"]);
+        let mut writer = writer.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().context("cannot run psql")?;
+        let (mut script, mut transaction) =
+            (reader.stdout.take().context("no pipe")?, writer.stdin.take().context("no pipe")?);
+        let (read_words, write_words) = (words(&mut reader), words(&mut writer));
+        // What this has goes when it is done, so that either program hears that the other is gone.
+        let (reader, writer) = (&mut reader, &mut writer);
+        let carry = async move {
+            let beginning = if replace { EMPTY } else { "" };
+            transaction.write_all(format!("BEGIN;\n{beginning}").as_bytes()).await?;
+            tokio::io::copy(&mut script, &mut transaction).await?;
+            // Only a script that is whole is committed; what is cut off here is undone by the server.
+            if reader.wait().await?.success() {
+                transaction.write_all(format!("{NEW_TOKENS}COMMIT;\n").as_bytes()).await?;
+                transaction.shutdown().await?;
+                drop(transaction);
+            } else {
+                writer.start_kill()?;
+            }
+            writer.wait().await
+        };
+        let (ended, read_words, write_words) = tokio::join!(carry, read_words, write_words);
+        let good = ended.as_ref().is_ok_and(ExitStatus::success);
+        if !good {
+            let error = ended.err().map_or_else(String::new, |error| format!("\n{error}"));
+            bail!("the database was left as it was: {}{}{error}", read_words.trim_end(), write_words.trim_end());
+        }
+        Ok(())
+    }
+
+    fn command(&self, program: &str, database: Option<&PgConnectOptions>) -> Command {
+        let mut command = Command::new(self.folder.join(program));
+        command.stdin(Stdio::null()).stderr(Stdio::piped()).kill_on_drop(true).env("LC_ALL", "C");
+        command.envs(database.map(environment).unwrap_or_default());
+        command
+    }
+}
+
+async fn version(folder: &Path) -> Option<u32> {
+    let output = Command::new(folder.join("pg_dump")).arg("--version").stdin(Stdio::null()).output().await.ok()?;
+    // pg_dump (PostgreSQL) 15.18 (Debian 15.18-0+deb12u1)
+    let text = String::from_utf8(output.stdout).ok()?;
+    let number = text.split_whitespace().nth(2)?;
+    number.split(|letter: char| !letter.is_ascii_digit()).next()?.parse().ok()
+}
+
+/// What a program says on its standard error.
+fn words(child: &mut Child) -> impl Future<Output = String> + use<> {
+    let stderr = child.stderr.take();
+    async move {
+        let mut text = Vec::new();
+        if let Some(mut stderr) = stderr {
+            // What cannot be read is not said.
+            let _ = stderr.read_to_end(&mut text).await;
+        }
+        String::from_utf8_lossy(&text).into_owned()
+    }
+}
+
+/// How libpq reaches the database: by variables, because everybody can read a program's arguments.
+fn environment(options: &PgConnectOptions) -> Vec<(&'static str, String)> {
+    let host = options.get_socket().map_or_else(|| options.get_host().to_owned(), |path| path.display().to_string());
+    let mut variables = vec![
+        ("PGHOST", host),
+        ("PGPORT", options.get_port().to_string()),
+        ("PGUSER", options.get_username().to_owned()),
+        ("PGDATABASE", options.get_database().unwrap_or(options.get_username()).to_owned()),
+        ("PGAPPNAME", "portcullis".to_owned()),
+        ("PGCONNECT_TIMEOUT", "10".to_owned()),
+    ];
+    variables.extend(options.get_options().map(|given| ("PGOPTIONS", given.to_owned())));
+    // The only way to what has no getter; everything in it is percent-encoded.
+    let url = options.to_url_lossy();
+    let password = format!("password={}", url.password().unwrap_or_default());
+    let password = url::form_urlencoded::parse(password.as_bytes()).next().map(|(_, value)| value.into_owned());
+    variables.extend(password.filter(|password| !password.is_empty()).map(|password| ("PGPASSWORD", password)));
+    let names =
+        [("sslmode", "PGSSLMODE"), ("sslrootcert", "PGSSLROOTCERT"), ("sslcert", "PGSSLCERT"), ("sslkey", "PGSSLKEY")];
+    for (key, value) in url.query_pairs() {
+        variables.extend(names.iter().find(|(name, _)| *name == key).map(|(_, name)| (*name, value.to_string())));
+    }
+    variables
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn libpq_is_told_what_the_hub_knows() {
+        let options: PgConnectOptions =
+            "postgres://u%40x:p%26+%25w@db.example:5433/hub?sslmode=require&options=-c%20a%3Db".parse().expect("a URL");
+        let variables = environment(&options);
+        let value = |name: &str| variables.iter().find(|(other, _)| *other == name).map(|(_, value)| value.as_str());
+        assert_eq!(value("PGHOST"), Some("db.example"));
+        assert_eq!(value("PGPORT"), Some("5433"));
+        assert_eq!(value("PGUSER"), Some("u@x"));
+        assert_eq!(value("PGPASSWORD"), Some("p&+%w"));
+        assert_eq!(value("PGDATABASE"), Some("hub"));
+        assert_eq!(value("PGSSLMODE"), Some("require"));
+        let socket: PgConnectOptions = "postgres://u@localhost/hub?host=/run/pg".parse().expect("a URL");
+        let variables = environment(&socket);
+        assert!(variables.contains(&("PGHOST", "/run/pg".to_owned())));
+        assert!(!variables.iter().any(|(name, _)| *name == "PGPASSWORD"));
+    }
+}
