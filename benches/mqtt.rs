@@ -19,7 +19,7 @@ use portcullis::{
         rights::Rights,
     },
     domain::device::{DeviceId, DeviceRole},
-    events::presence::Presence,
+    events::{accounts::Accounts, presence::Presence},
     lifecycle::Lifecycle,
     mqtt::{Front, Hooks, Settings},
 };
@@ -68,6 +68,7 @@ async fn front() -> (SocketAddr, Lifecycle) {
     let hooks = Hooks {
         authenticate: Arc::new(move |_| Box::pin(async move { Ok(Identity::Device(who())) })),
         submissions: mpsc::channel(1).0,
+        accounts: Accounts::default(),
         lock: mpsc::channel(1).0,
         presence: Presence::default(),
     };

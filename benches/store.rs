@@ -233,8 +233,7 @@ fn detections(count: usize) -> Vec<NewEvent> {
 }
 
 async fn groups(database: &Database) {
-    let mut connection = database.acquire().await.expect("a connection");
-    months::make(&mut connection, Utc::now()).await.expect("a month");
+    months::make(&mut database.acquire().await.expect("a connection"), Utc::now()).await.expect("a month");
     let recorder = recording::connection(database);
     let mut connection = recorder.acquire().await.expect("a connection");
     sqlx::raw_sql(

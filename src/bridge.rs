@@ -15,6 +15,7 @@ mod input;
 mod keyholder;
 mod line;
 mod lock;
+mod metrics;
 mod middleware;
 mod mqtt_socket;
 mod realtime;
@@ -31,7 +32,7 @@ use tokio::sync::broadcast;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use self::identities::Identities;
-pub use self::{health::Part, realtime::Realtime, server::serve};
+pub use self::{health::Part, metrics::alone as metrics_alone, realtime::Realtime, server::serve};
 use crate::{
     auth::{
         address::Network,
@@ -47,6 +48,7 @@ use crate::{
     mqtt::Front,
     recorder::Recorder,
     store::Database,
+    telemetry::metrics::Metrics,
 };
 
 /// Who may make an account.
@@ -90,6 +92,8 @@ pub struct Settings {
     pub rights: Rights,
     /// The hub's version.
     pub version: &'static str,
+    /// `METRICS_ADDR` is set: then /metrics is there and not here.
+    pub metrics_elsewhere: bool,
 }
 
 /// How many changes of users may wait to be looked at. When there are more, everybody who is connected is looked at.
@@ -141,6 +145,7 @@ pub struct Parts {
     pub settings: Settings,
     pub revocations: Revocations,
     pub readiness: Readiness,
+    pub metrics: Metrics,
 }
 
 /// What handlers ask for by `State`.
@@ -157,6 +162,7 @@ struct Shared {
     logins: Arc<Mutex<Logins>>,
     identities: Identities,
     readiness: Readiness,
+    metrics: Metrics,
 }
 
 /// The bridge, to be served and closed.
@@ -187,6 +193,7 @@ pub fn build(parts: Parts, lifecycle: &Lifecycle) -> Result<Hub, password::Refus
         logins: Arc::default(),
         identities,
         readiness: parts.readiness,
+        metrics: parts.metrics,
     };
     let (layer, realtime) = realtime::start(&shared, &parts.announcer, &parts.revocations, lifecycle);
     let (router, document) = routes().split_for_parts();
@@ -194,7 +201,7 @@ pub fn build(parts: Parts, lifecycle: &Lifecycle) -> Result<Hub, password::Refus
         .route("/mqtt", get(mqtt_socket::upgrade))
         .with_state(shared.clone())
         .merge(document::routes(document, &settings));
-    Ok(Hub { router: middleware::around(router, layer, &settings, realtime.upgrades()), realtime })
+    Ok(Hub { router: middleware::around(router, layer, &settings, realtime.upgrades(), &shared.metrics), realtime })
 }
 
 /// Every route of the REST side, each with its description.
@@ -230,4 +237,5 @@ fn routes() -> OpenApiRouter<Shared> {
         .routes(routes!(devices::explain))
         .routes(routes!(health::alive))
         .routes(routes!(health::ready))
+        .routes(routes!(metrics::scrape))
 }

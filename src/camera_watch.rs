@@ -9,7 +9,7 @@ use std::{
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
-use tokio::sync::{broadcast, mpsc, oneshot, watch};
+use tokio::sync::{broadcast, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -158,8 +158,8 @@ fn alert(submissions: &mpsc::Sender<Submission>, id: CameraId, name: &str, chang
     };
     tracing::warn!(camera.id = %id, "{description}");
     let item = Item::Occurrence(Occurrence { event_type: EventType::SystemAlert, description });
-    let (reply, _) = oneshot::channel();
-    if submissions.try_send(Submission { channel: Channel::Internal, item, reply }).is_err() {
+    let (submission, _) = Submission::new(Channel::Internal, item);
+    if submissions.try_send(submission).is_err() {
         tracing::error!(camera.id = %id, "the alert was not stored: the recorder is busy");
     }
 }

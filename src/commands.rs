@@ -26,7 +26,7 @@ use crate::{
         DataOptions, Fault, LockAgentOptions, LogFormat, LogOptions, RetentionOptions, ServeOptions, effective,
         sources::Sources,
     },
-    telemetry,
+    telemetry::log::Log,
 };
 
 /// A security hub for doors with cameras.
@@ -103,9 +103,9 @@ pub async fn run(line: CommandLine, sources: &Sources) -> anyhow::Result<Verdict
     if let Command::Config(command) = line.command {
         return config::run(command, sources);
     }
-    telemetry::start(&line.log.rust_log, line.log.log_format == LogFormat::Json)?;
+    let log = Log::start(&line.log.rust_log, line.log.log_format == LogFormat::Json)?;
     match line.command {
-        Command::Serve(options) => serve::run(*options).await,
+        Command::Serve(options) => serve::run(*options, log).await,
         Command::LockAgent(options) => lock_agent::run(*options).await,
         Command::Device(command) => device::run(command).await,
         Command::Lock(command) => lock::run(command).await,

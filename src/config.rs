@@ -103,7 +103,7 @@ pub struct HttpOptions {
     /// Addresses or networks (10.0.0.0/8) of reverse proxies whose X-Forwarded-For is believed, separated by commas.
     #[arg(long, env, value_delimiter = ',', value_name = "ADDRESSES")]
     pub trusted_proxies: Vec<String>,
-    /// A listener of its own for /metrics; not in this version, which refuses it.
+    /// A listener of its own for /metrics, open to whoever reaches it; /metrics is there only then.
     #[arg(long, env, value_name = "ADDRESS:PORT")]
     pub metrics_addr: Option<SocketAddr>,
 }

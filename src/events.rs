@@ -3,6 +3,7 @@
 //!
 //! Must not know who sends and who receives. Every channel is bounded; each bound says what happens when it is full.
 
+pub mod accounts;
 pub mod presence;
 
 use std::{fmt, net::IpAddr, sync::Arc, time::Instant};
@@ -11,8 +12,10 @@ use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use serde_json::value::RawValue;
 use tokio::sync::{broadcast, oneshot};
+use tracing::{Span, field::Empty};
 use uuid::Uuid;
 
+use self::accounts::Ticket;
 use crate::domain::{
     camera::CameraId,
     detection::Detection,
@@ -29,23 +32,71 @@ pub enum Channel {
     Internal,
 }
 
-impl fmt::Display for Channel {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+impl Channel {
+    /// Its name in the log, the audit and the metrics.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
             Self::Mqtt => "mqtt",
             Self::Http => "http",
             Self::Internal => "internal",
-        })
+        }
+    }
+}
+
+impl fmt::Display for Channel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// How something came in, and the span that all log lines of its way stand in.
+#[derive(Debug, Clone)]
+pub struct Arrival {
+    pub channel: Channel,
+    pub at: Instant,
+    /// Has `camera.id` and `detection.id`, and `event.id` after the commit. Off unless the log shows debug lines, and
+    /// costs next to nothing then.
+    pub span: Span,
+}
+
+impl Arrival {
+    /// Now, by this channel.
+    #[must_use]
+    pub fn now(channel: Channel, item: &Item) -> Self {
+        let span = match item {
+            Item::Detection(detection) => {
+                let id = detection.detection_id.map(tracing::field::display);
+                let camera = detection.camera_id;
+                tracing::debug_span!("detection", %channel, camera.id = %camera, detection.id = id, event.id = Empty)
+            }
+            Item::Malformed(Malformed { topic, source, .. }) => {
+                tracing::debug_span!("malformed", %channel, topic, source)
+            }
+            Item::Occurrence(_) => tracing::debug_span!("occurrence", %channel, event.id = Empty),
+        };
+        Self { channel, at: Instant::now(), span }
     }
 }
 
 /// Something for the recorder to store, and where to say what became of it.
 #[derive(Debug)]
 pub struct Submission {
-    pub channel: Channel,
+    pub arrival: Arrival,
     pub item: Item,
     /// Answered after the commit, never before.
     pub reply: oneshot::Sender<Outcome>,
+    /// Of a detection that counts; settled before the reply.
+    pub ticket: Option<Ticket>,
+}
+
+impl Submission {
+    /// A submission that is not in the accounts, and where its answer will come.
+    #[must_use]
+    pub fn new(channel: Channel, item: Item) -> (Self, oneshot::Receiver<Outcome>) {
+        let (reply, answer) = oneshot::channel();
+        (Self { arrival: Arrival::now(channel, &item), item, reply, ticket: None }, answer)
+    }
 }
 
 /// What the recorder can be given.
@@ -88,6 +139,8 @@ pub struct StoredEvent {
     pub event: Event,
     /// The contract's event object.
     pub json: Box<RawValue>,
+    /// Of the submission that it answers.
+    pub arrival: Arrival,
 }
 
 /// A sign of life of a camera: a detection that came in, with or without persons.

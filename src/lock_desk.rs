@@ -43,6 +43,7 @@ use crate::{
     lifecycle::Lifecycle,
     mqtt::link::{Link, Message, QoS},
     store::{self, Database},
+    telemetry::metrics::Metrics,
     wire::lock::Status,
 };
 
@@ -86,6 +87,7 @@ pub struct Parts {
     /// `DATA_DIR`: the audit's key and newest head are there.
     pub folder: PathBuf,
     pub settings: DeskSettings,
+    pub metrics: Metrics,
 }
 
 /// A handle by which the lock is worked and looked at.
@@ -127,7 +129,8 @@ impl LockDesk {
             stopping: lifecycle.soft.clone(),
             settled: settled.clone(),
         };
-        let intake = Intake::new(parts.link.outgoing, audit, pending, desk.state.clone(), parts.settings.hold_open);
+        let (state, metrics) = (desk.state.clone(), parts.metrics);
+        let intake = Intake::new(parts.link.outgoing, audit, pending, state, metrics, parts.settings.hold_open);
         lifecycle.keep("the lock's audit", writer.run(lifecycle.hard.clone()));
         lifecycle.keep("the lock's events", reports::run(reported, parts.submissions));
         lifecycle.keep("the lock worker's words", hearing.run());

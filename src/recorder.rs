@@ -9,17 +9,18 @@
 
 mod group;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use self::group::{Answer, Group, is_about_data};
 use crate::{
     domain::event::EventId,
-    events::{Announcer, Channel, Item, Outcome, Submission},
+    events::{Announcer, Channel, Item, Outcome, Submission, accounts::Accounts},
     store::{self, Database, months},
+    telemetry::metrics::Metrics,
 };
 
 /// How many submissions may wait. When it is full, MQTT clients feel it as later PUBACKs and HTTP as 503.
@@ -38,20 +39,29 @@ pub struct Busy;
 
 /// A handle by which detections and occurrences are submitted.
 #[derive(Debug, Clone)]
-pub struct Recorder(mpsc::Sender<Submission>);
+pub struct Recorder {
+    queue: mpsc::Sender<Submission>,
+    accounts: Accounts,
+}
 
 impl Recorder {
     /// The handle, and the queue behind it, for [`Worker::run`].
     #[must_use]
     pub fn new() -> (Self, mpsc::Receiver<Submission>) {
         let (sender, receiver) = mpsc::channel(WAITING);
-        (Self(sender), receiver)
+        (Self { queue: sender, accounts: Accounts::default() }, receiver)
     }
 
     /// The way in for workers that wait for their answers by themselves.
     #[must_use]
     pub fn sender(&self) -> mpsc::Sender<Submission> {
-        self.0.clone()
+        self.queue.clone()
+    }
+
+    /// The accounts of the detections that went through the queue, or were refused before it.
+    #[must_use]
+    pub fn accounts(&self) -> &Accounts {
+        &self.accounts
     }
 
     /// Has an item recorded and says what became of it, after the commit.
@@ -60,8 +70,17 @@ impl Recorder {
     /// [`Busy`] at once when the queue is full, or when there is no commit within 5 s. Then it may still be stored
     /// later: who tries again with the same detection id stores it once.
     pub async fn record(&self, channel: Channel, item: Item) -> Result<Outcome, Busy> {
-        let (reply, answer) = oneshot::channel();
-        self.0.try_send(Submission { channel, item, reply }).map_err(|_| Busy)?;
+        let (submission, answer) = Submission::new(channel, item);
+        let counts = channel == Channel::Http && matches!(submission.item, Item::Detection(_));
+        let room = self.queue.try_reserve().map_err(|_| {
+            if counts {
+                self.accounts.http.turn_away();
+            }
+            Busy
+        })?;
+        tracing::debug!(parent: &submission.arrival.span, "submitted");
+        let ticket = counts.then(|| self.accounts.http.receive());
+        room.send(Submission { ticket, ..submission });
         tokio::time::timeout(PATIENCE, answer).await.map_err(|_| Busy)?.map_err(|_| Busy)
     }
 }
@@ -73,6 +92,7 @@ pub struct Worker {
     announcer: Announcer,
     /// True while a group cannot be stored because the database is away.
     stalled: watch::Sender<bool>,
+    metrics: Metrics,
     newest: Option<Newest>,
     /// The month whose partition was made, or could not be made and is made later.
     month: Option<DateTime<Utc>>,
@@ -89,7 +109,13 @@ impl Worker {
     #[must_use]
     pub fn new(database: &Database, announcer: Announcer, stalled: watch::Sender<bool>) -> Self {
         let database = store::recording::connection(database);
-        Self { database, announcer, stalled, newest: None, month: None }
+        Self { database, announcer, stalled, metrics: Metrics::default(), newest: None, month: None }
+    }
+
+    /// Counts in these metrics.
+    #[must_use]
+    pub fn measured(self, metrics: Metrics) -> Self {
+        Self { metrics, ..self }
     }
 
     /// Stores what comes through the queue until `stop`, then what is left in it, unless the database is away when
@@ -133,12 +159,12 @@ impl Worker {
     /// rejected.
     async fn record(&mut self, group: Group) {
         match self.store(&group).await {
-            Ok(answers) => group.answer(answers, &self.announcer),
+            Ok(answers) => group.answer(answers, &self.announcer, &self.metrics),
             Err(error) => {
                 tracing::warn!("the database refuses a row of a group, each is tried alone: {error}");
                 for single in group.split() {
                     match self.store(&single).await {
-                        Ok(answers) => single.answer(answers, &self.announcer),
+                        Ok(answers) => single.answer(answers, &self.announcer, &self.metrics),
                         Err(error) => {
                             tracing::warn!("the database refuses a row: {error}");
                             single.refuse("the database refuses it; the hub's log says why");
@@ -156,9 +182,13 @@ impl Worker {
     async fn store(&mut self, group: &Group) -> Result<Vec<Answer>, store::Error> {
         let mut pause = PAUSE.0;
         loop {
+            let begun = Instant::now();
             let error = match self.attempt(group).await {
                 Err(error) if !is_about_data(&error) => error,
                 done => {
+                    if done.is_ok() {
+                        self.metrics.committed(group.len(), begun.elapsed());
+                    }
                     self.stalled.send_if_modified(std::mem::take);
                     return done;
                 }
@@ -166,6 +196,7 @@ impl Worker {
             if !self.stalled.send_replace(true) {
                 tracing::warn!(submissions = group.len(), "the database is away, detections wait: {error}");
             }
+            self.metrics.retried();
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(PAUSE.1);
         }

@@ -17,13 +17,14 @@ pub use self::counts::{analytics, stats};
 use super::{
     cameras,
     error::ApiError,
-    identities::Identities,
+    identities::{Caller, Identities},
     input::{Id, JsonBytes, Query},
-    who::{Admin, Operator, Reporter, SignedIn},
+    who::{Admin, Known, Operator, Reporter, SignedIn},
 };
 use crate::{
     domain::{
         camera::CameraId,
+        detection::Detection,
         event::{Event, EventId, EventType},
     },
     events::{Channel, Item, Outcome, StoredEvent},
@@ -43,16 +44,14 @@ use crate::{
     responses((status = 201, body = EventJson), (status = 404, description = "No such camera"),
         (status = 200, description = "Stored before, or no person", body = super::document::Taken)))]
 pub async fn create(
-    reporter: Reporter,
+    Known(caller): Known,
     State(recorder): State<Recorder>,
     State(identities): State<Identities>,
-    JsonBytes(body): JsonBytes,
+    body: Result<JsonBytes, ApiError>,
 ) -> Result<Response, ApiError> {
-    let detection = detection::decode_with_camera(&body)?;
+    // What somebody known sends is in the accounts, whatever it is.
+    let (reporter, detection) = reported(caller, body).inspect_err(|_| recorder.accounts().http.reject())?;
     let camera = detection.camera_id;
-    if !reporter.may_report(camera) {
-        return Err(ApiError::forbidden());
-    }
     let outcome = recorder.record(Channel::Http, Item::Detection(detection)).await?;
     if let Reporter::Device(device) = &reporter {
         identities.seen(device).await?;
@@ -64,6 +63,14 @@ pub async fn create(
         Outcome::UnknownCamera => Err(cameras::unknown(camera)),
         Outcome::Rejected(reason) => Err(ApiError::bad_request(reason)),
     }
+}
+
+/// The detection, from somebody who may report it.
+fn reported(caller: Caller, body: Result<JsonBytes, ApiError>) -> Result<(Reporter, Detection), ApiError> {
+    let reporter = Reporter::of(caller)?;
+    let JsonBytes(body) = body?;
+    let detection = detection::decode_with_camera(&body)?;
+    if reporter.may_report(detection.camera_id) { Ok((reporter, detection)) } else { Err(ApiError::forbidden()) }
 }
 
 /// An event whose JSON was made when it was stored.

@@ -1,11 +1,11 @@
 //! What happens to every request: an id, a line in the access log, limits, headers, compression, CORS, and an answer
 //! even when a handler panics.
 
-use std::{sync::Arc, time::Instant};
+use std::{borrow::Cow, sync::Arc, time::Instant};
 
 use axum::{
     Router,
-    extract::{ConnectInfo, DefaultBodyLimit, Request, State},
+    extract::{ConnectInfo, DefaultBodyLimit, MatchedPath, Request, State},
     http::{HeaderMap, HeaderName, HeaderValue, Method, header},
     middleware::{Next, from_fn_with_state},
     response::{IntoResponse as _, Response},
@@ -25,13 +25,20 @@ use super::{
     realtime::{Upgrades, is_upgrade},
     who::Address,
 };
+use crate::telemetry::metrics::Metrics;
 
 /// The largest body: larger than any description that fits its limit.
 const BODY_MAX: usize = 64 * 1024;
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// Puts everything around the routes.
-pub fn around(router: Router, socket_io: SocketIoLayer, settings: &Arc<Settings>, upgrades: Upgrades) -> Router {
+pub fn around(
+    router: Router,
+    socket_io: SocketIoLayer,
+    settings: &Arc<Settings>,
+    upgrades: Upgrades,
+    metrics: &Metrics,
+) -> Router {
     router
         .fallback(error::unknown_route)
         .method_not_allowed_fallback(error::wrong_method)
@@ -42,7 +49,7 @@ pub fn around(router: Router, socket_io: SocketIoLayer, settings: &Arc<Settings>
         .layer(from_fn_with_state(upgrades, note_upgrade))
         .layer(from_fn_with_state(settings.clone(), check_origin))
         .layer(cors(settings))
-        .layer(from_fn_with_state(settings.clone(), account))
+        .layer(from_fn_with_state((settings.clone(), metrics.clone()), account))
 }
 
 /// Whether a browser on a page of this origin may talk to the hub.
@@ -93,22 +100,43 @@ fn is_own(origin: &HeaderValue, headers: &HeaderMap) -> bool {
     host.is_some() && host == origin
 }
 
-/// Gives the request an id, and the log one line of it.
-async fn account(State(settings): State<Arc<Settings>>, request: Request, next: Next) -> Response {
+/// Gives the request an id, the log one line of it, and the metrics its count.
+async fn account(
+    State((settings, metrics)): State<(Arc<Settings>, Metrics)>,
+    request: Request,
+    next: Next,
+) -> Response {
     let begun = Instant::now();
     let id = Uuid::now_v7().to_string();
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let route = request.extensions().get::<MatchedPath>().cloned();
     let (parts, body) = request.into_parts();
     let Address(address) = Address::of(&parts, &settings);
     let mut response = next.run(Request::from_parts(parts, body)).await;
-    let latency_ms = begun.elapsed().as_secs_f64() * 1000.0;
-    let status = response.status().as_u16();
+    let (status, took) = (response.status().as_u16(), begun.elapsed());
+    metrics.answered(known(&method), pattern(route.as_ref(), &path), status, took);
+    let latency_ms = took.as_secs_f64() * 1000.0;
     tracing::info!(request.id = %id, client.address = %address, %method, path, status, latency_ms, "request");
     secure(&mut response, &path);
     if let Ok(id) = HeaderValue::try_from(id) {
         response.headers_mut().insert(REQUEST_ID, id);
     }
     response
+}
+
+/// The method, or one word for all that no route has.
+fn known(method: &Method) -> &'static str {
+    let methods = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
+    methods.into_iter().find(|known| *known == method.as_str()).unwrap_or("other")
+}
+
+/// The pattern that a path matched. What is asked for on no route counts as one, whatever it is.
+fn pattern(route: Option<&MatchedPath>, path: &str) -> Cow<'static, str> {
+    match route {
+        Some(route) => route.as_str().to_owned().into(),
+        None if path == "/socket.io/" => "/socket.io/".into(),
+        None => "none".into(),
+    }
 }
 
 /// What a browser may do with an answer: nothing but read it, except for the page of the documentation.
@@ -170,6 +198,7 @@ mod tests {
             time_zone: chrono_tz::UTC,
             rights: Rights::default(),
             version: "0.0.0-test",
+            metrics_elsewhere: false,
         })
     }
 
@@ -202,7 +231,7 @@ mod tests {
             .route("/well", get(async || "well"))
             .route("/ill", get(async || -> &'static str { panic!("a secret: {}", 42) }));
         let (socket_io, _) = socketioxide::SocketIo::new_layer();
-        let router = around(pages, socket_io, &settings(), Upgrades::default());
+        let router = around(pages, socket_io, &settings(), Upgrades::default(), &Metrics::default());
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
         let stop = CancellationToken::new();

@@ -30,10 +30,11 @@ pub use self::sessions::Upgrades;
 use self::sessions::{Session, Sessions};
 use super::{Revocations, Shared, identities::Identities, line::Peer, who::bearer};
 use crate::{
-    events::{Announcer, StoredEvent},
+    events::{Announcer, Arrival, Channel, StoredEvent},
     lifecycle::Lifecycle,
     lock_desk::{LockDesk, LockState},
     store::Database,
+    telemetry::metrics::Metrics,
     wire::time,
 };
 
@@ -115,7 +116,10 @@ pub fn start(
     io.ns("/", welcome.with(admit));
     let stopped = lifecycle.soft.child_token();
     let (news, stop) = (announcer.listen(), stopped.clone());
-    lifecycle.keep("socket.io events", tell_events(io.clone(), context.sessions.clone(), news, stop));
+    let (telling, metrics) = (context.sessions.clone(), shared.metrics.clone());
+    lifecycle.keep("socket.io events", tell_events(io.clone(), telling, metrics, news, stop));
+    let sessions = context.sessions.clone();
+    shared.metrics.ask(move || sessions.readings());
     let (lock, stop) = (shared.lock.watch(), stopped.clone());
     lifecycle.keep("socket.io lock", tell_lock(io.clone(), lock, stop));
     let (changes, stop) = (revocations.listen(), stopped.clone());
@@ -185,6 +189,7 @@ fn lock_status(state: &LockState) -> serde_json::Value {
 async fn tell_events(
     io: SocketIo,
     sessions: Sessions,
+    metrics: Metrics,
     mut news: tokio::sync::broadcast::Receiver<Arc<StoredEvent>>,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
@@ -194,7 +199,14 @@ async fn tell_events(
             () = stop.cancelled() => return Ok(()),
         };
         match event {
-            Ok(event) => tell(&io, &sessions, "event:detected", &detected(&event)).await,
+            Ok(event) => {
+                tell(&io, &sessions, "event:detected", &detected(&event)).await;
+                let Arrival { channel, at, span } = &event.arrival;
+                tracing::debug!(parent: span, "shown to dashboards");
+                if *channel != Channel::Internal {
+                    metrics.shown(channel.as_str(), at.elapsed());
+                }
+            }
             Err(RecvError::Lagged(missed)) => {
                 tracing::warn!(missed, "dashboards were told nothing of some events; they can replay them by id");
             }

@@ -35,6 +35,10 @@ pub struct Operator(pub UserIdentity);
 #[derive(Debug, Clone)]
 pub struct Admin;
 
+/// Whoever has a token, whatever it is good for.
+#[derive(Debug, Clone)]
+pub struct Known(pub Caller);
+
 /// Somebody who may report detections.
 #[derive(Debug, Clone)]
 pub enum Reporter {
@@ -43,6 +47,17 @@ pub enum Reporter {
 }
 
 impl Reporter {
+    /// The caller, if it may report anything at all.
+    pub fn of(caller: Caller) -> Result<Self, ApiError> {
+        match caller {
+            Caller::User(user) if user.role >= Role::Operator => Ok(Self::Operator),
+            Caller::Device(device) if matches!(device.role, DeviceRole::Camera | DeviceRole::AiEngine) => {
+                Ok(Self::Device(device))
+            }
+            Caller::User(_) | Caller::Device(_) => Err(ApiError::forbidden()),
+        }
+    }
+
     /// Whether a detection of this camera may come from here.
     pub fn may_report(&self, camera: CameraId) -> bool {
         match self {
@@ -65,7 +80,7 @@ impl Address {
 }
 
 /// Whoever is at the other end of the connection, be it a proxy.
-fn peer(parts: &Parts) -> IpAddr {
+pub fn peer(parts: &Parts) -> IpAddr {
     let peer = parts.extensions.get::<ConnectInfo<Peer>>();
     peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |ConnectInfo(peer)| peer.address.ip())
 }
@@ -99,7 +114,7 @@ extracted! {
     SignedIn(parts, shared) => user(parts, shared, Role::User).await.map(Self);
     Operator(parts, shared) => user(parts, shared, Role::Operator).await.map(Self);
     Admin(parts, shared) => user(parts, shared, Role::Admin).await.map(|_| Self);
-    Reporter(parts, shared) => reporter(caller(parts, shared).await?);
+    Known(parts, shared) => caller(parts, shared).await.map(Self);
     Address(parts, shared) => Ok(Self::of(parts, &shared.settings));
 }
 
@@ -113,16 +128,6 @@ async fn user(parts: &Parts, shared: &Shared, least: Role) -> Result<UserIdentit
     match caller(parts, shared).await? {
         Caller::User(user) if user.role >= least => Ok(user),
         // A device's token is good for reporting and for nothing else.
-        Caller::User(_) | Caller::Device(_) => Err(ApiError::forbidden()),
-    }
-}
-
-fn reporter(caller: Caller) -> Result<Reporter, ApiError> {
-    match caller {
-        Caller::User(user) if user.role >= Role::Operator => Ok(Reporter::Operator),
-        Caller::Device(device) if matches!(device.role, DeviceRole::Camera | DeviceRole::AiEngine) => {
-            Ok(Reporter::Device(device))
-        }
         Caller::User(_) | Caller::Device(_) => Err(ApiError::forbidden()),
     }
 }

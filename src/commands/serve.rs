@@ -3,6 +3,7 @@
 
 mod first_start;
 mod listeners;
+mod metrics;
 mod news;
 mod readiness;
 pub mod relay;
@@ -33,6 +34,7 @@ use crate::{
     recorder::{Recorder, Worker},
     retention,
     store::{claim::Claim, private::Private},
+    telemetry::{log::Log, metrics::Metrics},
 };
 
 /// How many lock commands may wait for the desk. When it is full the front refuses further ones.
@@ -42,7 +44,7 @@ const LOCK_REQUESTS: usize = 32;
 ///
 /// # Errors
 /// What keeps it from starting, or that a part has died.
-pub async fn run(options: ServeOptions) -> anyhow::Result<()> {
+pub async fn run(options: ServeOptions, log: Log) -> anyhow::Result<()> {
     let mut signals = Signals::listen()?;
     let listeners = Listeners::bind(&options).await?;
     let mut data = Data::own(&options.data).await?;
@@ -52,7 +54,7 @@ pub async fn run(options: ServeOptions) -> anyhow::Result<()> {
     let manager = ServiceManager::from_environment().context("the service manager cannot be told")?.map(Arc::new);
     let private = data.private.take().map(|private| supervise(private, &base));
     let started = tokio::select! {
-        started = start(&options, &data, listeners, &base, &hub) => Some(started),
+        started = start(&options, &data, listeners, &log, &base, &hub) => Some(started),
         () = signals.next() => None,
     };
     let mut ended = Ok(());
@@ -106,6 +108,7 @@ async fn start(
     options: &ServeOptions,
     data: &Data,
     listeners: Listeners,
+    log: &Log,
     base: &Lifecycle,
     hub: &Lifecycle,
 ) -> anyhow::Result<bridge::Realtime> {
@@ -119,6 +122,7 @@ async fn start(
     let hooks = Hooks {
         authenticate: sign_in::authenticate(data.database.clone(), settings.tokens.clone(), settings.rights.clone()),
         submissions: parts.recorder.sender(),
+        accounts: parts.recorder.accounts().clone(),
         lock: lock_requests,
         presence: parts.presence.clone(),
     };
@@ -132,6 +136,7 @@ async fn start(
         announcer: parts.announcer.clone(),
         folder: data.folder.clone(),
         settings: settings.desk,
+        metrics: parts.metrics.clone(),
     };
     let lock = LockDesk::start(desk, hub).await?;
     lock.listening().await?;
@@ -140,6 +145,7 @@ async fn start(
     }
     let revocations = Revocations::default();
     parts.watch(options, data, &front, &revocations, hub);
+    metrics::ask(&parts.metrics, log, data, &parts.recorder, &front, &lock);
 
     let bridge = bridge::Parts {
         database: data.database.clone(),
@@ -152,10 +158,15 @@ async fn start(
         settings: settings.bridge,
         revocations,
         readiness: readiness::of(lock.clone(), parts.stalled),
+        metrics: parts.metrics.clone(),
     };
     let bridge = bridge::build(bridge, hub)?;
     welcome::print(options, &listeners, data, admin.as_ref())?;
     hub.keep("HTTP", bridge::serve(listeners.http, bridge.router, hub.soft.clone()));
+    if let Some(listener) = listeners.metrics {
+        let alone = bridge::metrics_alone(parts.metrics);
+        hub.keep("metrics", bridge::serve(listener, alone, hub.soft.clone()));
+    }
     hub.keep("MQTT", front.clone().serve(listeners.mqtt, None, hub.soft.clone()));
     if let Some(listener) = listeners.mqtt_tls {
         hub.keep("MQTT over TLS", front.serve(listener, settings.tls, hub.soft.clone()));
@@ -168,6 +179,7 @@ struct Parts {
     recorder: Recorder,
     announcer: Announcer,
     presence: Presence,
+    metrics: Metrics,
     /// True while detections wait for the database.
     stalled: watch::Receiver<bool>,
 }
@@ -175,12 +187,12 @@ struct Parts {
 impl Parts {
     /// Starts the recorder, which lives as long as the base.
     fn start(data: &Data, base: &Lifecycle) -> Self {
-        let (announcer, presence) = (Announcer::default(), Presence::default());
+        let (announcer, presence, metrics) = (Announcer::default(), Presence::default(), Metrics::default());
         let (stalled, is_stalled) = watch::channel(false);
         let (recorder, queue) = Recorder::new();
-        let worker = Worker::new(&data.database, announcer.clone(), stalled);
+        let worker = Worker::new(&data.database, announcer.clone(), stalled).measured(metrics.clone());
         base.keep("recorder", worker.run(queue, base.soft.clone(), base.hard.clone()));
-        Self { recorder, announcer, presence, stalled: is_stalled }
+        Self { recorder, announcer, presence, metrics, stalled: is_stalled }
     }
 
     /// Starts those who carry news: of events to MQTT, of cameras that come and go, and of changed accounts.

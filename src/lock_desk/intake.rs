@@ -29,6 +29,7 @@ use crate::{
     events::{LockDone, LockFailure, Requester},
     mqtt::link::{Message, QoS},
     store::lock_audit::{Entry, Kind},
+    telemetry::metrics::Metrics,
     wire::{
         lock::{Command, Outcome},
         time::{millis, text},
@@ -65,13 +66,35 @@ pub(super) enum Ask {
     Refused { what: String, reason: String },
 }
 
+impl Ask {
+    /// One of the few things that can be asked; what was refused before may be anything, and is `other`.
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Give { action, hold, .. } => name(*action, hold.is_some()),
+            Self::Refused { .. } => "other",
+        }
+    }
+}
+
+fn name(action: Action, hold: bool) -> &'static str {
+    match (hold, action) {
+        (true, _) => "hold",
+        (false, Action::Open) => "open",
+        (false, Action::Close) => "close",
+        (false, Action::Toggle) => "toggle",
+    }
+}
+
+/// What became of a request.
+type Concluded = Result<LockDone, LockFailure>;
+
 /// What somebody asks, and where the answer goes.
 #[derive(Debug)]
 pub(super) struct Request {
     pub(super) requester: Requester,
     pub(super) ask: Ask,
     pub(super) arrived: Instant,
-    pub(super) reply: oneshot::Sender<Result<LockDone, LockFailure>>,
+    pub(super) reply: oneshot::Sender<Concluded>,
 }
 
 /// Takes requests.
@@ -81,6 +104,7 @@ pub(super) struct Intake {
     audit: Audit,
     pending: Pending,
     state: watch::Receiver<LockState>,
+    metrics: Metrics,
     hold_open: bool,
     rate: Rate,
     refusals: Flood<String, Entry>,
@@ -93,6 +117,7 @@ impl Intake {
         audit: Audit,
         pending: Pending,
         state: watch::Receiver<LockState>,
+        metrics: Metrics,
         hold_open: bool,
     ) -> Self {
         Self {
@@ -100,6 +125,7 @@ impl Intake {
             audit,
             pending,
             state,
+            metrics,
             hold_open,
             rate: Rate::new(COMMANDS.0, COMMANDS.1),
             refusals: Flood::new(REFUSALS.0, REFUSALS.1),
@@ -138,6 +164,7 @@ impl Intake {
 
     async fn take(&mut self, request: Request) {
         let Request { requester, ask, arrived, reply } = request;
+        let action = ask.name();
         let failure = match ask {
             Ask::Refused { what, reason } => self.refuse(&requester, &what, None, reason).await,
             // Too old, or its sender was told already that it failed.
@@ -155,8 +182,13 @@ impl Intake {
                 }
             }
         };
-        // Whoever asked may have gone.
-        let _ = reply.send(Err(failure));
+        self.conclude(action, Err(failure), reply);
+    }
+
+    /// Counts what became of a request and says it. Whoever asked may have gone.
+    fn conclude(&self, action: &'static str, result: Concluded, reply: oneshot::Sender<Concluded>) {
+        self.metrics.lock_command(action, outcome(&result));
+        let _ = reply.send(result);
     }
 
     /// Why the hub itself refuses an order, before the worker hears of it.
@@ -172,23 +204,17 @@ impl Intake {
     }
 
     /// Records the attempt and publishes the command. The rest of its way is followed beside.
-    async fn give(
-        &mut self,
-        requester: &Requester,
-        order: Order,
-        arrived: Instant,
-        reply: oneshot::Sender<Result<LockDone, LockFailure>>,
-    ) {
+    async fn give(&mut self, requester: &Requester, order: Order, arrived: Instant, reply: oneshot::Sender<Concluded>) {
         let Some(expectation) = self.pending.expect(order.command_id) else {
             let reason = "A command with this commandId is under way".to_owned();
             let failure = self.refuse(requester, order.name(), Some(order.command_id), reason).await;
-            let _ = reply.send(Err(failure));
+            self.conclude(order.name(), Err(failure), reply);
             return;
         };
         let attempt = order.entry(requester);
         let Some(number) = self.audit.attempt(attempt.clone()).await else {
             tracing::error!(requested_by = requester.name, action = order.name(), "not recorded, so not given");
-            let _ = reply.send(Err(LockFailure::NotRecorded));
+            self.conclude(order.name(), Err(LockFailure::NotRecorded), reply);
             return;
         };
         let issued = Instant::now();
@@ -198,6 +224,7 @@ impl Intake {
             Some(LockFailure::NoWorker)
         };
         let (audit, state) = (self.audit.clone(), self.state.clone());
+        let metrics = self.metrics.clone();
         let course = Course { order, attempt, number, arrived, issued, audit, state };
         self.under_way.spawn(async move {
             let result = match failure {
@@ -205,6 +232,7 @@ impl Intake {
                 None => course.confirmed(expectation).await,
             };
             course.close(&result).await;
+            metrics.lock_command(course.order.name(), outcome(&result));
             let _ = reply.send(result);
         });
     }
@@ -245,6 +273,17 @@ impl Intake {
         for (entry, times) in self.refusals.due(Instant::now()) {
             self.audit.lasting(Entry { times, ..entry }).await;
         }
+    }
+}
+
+/// What became of a request, in the word of the audit and the metrics.
+fn outcome(result: &Concluded) -> &'static str {
+    match result {
+        Ok(_) => "done",
+        Err(LockFailure::NoWorker) => "no-worker",
+        Err(LockFailure::Refused(_) | LockFailure::TooOften { .. }) => "refused",
+        Err(LockFailure::NoConfirmation) => "no-confirmation",
+        Err(LockFailure::NotRecorded) => "not-given",
     }
 }
 
@@ -291,12 +330,7 @@ struct Order {
 
 impl Order {
     fn name(&self) -> &'static str {
-        match (&self.hold, self.action) {
-            (Some(_), _) => "hold",
-            (None, Action::Open) => "open",
-            (None, Action::Close) => "close",
-            (None, Action::Toggle) => "toggle",
-        }
+        name(self.action, self.hold.is_some())
     }
 
     fn entry(&self, requester: &Requester) -> Entry {
@@ -373,23 +407,15 @@ impl Course {
     }
 
     /// Records what became of it.
-    async fn close(&self, result: &Result<LockDone, LockFailure>) {
-        let (outcome, message) = match result {
-            Ok(done) => ("done", done.message.clone()),
-            Err(failure) => {
-                let outcome = match failure {
-                    LockFailure::NoWorker => "no-worker",
-                    LockFailure::Refused(_) | LockFailure::TooOften { .. } => "refused",
-                    LockFailure::NoConfirmation => "no-confirmation",
-                    LockFailure::NotRecorded => "not-given",
-                };
-                (outcome, failure.to_string())
-            }
+    async fn close(&self, result: &Concluded) {
+        let message = match result {
+            Ok(done) => done.message.clone(),
+            Err(failure) => failure.to_string(),
         };
         let entry = Entry {
             kind: Kind::Outcome(self.number),
             at: millis(Utc::now()),
-            outcome: Some(outcome.into()),
+            outcome: Some(outcome(result).into()),
             message: Some(message),
             duration_ms: Some(self.arrived.elapsed().as_secs_f64() * 1000.0),
             ..self.attempt.clone()

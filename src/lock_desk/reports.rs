@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 
 use super::{
     flood::Flood,
@@ -92,9 +92,8 @@ fn counted((alert, count): (Occurrence, i64)) -> Occurrence {
 }
 
 async fn record(recorder: &mpsc::Sender<Submission>, occurrence: Occurrence) {
-    let (reply, outcome) = oneshot::channel();
     let description = occurrence.description.clone();
-    let submission = Submission { channel: Channel::Internal, item: Item::Occurrence(occurrence), reply };
+    let (submission, outcome) = Submission::new(Channel::Internal, Item::Occurrence(occurrence));
     if recorder.send(submission).await.is_err() || outcome.await.is_err() {
         tracing::warn!(description, "an event of the lock was not recorded");
     }

@@ -13,7 +13,7 @@ use rustix::net::sockopt;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
-    sync::{mpsc, oneshot, watch},
+    sync::{mpsc, watch},
 };
 use tokio_rustls::{TlsAcceptor, rustls};
 use tokio_util::sync::CancellationToken;
@@ -34,7 +34,7 @@ use super::{
 use crate::{
     auth::{identity::Identity, rights::Rights},
     domain::event::{EventType, Occurrence},
-    events::{Channel, Item, LockRequest, Submission, presence::Presence},
+    events::{Channel, Item, LockRequest, Submission, accounts::Accounts, presence::Presence},
     lifecycle::Lifecycle,
 };
 
@@ -86,6 +86,8 @@ pub struct Hooks {
     pub authenticate: Authenticate,
     /// Detections, read or malformed, to the recorder. Their acknowledgement waits for the reply.
     pub submissions: mpsc::Sender<Submission>,
+    /// Where detections are counted that the recorder's queue has taken.
+    pub accounts: Accounts,
     /// lock/command from clients, to the lock desk, which gives the command itself. The front never routes a client's.
     pub lock: mpsc::Sender<LockRequest>,
     pub presence: Presence,
@@ -129,9 +131,8 @@ impl Core {
             return;
         }
         // Nobody waits for the answer.
-        let (reply, _) = oneshot::channel();
         let occurrence = Occurrence { event_type: EventType::SystemAlert, description };
-        let submission = Submission { channel: Channel::Internal, item: Item::Occurrence(occurrence), reply };
+        let (submission, _) = Submission::new(Channel::Internal, Item::Occurrence(occurrence));
         let submissions = self.hooks.submissions.clone();
         self.lifecycle.track(async move { submissions.send(submission).await.is_ok() });
     }

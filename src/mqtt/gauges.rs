@@ -7,6 +7,8 @@ use std::{
 
 use parking_lot::Mutex;
 
+use crate::telemetry::reading::Reading;
+
 /// A number that only grows.
 #[derive(Debug, Default)]
 pub struct Count(AtomicU64);
@@ -35,10 +37,32 @@ impl Level {
         self.0.fetch_add(by, Relaxed);
     }
 
+    /// Counts one more for as long as the future runs or is there.
+    pub async fn during<T>(&self, future: impl Future<Output = T>) -> T {
+        let _one_more = OneMore::of(self);
+        future.await
+    }
+
     /// At least 0.
     #[must_use]
     pub fn get(&self) -> u64 {
         u64::try_from(self.0.load(Relaxed)).unwrap_or(0)
+    }
+}
+
+/// Counts until it is dropped.
+struct OneMore<'a>(&'a Level);
+
+impl<'a> OneMore<'a> {
+    fn of(level: &'a Level) -> Self {
+        level.shift(1);
+        Self(level)
+    }
+}
+
+impl Drop for OneMore<'_> {
+    fn drop(&mut self) {
+        self.0.shift(-1);
     }
 }
 
@@ -49,6 +73,8 @@ pub struct Gauges {
     pub connections: Level,
     /// Sessions now, those without a connection among them.
     pub sessions: Level,
+    /// Detections that wait for room in the recorder's queue.
+    pub waiting_detections: Level,
     /// PUBLISHes that came in.
     pub received: Count,
     /// PUBLISHes that went out.
@@ -78,25 +104,49 @@ pub struct Gauges {
 }
 
 impl Gauges {
-    /// Every counter with its name.
+    /// All of them, for the metrics.
     #[must_use]
-    pub fn read(&self) -> [(&'static str, u64); 15] {
-        [
-            ("connections", self.connections.get()),
-            ("sessions", self.sessions.get()),
-            ("received", self.received.get()),
-            ("delivered", self.delivered.get()),
-            ("turned_away", self.turned_away.get()),
-            ("refused_connects", self.refused_connects.get()),
-            ("refused_publishes", self.refused_publishes.get()),
-            ("refused_subscriptions", self.refused_subscriptions.get()),
-            ("refused_lock_commands", self.refused_lock_commands.get()),
-            ("malformed_detections", self.malformed_detections.get()),
-            ("protocol_errors", self.protocol_errors.get()),
-            ("dropped", self.dropped.get()),
-            ("undeliverable", self.undeliverable.get()),
-            ("overwritten", self.overwritten.get()),
-            ("not_retained", self.not_retained.get()),
+    pub fn readings(&self) -> Vec<Reading> {
+        let counter = Reading::counter;
+        vec![
+            Reading::gauge(
+                "portcullis_mqtt_connections",
+                "MQTT connections, those without a CONNECT yet among them",
+                self.connections.get(),
+            ),
+            Reading::gauge(
+                "portcullis_mqtt_sessions",
+                "MQTT sessions, those without a connection among them",
+                self.sessions.get(),
+            ),
+            Reading::gauge(
+                "portcullis_mqtt_waiting_detections",
+                "Detections that wait for room in the recorder's queue, not received yet",
+                self.waiting_detections.get(),
+            ),
+            counter("portcullis_mqtt_messages_received", "PUBLISHes that came in", self.received.get()),
+            counter("portcullis_mqtt_messages_delivered", "PUBLISHes that went out", self.delivered.get()),
+            Reading::counters("portcullis_mqtt_refusals", "What MQTT clients were refused, by what it was")
+                .with([("what", "connection")], self.turned_away.get())
+                .with([("what", "connect")], self.refused_connects.get())
+                .with([("what", "publish")], self.refused_publishes.get())
+                .with([("what", "subscription")], self.refused_subscriptions.get())
+                .with([("what", "lock_command")], self.refused_lock_commands.get()),
+            counter(
+                "portcullis_mqtt_detections_kept",
+                "Refused detections whose text is kept for a person to read",
+                self.malformed_detections.get(),
+            ),
+            counter(
+                "portcullis_mqtt_protocol_errors",
+                "Connections ended because of what they sent",
+                self.protocol_errors.get(),
+            ),
+            Reading::counters("portcullis_mqtt_drops", "Messages that a subscriber did not get, by why")
+                .with([("why", "queue_full")], self.dropped.get())
+                .with([("why", "undeliverable")], self.undeliverable.get())
+                .with([("why", "overwritten")], self.overwritten.get())
+                .with([("why", "not_retained")], self.not_retained.get()),
         ]
     }
 }

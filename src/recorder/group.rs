@@ -13,11 +13,15 @@ use crate::{
         detection::{Detection, classify},
         event::{Event, EventId},
     },
-    events::{Announcer, Item, Malformed, Outcome, Sighting, StoredEvent, Submission},
+    events::{
+        Announcer, Arrival, Channel, Item, Malformed, Outcome, Sighting, StoredEvent, Submission,
+        accounts::{Fate, Ticket},
+    },
     store::{
         self, Connection,
         recording::{self, NewEvent, Rejected, Row},
     },
+    telemetry::metrics::Metrics,
     wire,
 };
 
@@ -121,37 +125,65 @@ impl Group {
     }
 
     /// Announces what is new and tells each sender. Who no longer listens misses nothing that is not stored.
-    pub fn answer(self, answers: Vec<Answer>, announcer: &Announcer) {
+    pub fn answer(self, answers: Vec<Answer>, announcer: &Announcer, metrics: &Metrics) {
         for ((submission, _), answer) in self.submissions.into_iter().zip(answers) {
             if let (Item::Detection(detection), false) = (&submission.item, matches!(answer, Answer::UnknownCamera)) {
                 let Detection { camera_id: camera, person_count, .. } = *detection;
                 announcer.sighted(Sighting { camera, person_count });
             }
+            let Submission { arrival, reply, ticket, .. } = submission;
             let outcome = match answer {
                 Answer::Ignored => Outcome::Ignored,
                 Answer::Kept(reason) => Outcome::Rejected(reason),
                 Answer::UnknownCamera => Outcome::UnknownCamera,
-                Answer::Duplicate(event) => encoded(event).map_or_else(Outcome::Rejected, Outcome::Duplicate),
-                Answer::New(event) => encoded(event).map_or_else(Outcome::Rejected, |event| {
-                    announcer.announce(event.clone());
-                    Outcome::Stored(event)
-                }),
+                Answer::Duplicate(event) => encoded(event, arrival).map_or_else(Outcome::Rejected, Outcome::Duplicate),
+                Answer::New(event) => {
+                    metrics.stored(event.event_type.as_str());
+                    encoded(event, arrival).map_or_else(Outcome::Rejected, |event| {
+                        announce(&event, announcer, metrics);
+                        Outcome::Stored(event)
+                    })
+                }
             };
-            let _ = submission.reply.send(outcome);
+            settle(ticket, &outcome);
+            let _ = reply.send(outcome);
         }
     }
 
     /// Tells each sender that it was refused.
     pub fn refuse(self, reason: &str) {
         for (submission, _) in self.submissions {
-            let _ = submission.reply.send(Outcome::Rejected(reason.to_owned()));
+            let outcome = Outcome::Rejected(reason.to_owned());
+            settle(submission.ticket, &outcome);
+            let _ = submission.reply.send(outcome);
         }
     }
 }
 
-fn encoded(event: Event) -> Result<Arc<StoredEvent>, String> {
+/// Says in the accounts what became of a detection.
+fn settle(ticket: Option<Ticket>, outcome: &Outcome) {
+    let Some(ticket) = ticket else { return };
+    ticket.settle(match outcome {
+        Outcome::Stored(_) => Fate::Stored,
+        Outcome::Duplicate(_) => Fate::Duplicate,
+        Outcome::Ignored => Fate::Ignored,
+        Outcome::Rejected(_) | Outcome::UnknownCamera => Fate::Rejected,
+    });
+}
+
+fn announce(event: &Arc<StoredEvent>, announcer: &Announcer, metrics: &Metrics) {
+    let Arrival { channel, at, span } = &event.arrival;
+    span.record("event.id", tracing::field::display(event.event.id));
+    tracing::debug!(parent: span, "stored");
+    if *channel != Channel::Internal {
+        metrics.acknowledged(channel.as_str(), at.elapsed());
+    }
+    announcer.announce(event.clone());
+}
+
+fn encoded(event: Event, arrival: Arrival) -> Result<Arc<StoredEvent>, String> {
     match wire::event::encode(&event) {
-        Ok(json) => Ok(Arc::new(StoredEvent { event, json })),
+        Ok(json) => Ok(Arc::new(StoredEvent { event, json, arrival })),
         Err(error) => Err(format!("stored, but not to be shown: {error}")),
     }
 }

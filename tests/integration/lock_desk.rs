@@ -17,8 +17,8 @@ use portcullis::{
         lock::{Action, LockStatus},
     },
     events::{
-        Announcer, Channel, Item, LockAsk, LockDone, LockFailure, LockRequest, Outcome, Requester, StoredEvent,
-        Submission,
+        Announcer, Arrival, Channel, Item, LockAsk, LockDone, LockFailure, LockRequest, Outcome, Requester,
+        StoredEvent, Submission,
     },
     gpio::{self, simulated::SimulatedRelay},
     lifecycle::Lifecycle,
@@ -26,6 +26,7 @@ use portcullis::{
     lock_desk::{self, DeskSettings, LockDesk, OnDetection, Parts},
     mqtt::link::{self, Carrier, Incoming, Message, QoS},
     store::{Database, lock_audit::history},
+    telemetry::metrics::Metrics,
     wire::{
         self,
         lock::{Command, Response, Status},
@@ -67,8 +68,8 @@ impl Hub {
         let recorded = Arc::new(Mutex::new(Vec::new()));
         let kept = recorded.clone();
         drop(lifecycle.track(async move {
-            while let Some(Submission { channel, item, reply }) = submitted.recv().await {
-                assert_eq!(channel, Channel::Internal);
+            while let Some(Submission { arrival, item, reply, .. }) = submitted.recv().await {
+                assert_eq!(arrival.channel, Channel::Internal);
                 let Item::Occurrence(occurrence) = item else { panic!("{item:?}") };
                 kept.lock().push(occurrence);
                 let _ = reply.send(Outcome::Ignored);
@@ -83,6 +84,7 @@ impl Hub {
             announcer: announcer.clone(),
             folder: folder.path().to_owned(),
             settings,
+            metrics: Metrics::default(),
         };
         let desk = LockDesk::start(parts, &lifecycle).await.expect("a desk");
         Self { desk, carrier, session, front, announcer, recorded, lifecycle }
@@ -548,7 +550,8 @@ fn person(confidence: f64) -> Arc<StoredEvent> {
         created_at: Utc::now(),
     };
     let json = wire::event::encode(&event).expect("json");
-    Arc::new(StoredEvent { event, json })
+    let arrival = Arrival { channel: Channel::Http, at: Instant::now(), span: tracing::Span::none() };
+    Arc::new(StoredEvent { event, json, arrival })
 }
 
 #[tokio::test]

@@ -36,7 +36,7 @@ async fn an_acknowledgement_waits_for_the_recorder() {
     let mut camera = hub.connect(Version::V311, "cam1", "c").await;
     let id = camera.send_publish(detection(1)).await;
     let submission = hub.submission().await;
-    assert_eq!(submission.channel, Channel::Mqtt);
+    assert_eq!(submission.arrival.channel, Channel::Mqtt);
     assert!(matches!(&submission.item, Item::Detection(detection) if detection.person_count == 1));
     camera.ping().await;
     assert_eq!(camera.receive(SILENCE).await, None, "no acknowledgement before the recorder's answer");

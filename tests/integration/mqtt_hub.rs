@@ -18,7 +18,9 @@ use portcullis::{
         device::{DeviceId, DeviceRole},
         user::{Role, UserId},
     },
-    events::{Item, LockRequest, Outcome, StoredEvent, Submission, presence::Presence},
+    events::{
+        Arrival, Channel, Item, LockRequest, Outcome, StoredEvent, Submission, accounts::Accounts, presence::Presence,
+    },
     lifecycle::Lifecycle,
     mqtt::{Credentials, Front, Hooks, Refusal, Settings},
 };
@@ -65,6 +67,7 @@ impl Hub {
         let hooks = Hooks {
             authenticate: Arc::new(|credentials| Box::pin(async move { identify(&credentials) })),
             submissions: to_recorder,
+            accounts: Accounts::default(),
             lock: to_desk,
             presence: presence.clone(),
         };
@@ -179,5 +182,6 @@ pub fn stored() -> Outcome {
         created_at: DateTime::UNIX_EPOCH,
     };
     let json = portcullis::wire::event::encode(&event).expect("json");
-    Outcome::Stored(Arc::new(StoredEvent { event, json }))
+    let arrival = Arrival { channel: Channel::Mqtt, at: std::time::Instant::now(), span: tracing::Span::none() };
+    Outcome::Stored(Arc::new(StoredEvent { event, json, arrival }))
 }

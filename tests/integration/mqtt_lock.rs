@@ -135,7 +135,7 @@ async fn there_is_one_worker() {
         let (_, connack) = hub.try_connect(&login(Version::V5, name, client_id)).await;
         assert_eq!(connack.expect("a CONNACK").code, 0x87, "{name} {client_id}");
         let submission = hub.submission().await;
-        assert!(matches!(submission.item, Item::Occurrence(_)) && submission.channel == Channel::Internal);
+        assert!(matches!(submission.item, Item::Occurrence(_)) && submission.arrival.channel == Channel::Internal);
     }
     let again = hub.connect(Version::V5, "lock1", "w").await;
     drop(first);

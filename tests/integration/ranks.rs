@@ -22,6 +22,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("rumqttd", &["mqtt"]),
     ("rumqttc", &["mqtt"]),
     ("gpio_cdev", &["gpio"]),
+    ("prometheus_client", &["telemetry"]),
 ];
 
 fn rank(module: &str) -> Option<usize> {

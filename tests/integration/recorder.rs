@@ -13,7 +13,7 @@ use portcullis::{
     recorder::{Recorder, Worker},
     store::Database,
 };
-use tokio::sync::{oneshot, watch};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -203,9 +203,8 @@ async fn a_million_rows_are_stored_once_and_in_order() {
     for number in 1..=rows {
         let detection = Detection { detected_at: Some(chrono::Utc::now()), ..detection(bench.camera, number) };
         for _ in 0..=u32::from(number % 20 == 0) {
-            let (reply, answer) = oneshot::channel();
-            let item = Item::Detection(detection.clone());
-            sender.send(Submission { channel: Channel::Internal, item, reply }).await.expect("a recorder");
+            let (submission, answer) = Submission::new(Channel::Internal, Item::Detection(detection.clone()));
+            sender.send(submission).await.expect("a recorder");
             answers.push_back(answer);
         }
         while answers.len() > 5000 {

@@ -24,6 +24,7 @@ use portcullis::{
     mqtt::link::{self, Carrier, Incoming, Message, QoS},
     recorder::{Recorder, Worker},
     store::{self, Database},
+    telemetry::metrics::Metrics,
     wire::lock::{Command, Outcome, Response, Status},
 };
 use reqwest::{Method, StatusCode};
@@ -62,6 +63,7 @@ pub struct Options {
     pub heartbeat: Heartbeat,
     pub hold_open: bool,
     pub time_zone: chrono_tz::Tz,
+    pub metrics_elsewhere: bool,
 }
 
 impl Default for Options {
@@ -73,6 +75,7 @@ impl Default for Options {
             heartbeat: Heartbeat::default(),
             hold_open: false,
             time_zone: chrono_tz::UTC,
+            metrics_elsewhere: false,
         }
     }
 }
@@ -103,6 +106,7 @@ impl Hub {
             time_zone: options.time_zone,
             rights: Rights::default(),
             version: "0.0.0-test",
+            metrics_elsewhere: options.metrics_elsewhere,
         };
         let revocations = Revocations::default();
         let parts = Parts {
@@ -118,6 +122,7 @@ impl Hub {
             readiness: Readiness(Arc::new(|| {
                 vec![Part { name: "broker", up: true, detail: Some("0 clients".into()) }]
             })),
+            metrics: Metrics::default(),
         };
         let hub = bridge::build(parts, &lifecycle).expect("a bridge");
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
@@ -234,6 +239,7 @@ async fn desk(
         announcer: announcer.clone(),
         folder: folder.path().to_owned(),
         settings: DeskSettings { pin: 17, on_detection: OnDetection::Off, threshold: 0.5, hold_open },
+        metrics: Metrics::default(),
     };
     (LockDesk::start(parts, lifecycle).await.expect("a desk"), carrier)
 }

@@ -158,7 +158,7 @@ async fn a_gap_is_closed_while_detections_stream_in() {
 fn announce(hub: &Hub, event: &Value, count: usize) {
     use portcullis::{
         domain::event::{Event, EventId, EventType},
-        events::StoredEvent,
+        events::{Arrival, Channel, StoredEvent},
     };
     let stored = Event {
         id: EventId(event["id"].as_i64().expect("an id")),
@@ -175,7 +175,9 @@ fn announce(hub: &Hub, event: &Value, count: usize) {
         created_at: chrono::Utc::now(),
     };
     let json = portcullis::wire::event::encode(&stored).expect("JSON");
-    let stored = std::sync::Arc::new(StoredEvent { event: stored, json });
+    let span = tracing::Span::none();
+    let arrival = Arrival { channel: Channel::Internal, at: std::time::Instant::now(), span };
+    let stored = std::sync::Arc::new(StoredEvent { event: stored, json, arrival });
     for _ in 0..count {
         hub.announcer.announce(stored.clone());
     }

@@ -11,6 +11,7 @@ import subprocess
 import tempfile
 
 import requests
+from prometheus_client.parser import text_string_to_metric_families
 
 from waiting import until
 
@@ -200,3 +201,43 @@ class Hub:
         answer = self.call("POST", path, body, token)
         assert answer.status_code == expect, f"POST {path}: {answer.status_code} {answer.text}"
         return answer.json()
+
+    def metrics(self):
+        """The values at one scrape: name and labels, as in `detections_total{outcome="stored",source="mqtt"}`, with
+        labels in alphabetical order and without the hub's name."""
+        answer = requests.get(self.url + "/metrics", timeout=10)
+        assert answer.status_code == 200, answer.text
+        values = {}
+        for family in text_string_to_metric_families(answer.text):
+            for sample in family.samples:
+                labels = ",".join(f'{name}="{value}"' for name, value in sorted(sample.labels.items()))
+                name = sample.name.removeprefix("portcullis_") + (f"{{{labels}}}" if labels else "")
+                assert name not in values, f"{name} is there twice"
+                values[name] = sample.value
+        return values
+
+    def balances(self):
+        """The accounts of detections at one scrape, by source; checked, since they hold at every moment."""
+        values, found = self.metrics(), {}
+        for source in ("mqtt", "http"):
+            label = f'source="{source}"'
+            found[source] = balance = {
+                "received": values[f"detections_received_total{{{label}}}"],
+                "in flight": values[f"detections_in_flight{{{label}}}"],
+                "turned away": values[f"detections_turned_away_total{{{label}}}"],
+            }
+            for outcome in ("stored", "duplicate", "rejected", "ignored"):
+                balance[outcome] = values[f'detections_total{{outcome="{outcome}",{label}}}']
+            sum_of_all = sum(balance[name] for name in ("stored", "duplicate", "rejected", "ignored", "in flight"))
+            assert balance["received"] == sum_of_all, f"the accounts of {source} do not balance: {balance}"
+        return found
+
+    def accounts_balance(self, seconds=60):
+        """Waits until nothing is in flight any more, and answers the accounts; for after a fault that the process
+        survived, when the publishers are done."""
+
+        def settled():
+            found = self.balances()
+            return found if not any(balance["in flight"] for balance in found.values()) else None
+
+        return until(settled, "nothing is in flight", seconds)

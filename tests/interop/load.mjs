@@ -77,13 +77,13 @@ function dashboard(port, token, heard) {
   return new Promise((resolve, reject) => {
     socket.on("error", reject).on("close", () => reject(new Error("a dashboard was closed")));
     socket.on("message", (bytes) => {
-      const packet = bytes.latin1Slice(0, 20);
+      const packet = bytes.toString("latin1", 0, 20);
       if (packet === "2") socket.send("3");
       else if (packet.startsWith("0")) socket.send(`40${JSON.stringify({ token })}`);
       else if (packet.startsWith("40")) resolve(socket);
       else if (packet.startsWith('42["event:detected"')) {
         const id = bytes.indexOf('"detectionId":"') + '"detectionId":"'.length;
-        heard(Number(bytes.latin1Slice(id + 24, id + 36)));
+        heard(Number(bytes.toString("latin1", id + 24, id + 36)));
       }
     });
   });

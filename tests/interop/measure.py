@@ -136,9 +136,9 @@ def fan_out(name, given, pid, **where):
     load.go()
     before, begun = cpu_seconds(pid), time.monotonic()
     found = load.found()
-    used = (cpu_seconds(pid) - before) / (time.monotonic() - begun)
+    used, took = cpu_seconds(pid) - before, time.monotonic() - begun
     assert found["heard"] == found["wanted"], f"{found['wanted']} to be heard, {found['heard']} were"
-    print(f"{name}: {milliseconds(found)}; CPU {used:.0%} of one core")
+    print(f"{name}: {milliseconds(found)}; CPU {used / took:.0%} of one core, {used / found['heard'] * 1e6:.1f} µs a message")
 
 
 def measure_fanout(given):

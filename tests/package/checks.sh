@@ -73,7 +73,7 @@ check "it has no capability" is "$(status CapBnd)$(status CapEff)" "$(printf '0%
 check "it can gain no privilege" is "$(status NoNewPrivs)" 1
 check "its system calls are filtered" is "$(status Seccomp)" 2
 check "PostgreSQL runs as the same user, within the unit" \
-    is "$(systemctl show -p ControlGroup portcullis | cut -d= -f2)" "$(cut -d: -f3 "/proc/$(pgrep -o -u portcullis postgres)/cgroup" | grep -m1 portcullis)"
+    grep -q portcullis.service "/proc/$(pgrep -o -u portcullis postgres)/cgroup"
 check "it can't write outside its data folder" refuse nsenter -t "$pid" -m touch /etc/portcullis/x /usr/x /opt/x
 check "it can write in its data folder" nsenter -t "$pid" -m touch /var/lib/portcullis/x
 check "homes are hidden" is "$(nsenter -t "$pid" -m ls -A /root | wc -l)" 0
@@ -91,6 +91,23 @@ check "and shown" newest_count 1
 check "the door opens" as_admin -X POST $hub/api/lock/open
 check "systemctl restart keeps the data" sh -c "systemctl restart portcullis"
 check "the detection is still there" newest_count 1
+
+# ---- a backup, made while the hub runs, and restored on what is as good as another machine
+backup=/var/backups/portcullis/first
+check "a backup is made beside the running hub" portcullis-ctl backup --with-secrets $backup
+check "it is for the hub's user alone" is "$(stat -c %a:%U $backup)" 600:portcullis
+report 2 >/dev/null
+check "what came after it is there" newest_count 2
+check "no restore under a running hub" refuse portcullis-ctl restore --replace $backup
+systemctl stop portcullis
+check "PostgreSQL has stopped with it" refuse pgrep postgres
+find /var/lib/portcullis -mindepth 1 -delete
+check "it is restored where nothing is" portcullis-ctl restore $backup
+check "the hub starts with it" systemctl start portcullis
+check "with the accounts of then" sign_in
+check "and with what was stored then" newest_count 1
+check "and the device's secret" report 1
+check "the audit of then is whole" portcullis-ctl lock audit verify
 
 # ---- it comes back
 restarts=$(property portcullis NRestarts)

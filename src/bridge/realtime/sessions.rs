@@ -1,6 +1,12 @@
 //! Whose socket it is and until when: the end of a token is the end of its sockets.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+};
 
 use chrono::{DateTime, Utc};
 use parking_lot::Mutex;
@@ -13,7 +19,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{super::line::Line, Context, LOOK_EVERY};
-use crate::{domain::user::UserId, wire::time};
+use crate::{domain::user::UserId, telemetry::reading::Reading, wire::time};
 
 /// Whose socket it is.
 #[derive(Debug, Clone)]
@@ -44,6 +50,8 @@ impl Upgrades {
 pub struct Sessions {
     sockets: Arc<Mutex<HashMap<Sid, Entry>>>,
     upgrades: Upgrades,
+    /// How many were ended because they did not read.
+    cut: Arc<AtomicU64>,
 }
 
 impl Sessions {
@@ -69,11 +77,23 @@ impl Sessions {
     pub fn too_slow(&self, socket: Sid) {
         let mut sockets = self.sockets.lock();
         let Some(entry) = sockets.get_mut(&socket) else { return };
-        entry.too_slow = true;
+        if !std::mem::replace(&mut entry.too_slow, true) {
+            self.cut.fetch_add(1, Relaxed);
+        }
         tracing::warn!(socket.id = %socket, user.id = %entry.session.user, "a dashboard is too slow, it is dropped");
         if let Some(line) = self.upgrades.0.lock().get(&socket) {
             line.cut();
         }
+    }
+
+    /// For the metrics.
+    pub fn readings(&self) -> Vec<Reading> {
+        let open = u64::try_from(self.sockets.lock().len()).unwrap_or(u64::MAX);
+        let help = "Dashboards that were cut because they did not read; each comes back and replays";
+        vec![
+            Reading::gauge("portcullis_sockets", "Dashboards' sockets that are connected", open),
+            Reading::counter("portcullis_sockets_cut", help, self.cut.load(Relaxed)),
+        ]
     }
 
     /// Forgets connections that are gone.

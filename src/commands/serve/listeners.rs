@@ -12,6 +12,7 @@ pub struct Listeners {
     pub http: TcpListener,
     pub mqtt: TcpListener,
     pub mqtt_tls: Option<TcpListener>,
+    pub metrics: Option<TcpListener>,
 }
 
 impl Listeners {
@@ -23,10 +24,15 @@ impl Listeners {
             Some(port) => Some(listen("MQTT_TLS_PORT", SocketAddr::new(mqtt_host, port)).await?),
             None => None,
         };
+        let metrics = match options.http.metrics_addr {
+            Some(address) => Some(listen("METRICS_ADDR", address).await?),
+            None => None,
+        };
         Ok(Self {
             http: listen("PORT", SocketAddr::new(options.http.host, options.http.port)).await?,
             mqtt: listen("MQTT_PORT", SocketAddr::new(mqtt_host, options.mqtt.mqtt_port)).await?,
             mqtt_tls,
+            metrics,
         })
     }
 }

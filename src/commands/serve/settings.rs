@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use anyhow::{Context as _, ensure};
+use anyhow::Context as _;
 use tokio_rustls::rustls::ServerConfig;
 
 use crate::{
@@ -29,8 +29,6 @@ impl Settings {
     /// # Errors
     /// What is wrong, and in which variable or file.
     pub fn read(options: &ServeOptions, data: &Data) -> anyhow::Result<Self> {
-        // Better refused than believed.
-        ensure!(options.http.metrics_addr.is_none(), "METRICS_ADDR: this version has no metrics yet, leave it out");
         let broker = mqtt::Settings::read(&options.mqtt.broker_config)?;
         let rights = Rights::new(broker.rights.clone());
         Ok(Self {
@@ -84,5 +82,6 @@ fn bridge(options: &ServeOptions, rights: Rights) -> anyhow::Result<bridge::Sett
         time_zone: options.hub.timezone,
         rights,
         version: env!("CARGO_PKG_VERSION"),
+        metrics_elsewhere: options.http.metrics_addr.is_some(),
     })
 }

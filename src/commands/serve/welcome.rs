@@ -28,6 +28,9 @@ pub fn print(
     if let Some(tls) = &listeners.mqtt_tls {
         writeln!(out, "  MQTT over TLS       localhost:{}", tls.local_addr()?.port())?;
     }
+    if let Some(metrics) = &listeners.metrics {
+        writeln!(out, "  Metrics             http://{}/metrics", metrics.local_addr()?)?;
+    }
     let worker = match options.hub.lock_agent {
         LockAgent::Embedded => "in this process",
         LockAgent::Remote => "on another machine: portcullis lock-agent",
