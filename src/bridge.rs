@@ -15,6 +15,7 @@ mod input;
 mod keyholder;
 mod line;
 mod lock;
+mod log_level;
 mod metrics;
 mod middleware;
 mod mqtt_socket;
@@ -48,7 +49,7 @@ use crate::{
     mqtt::Front,
     recorder::Recorder,
     store::Database,
-    telemetry::metrics::Metrics,
+    telemetry::{log::Log, metrics::Metrics},
 };
 
 /// Who may make an account.
@@ -146,6 +147,7 @@ pub struct Parts {
     pub revocations: Revocations,
     pub readiness: Readiness,
     pub metrics: Metrics,
+    pub log: Log,
 }
 
 /// What handlers ask for by `State`.
@@ -163,6 +165,7 @@ struct Shared {
     identities: Identities,
     readiness: Readiness,
     metrics: Metrics,
+    log: Log,
 }
 
 /// The bridge, to be served and closed.
@@ -194,6 +197,7 @@ pub fn build(parts: Parts, lifecycle: &Lifecycle) -> Result<Hub, password::Refus
         identities,
         readiness: parts.readiness,
         metrics: parts.metrics,
+        log: parts.log,
     };
     let (layer, realtime) = realtime::start(&shared, &parts.announcer, &parts.revocations, lifecycle);
     let (router, document) = routes().split_for_parts();
@@ -238,4 +242,5 @@ fn routes() -> OpenApiRouter<Shared> {
         .routes(routes!(health::alive))
         .routes(routes!(health::ready))
         .routes(routes!(metrics::scrape))
+        .routes(routes!(log_level::show, log_level::change))
 }

@@ -8,8 +8,10 @@ pub mod bench;
 pub mod config;
 pub mod data;
 pub mod device;
+pub mod healthcheck;
 pub mod lock;
 pub mod lock_agent;
+mod log_level;
 pub mod migrate;
 pub mod restore;
 pub mod retention;
@@ -53,6 +55,8 @@ enum Command {
     User(user::UserCommand),
     /// Measures what the hub stores in a second, and how soon it is acknowledged and seen, beside PostgreSQL's own COPY.
     Bench(bench::BenchOptions),
+    /// Asks the hub on this machine whether it is ready; exit code 1 if not. For containers.
+    Healthcheck(healthcheck::HealthcheckOptions),
     /// Brings the database's schema up to date, and ends.
     Migrate(DataOptions),
     /// Drops the months of events that are older than `RETENTION_DAYS`, as a running hub does by itself.
@@ -106,11 +110,12 @@ pub async fn run(line: CommandLine, sources: &Sources) -> anyhow::Result<Verdict
     let log = Log::start(&line.log.rust_log, line.log.log_format == LogFormat::Json)?;
     match line.command {
         Command::Serve(options) => serve::run(*options, log).await,
-        Command::LockAgent(options) => lock_agent::run(*options).await,
+        Command::LockAgent(options) => lock_agent::run(*options, log).await,
         Command::Device(command) => device::run(command).await,
         Command::Lock(command) => lock::run(command).await,
         Command::User(command) => user::run(command).await,
         Command::Bench(options) => bench::run(options).await,
+        Command::Healthcheck(options) => healthcheck::run(&options).await,
         Command::Migrate(options) => migrate::run(&options).await,
         Command::Retention(options) => retention::run(&options).await,
         Command::Backup(command) => backup::run(command).await,

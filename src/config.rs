@@ -80,16 +80,24 @@ pub struct LogOptions {
     pub log_format: LogFormat,
 }
 
-/// HTTP, Socket.io, and MQTT over WebSocket.
+/// Where HTTP is.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "HTTP")]
-pub struct HttpOptions {
+pub struct HttpAddress {
     /// The port of HTTP, Socket.io, and MQTT over WebSocket; 0 lets the system choose.
     #[arg(long, env, default_value_t = 3000)]
     pub port: u16,
     /// The address to listen on.
     #[arg(long, env, default_value = "0.0.0.0", value_name = "ADDRESS")]
     pub host: IpAddr,
+}
+
+/// HTTP, Socket.io, and MQTT over WebSocket.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "HTTP")]
+pub struct HttpOptions {
+    #[command(flatten)]
+    pub address: HttpAddress,
     /// Whose pages may call the hub from a browser, separated by commas.
     #[arg(
         long,
@@ -285,6 +293,9 @@ pub struct RemoteOptions {
     /// The certificate that the hub's is signed by, PEM; the system's if none is given.
     #[arg(long, env, value_name = "FILE")]
     pub mqtt_ca: Option<PathBuf>,
+    /// Whether mqtt:// may lead to another machine; the hub needs plain_lock in broker.toml for it too.
+    #[arg(long, env, default_value_t = false, action = clap::ArgAction::Set, value_name = "WHETHER")]
+    pub plain_lock: bool,
 }
 
 /// All of `portcullis serve`.

@@ -249,4 +249,7 @@ pub enum LockFailure {
     NoConfirmation,
     #[error("The command could not be recorded, so it was not given")]
     NotRecorded,
+    /// It waited for its turn for too long, or would have.
+    #[error("The command would have come too late, so it was not given")]
+    TooLate,
 }

@@ -5,7 +5,11 @@
 
 pub mod service_manager;
 
-use std::{future::Future, time::Duration};
+use std::{
+    future::Future,
+    io::{self, IsTerminal as _},
+    time::Duration,
+};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -72,13 +76,29 @@ impl Lifecycle {
     }
 }
 
-/// The signals that ask a process to end.
+/// The signals that ask a process to end, and the one that asks it to look at its settings again.
 #[derive(Debug)]
 pub struct Signals {
     interrupt: Signal,
     terminate: Signal,
-    hangup: Signal,
     quit: Signal,
+    /// At a terminal, whose end it tells.
+    hangup: Option<Signal>,
+    again: Option<Signal>,
+}
+
+/// SIGHUP of a process that has no terminal: somebody asks it to look at its settings again.
+#[derive(Debug)]
+pub struct Again(Option<Signal>);
+
+impl Again {
+    /// Waits for it; forever at a terminal.
+    pub async fn next(&mut self) {
+        match &mut self.0 {
+            Some(signal) => drop(signal.recv().await),
+            None => std::future::pending().await,
+        }
+    }
 }
 
 impl Signals {
@@ -87,22 +107,41 @@ impl Signals {
     /// # Errors
     /// When the signals cannot be listened to.
     pub fn listen() -> std::io::Result<Self> {
+        let hangup = signal(SignalKind::hangup())?;
+        let (hangup, again) = if is_at_a_terminal() { (Some(hangup), None) } else { (None, Some(hangup)) };
         Ok(Self {
             interrupt: signal(SignalKind::interrupt())?,
             terminate: signal(SignalKind::terminate())?,
-            hangup: signal(SignalKind::hangup())?,
             quit: signal(SignalKind::quit())?,
+            hangup,
+            again,
         })
+    }
+
+    /// SIGHUP where it does not tell of a terminal's end; to be taken once.
+    pub fn again(&mut self) -> Again {
+        Again(self.again.take())
     }
 
     /// Waits for one: SIGINT (Ctrl-C), SIGTERM, or what a terminal sends when it goes (SIGHUP) or is told to (SIGQUIT).
     /// Each would end the process at once otherwise, and leave the door as it is.
     pub async fn next(&mut self) {
+        let hangup = async {
+            match &mut self.hangup {
+                Some(signal) => drop(signal.recv().await),
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
             _ = self.interrupt.recv() => tracing::info!("SIGINT: stopping (once more to stop at once)"),
             _ = self.terminate.recv() => tracing::info!("SIGTERM: stopping"),
-            _ = self.hangup.recv() => tracing::info!("SIGHUP: stopping"),
+            () = hangup => tracing::info!("SIGHUP, the terminal is gone: stopping"),
             _ = self.quit.recv() => tracing::info!("SIGQUIT: stopping"),
         }
     }
+}
+
+/// Whether a terminal is the input or an output. Under a service manager, in a container and behind `nohup` none is.
+fn is_at_a_terminal() -> bool {
+    io::stdin().is_terminal() || io::stdout().is_terminal() || io::stderr().is_terminal()
 }

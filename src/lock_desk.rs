@@ -10,6 +10,7 @@ pub mod flood;
 mod hearing;
 mod intake;
 mod ledger;
+mod order;
 mod pending;
 pub mod rate;
 mod reports;
@@ -24,15 +25,16 @@ use chrono::{DateTime, Utc};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
+pub use self::{audit::verify, rule::closes, state::LockState};
 use self::{
-    audit::Writer,
+    audit::{Audit, Backlog, Writer, Written},
     hearing::Hearing,
-    intake::{Ask, Intake, Request},
+    intake::{Intake, Request, conclude},
+    order::{Order, refusal},
     pending::Pending,
     reports::Reports,
     state::Follower,
 };
-pub use self::{audit::verify, rule::closes, state::LockState};
 use crate::{
     domain::{
         event::EventType,
@@ -47,7 +49,7 @@ use crate::{
     wire::lock::Status,
 };
 
-/// How many requests may wait. When it is full the next is not taken: it would be too old when its turn came.
+/// How many requests may wait. When it is full the next is refused, and recorded: it would be too old when its turn came.
 const WAITING: usize = 64;
 
 /// What a detection does to the door.
@@ -95,6 +97,8 @@ pub struct Parts {
 pub struct LockDesk {
     asks: mpsc::Sender<Request>,
     state: watch::Receiver<LockState>,
+    backlog: Backlog,
+    metrics: Metrics,
 }
 
 impl LockDesk {
@@ -114,7 +118,7 @@ impl LockDesk {
         let (audit, writer) = Writer::new(parts.database, &parts.folder, reports.clone())?;
         let (asks, asked) = mpsc::channel(WAITING);
         let (state, watched) = watch::channel(unknown.clone());
-        let desk = Self { asks, state: watched };
+        let desk = Self { asks, state: watched, backlog: audit.backlog(), metrics: parts.metrics.clone() };
         let (pending, settled) = (Pending::default(), CancellationToken::new());
         let hearing = Hearing {
             incoming: parts.link.incoming,
@@ -129,13 +133,13 @@ impl LockDesk {
             stopping: lifecycle.soft.clone(),
             settled: settled.clone(),
         };
-        let (state, metrics) = (desk.state.clone(), parts.metrics);
-        let intake = Intake::new(parts.link.outgoing, audit, pending, state, metrics, parts.settings.hold_open);
+        let (state, metrics) = (desk.state.clone(), parts.metrics.clone());
+        let intake = Intake::new(parts.link.outgoing, audit.clone(), pending, state, metrics, parts.settings.hold_open);
         lifecycle.keep("the lock's audit", writer.run(lifecycle.hard.clone()));
         lifecycle.keep("the lock's events", reports::run(reported, parts.submissions));
         lifecycle.keep("the lock worker's words", hearing.run());
         lifecycle.keep("the lock's commands", intake.run(asked, lifecycle.soft.clone(), settled));
-        lifecycle.keep("lock/command", forward(desk.asks.clone(), parts.requests, lifecycle.soft.clone()));
+        lifecycle.keep("lock/command", forward(desk.clone(), parts.requests, audit, lifecycle.soft.clone()));
         if parts.settings.on_detection == OnDetection::Close {
             let soft = lifecycle.soft.clone();
             lifecycle.keep("the lock's rule", rule::run(desk.clone(), parts.announcer, parts.settings.threshold, soft));
@@ -157,13 +161,12 @@ impl LockDesk {
     /// # Errors
     /// Says why nothing happened, or that it is not known whether it did.
     pub async fn command(&self, requester: Requester, action: Action) -> Result<LockDone, LockFailure> {
-        self.ask(requester, Ask::Give { action, command_id: None, hold: None, expires_at: None }).await
+        self.ask(requester, Order::new(action)).await
     }
 
     /// Records that somebody was refused who had no right to ask.
     pub async fn refused(&self, requester: Requester, what: String, reason: String) {
-        // The answer is the refusal itself, and says that it is recorded or counted.
-        let _ = self.ask(requester, Ask::Refused { what, reason }).await;
+        self.record_refused(&requester, &what, &LockFailure::Refused(reason)).wait().await;
     }
 
     /// Has the door opened and held open until then.
@@ -176,11 +179,7 @@ impl LockDesk {
         until: DateTime<Utc>,
         reason: String,
     ) -> Result<LockDone, LockFailure> {
-        self.ask(
-            requester,
-            Ask::Give { action: Action::Open, command_id: None, hold: Some((until, reason)), expires_at: None },
-        )
-        .await
+        self.ask(requester, Order { hold: Some((until, reason)), ..Order::new(Action::Open) }).await
     }
 
     /// What the worker said last.
@@ -195,12 +194,24 @@ impl LockDesk {
         self.state.clone()
     }
 
-    async fn ask(&self, requester: Requester, ask: Ask) -> Result<LockDone, LockFailure> {
+    async fn ask(&self, requester: Requester, order: Order) -> Result<LockDone, LockFailure> {
         let (reply, answer) = oneshot::channel();
-        let request = Request { requester, ask, arrived: Instant::now(), reply };
-        self.asks.try_send(request).map_err(|_| LockFailure::NotRecorded)?;
-        // Dropped without an answer: the desk stops, and the command was not given.
-        answer.await.unwrap_or(Err(LockFailure::NotRecorded))
+        self.take_in(Request { requester, order, arrived: Instant::now(), reply }).wait().await;
+        answer.await.unwrap_or(Err(LockFailure::TooLate))
+    }
+
+    /// Passes a request on; what there is no room for is refused, and recorded.
+    fn take_in(&self, request: Request) -> Written {
+        let Err(refused) = self.asks.try_send(request) else { return Written::nothing() };
+        let Request { requester, order, reply, .. } = refused.into_inner();
+        conclude(&self.metrics, order.name(), Err(LockFailure::TooLate), reply);
+        self.backlog.refusal(order.refusal(&requester, &LockFailure::TooLate))
+    }
+
+    /// What was refused may have asked for anything, so it counts as `other`.
+    fn record_refused(&self, requester: &Requester, what: &str, failure: &LockFailure) -> Written {
+        self.metrics.lock_command("other", "refused");
+        self.backlog.refusal(refusal(requester, what, failure))
     }
 }
 
@@ -212,31 +223,45 @@ fn hubs_word(nobody: &Status) -> Message {
     Message { topic: Topic::LockStatus.to_string(), payload, qos: QoS::AtLeastOnce, retain: true }
 }
 
-/// Notes when requests of MQTT clients came, so that none is carried out long after.
+/// Takes the requests of MQTT clients. Never waits, so that none is ever left with the front and lost; holds the audit
+/// open until the last of them has its row.
 async fn forward(
-    asks: mpsc::Sender<Request>,
+    desk: LockDesk,
     mut requests: mpsc::Receiver<LockRequest>,
+    _open: Audit,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
     loop {
         let request = tokio::select! {
             request = requests.recv() => request,
-            () = stop.cancelled() => return Ok(()),
+            () = stop.cancelled() => break,
         };
-        let Some(LockRequest { requester, ask, arrived, expires_at, reply }) = request else {
+        match request {
+            Some(request) => take(request, &desk),
             // No front in this process: requests come over HTTP alone.
-            stop.cancelled().await;
-            return Ok(());
-        };
-        let ask = match ask {
-            LockAsk::Command { action, command_id } => Ask::Give { action, command_id, hold: None, expires_at },
-            LockAsk::Refused { what, reason } => Ask::Refused { what, reason },
-        };
-        let request = Request { requester, ask, arrived, reply };
-        tokio::select! {
-            // When it is full, the front's clients wait.
-            sent = asks.send(request) => if sent.is_err() { return Ok(()) },
-            () = stop.cancelled() => return Ok(()),
+            None => stop.cancelled().await,
         }
     }
+    requests.close();
+    while let Some(request) = requests.recv().await {
+        take(request, &desk);
+    }
+    Ok(())
+}
+
+fn take(request: LockRequest, desk: &LockDesk) {
+    let LockRequest { requester, ask, arrived, expires_at, reply } = request;
+    let (action, command_id) = match ask {
+        LockAsk::Command { action, command_id } => (action, command_id),
+        LockAsk::Refused { what, reason } => {
+            let failure = LockFailure::Refused(reason);
+            desk.record_refused(&requester, &what, &failure);
+            // Nobody waiting any more is no fault.
+            let _ = reply.send(Err(failure));
+            return;
+        }
+    };
+    let order = Order { expires_at, ..Order::new(action) };
+    let order = Order { command_id: command_id.unwrap_or(order.command_id), ..order };
+    desk.take_in(Request { requester, order, arrived, reply });
 }

@@ -4,11 +4,9 @@ use std::{path::Path, process::ExitCode};
 
 use portcullis::{
     commands::{self, Refusal, config::Verdict},
-    config::sources::Sources,
+    config::sources::{DOT_ENV, Sources},
 };
 
-/// Only the working folder's: one in a folder above is another program's.
-const DOT_ENV: &str = ".env";
 /// Of a command line or settings that make no sense.
 const USAGE: u8 = 2;
 

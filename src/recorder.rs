@@ -119,16 +119,30 @@ impl Worker {
     }
 
     /// Stores what comes through the queue until `stop`, then what is left in it, unless the database is away when
-    /// `give_up` is cancelled: then the rest stays unacknowledged.
+    /// `give_up` is cancelled: then the rest stays unacknowledged. What is stored is told of while the next group is being
+    /// committed: Postgres and the hub work at the same time.
     ///
     /// # Errors
     /// None: a database that is away is waited for.
     pub async fn run(
+        self,
+        queue: mpsc::Receiver<Submission>,
+        stop: CancellationToken,
+        give_up: CancellationToken,
+    ) -> anyhow::Result<()> {
+        let (committed, to_tell) = mpsc::channel(1);
+        let telling = tell(to_tell, self.announcer.clone(), self.metrics.clone());
+        let ((), ()) = tokio::join!(self.store_all(queue, stop, give_up, committed), telling);
+        Ok(())
+    }
+
+    async fn store_all(
         mut self,
         mut queue: mpsc::Receiver<Submission>,
         stop: CancellationToken,
         give_up: CancellationToken,
-    ) -> anyhow::Result<()> {
+        committed: mpsc::Sender<Committed>,
+    ) {
         let mut waiting = Vec::with_capacity(GROUP);
         loop {
             let count = tokio::select! {
@@ -141,30 +155,30 @@ impl Worker {
             };
             if count == 0 {
                 // Nobody is left who could submit anything.
-                stop.cancelled().await;
-                return Ok(());
+                return stop.cancelled().await;
             }
-            let group = Group::new(std::mem::take(&mut waiting));
-            if give_up.run_until_cancelled(self.record(group)).await.is_none() {
+            let group = Group::new(std::mem::replace(&mut waiting, Vec::with_capacity(GROUP)));
+            if give_up.run_until_cancelled(self.record(group, &committed)).await.is_none() {
                 tracing::warn!(
                     submissions = count + queue.len(),
                     "ended with submissions unrecorded and unacknowledged"
                 );
-                return Ok(());
+                return;
             }
         }
     }
 
     /// Stores one group. One bad row must not sink it: then each submission gets a commit of its own, and the bad one is
     /// rejected.
-    async fn record(&mut self, group: Group) {
+    async fn record(&mut self, group: Group, committed: &mpsc::Sender<Committed>) {
         match self.store(&group).await {
-            Ok(answers) => group.answer(answers, &self.announcer, &self.metrics),
+            // Whoever tells lives until this sender is gone.
+            Ok(answers) => drop(committed.send((group, answers)).await),
             Err(error) => {
                 tracing::warn!("the database refuses a row of a group, each is tried alone: {error}");
                 for single in group.split() {
                     match self.store(&single).await {
-                        Ok(answers) => single.answer(answers, &self.announcer, &self.metrics),
+                        Ok(answers) => drop(committed.send((single, answers)).await),
                         Err(error) => {
                             tracing::warn!("the database refuses a row: {error}");
                             single.refuse("the database refuses it; the hub's log says why");
@@ -218,6 +232,16 @@ impl Worker {
         let id = answers.iter().filter_map(Answer::new_id).max().max(newest.id);
         self.newest = Some(Newest { at: Some(at), id });
         Ok(answers)
+    }
+}
+
+/// A group whose commit is done, and what became of each of its submissions.
+type Committed = (Group, Vec<Answer>);
+
+/// Tells senders and listeners what became of each group, in the order of the commits.
+async fn tell(mut committed: mpsc::Receiver<Committed>, announcer: Announcer, metrics: Metrics) {
+    while let Some((group, answers)) = committed.recv().await {
+        group.answer(answers, &announcer, &metrics).await;
     }
 }
 

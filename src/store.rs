@@ -132,3 +132,27 @@ pub fn is_busy(error: &Error) -> bool {
 pub async fn ping(database: &Database) -> Result<(), Error> {
     sqlx::query_scalar!(r#"SELECT 1 AS "one!""#).fetch_one(database).await.map(|_| ())
 }
+
+/// What a database server says of itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Server {
+    pub version: String,
+    /// By its own clock.
+    pub now: chrono::DateTime<chrono::Utc>,
+}
+
+/// Asks the server what it is.
+///
+/// # Errors
+/// When it does not answer.
+pub async fn server(database: &Database) -> Result<Server, Error> {
+    sqlx::query_as!(Server, r#"SELECT current_setting('server_version') AS "version!", clock_timestamp() AS "now!""#)
+        .fetch_one(database)
+        .await
+}
+
+/// The newest migration's number: the schema that this version of the hub works with.
+#[must_use]
+pub fn schema() -> i64 {
+    MIGRATIONS.iter().map(|migration| migration.version).max().unwrap_or_default()
+}

@@ -9,6 +9,7 @@ pub mod device;
 pub mod event;
 pub mod lock;
 pub mod lock_audit;
+pub mod log_level;
 pub mod presence;
 pub mod rest;
 pub mod time;

@@ -24,7 +24,7 @@ impl From<LockFailure> for ApiError {
     fn from(failure: LockFailure) -> Self {
         let words = failure.to_string();
         match failure {
-            LockFailure::NoWorker | LockFailure::NotRecorded => Self::unavailable(&words),
+            LockFailure::NoWorker | LockFailure::NotRecorded | LockFailure::TooLate => Self::unavailable(&words),
             LockFailure::Refused(_) => Self::conflict(words),
             LockFailure::TooOften { wait, .. } => Self { message: words.into(), ..TooMany(wait).into() },
             LockFailure::NoConfirmation => Self::new(StatusCode::GATEWAY_TIMEOUT, words),

@@ -48,7 +48,10 @@ fn is_forwarded(headers: &HeaderMap) -> bool {
 
 /// The metrics, in Prometheus' text format.
 #[utoipa::path(get, path = "/metrics", tag = "health", security((), ("bearer" = [])),
-    responses((status = 200, description = "From this machine, or for an ADMIN", body = String, content_type = "text/plain")))]
+    responses((status = 200, description = "From this machine, or for an ADMIN", body = String, content_type = "text/plain"),
+        (status = 401, description = "From elsewhere, without a token"), (status = 403, description = "Not for whoever asks"),
+        (status = 404, description = "METRICS_ADDR is set, and they are there"), (status = 500, description = "A fault of the hub's own"),
+        (status = 503, description = "From elsewhere, and whose token it is cannot be looked up")))]
 pub async fn scrape(
     State(settings): State<Arc<Settings>>,
     State(metrics): State<Metrics>,

@@ -100,7 +100,8 @@ fn is_own(origin: &HeaderValue, headers: &HeaderMap) -> bool {
     host.is_some() && host == origin
 }
 
-/// Gives the request an id, the log one line of it, and the metrics its count.
+/// Gives the request an id, the log one line of it, and the metrics its count. Of a detection that was taken the log has a
+/// line only where `debug` is logged.
 async fn account(
     State((settings, metrics)): State<(Arc<Settings>, Metrics)>,
     request: Request,
@@ -116,7 +117,12 @@ async fn account(
     let (status, took) = (response.status().as_u16(), begun.elapsed());
     metrics.answered(known(&method), pattern(route.as_ref(), &path), status, took);
     let latency_ms = took.as_secs_f64() * 1000.0;
-    tracing::info!(request.id = %id, client.address = %address, %method, path, status, latency_ms, "request");
+    if method == Method::POST && path == "/api/events" && response.status().is_success() {
+        // As many as detections by MQTT, of which the log has no line either.
+        tracing::debug!(request.id = %id, client.address = %address, %method, path, status, latency_ms, "request");
+    } else {
+        tracing::info!(request.id = %id, client.address = %address, %method, path, status, latency_ms, "request");
+    }
     secure(&mut response, &path);
     if let Ok(id) = HeaderValue::try_from(id) {
         response.headers_mut().insert(REQUEST_ID, id);

@@ -38,9 +38,10 @@ use crate::{
     wire::time,
 };
 
-/// How many packets may wait for one socket: eight times the recorder's largest group, so that a socket that reads is
-/// never dropped. A packet that waits is a reference to bytes that all sockets share.
-const BUFFER: usize = 8 * 1024;
+/// How many packets may wait for one socket: four times the recorder's largest group, so that a socket that reads is
+/// never dropped, and 200 that do not take less than 80 MB. A packet that waits is a reference to bytes that all sockets
+/// share.
+const BUFFER: usize = 4 * 1024;
 /// For how long somebody may be connected without having come in: who was refused goes on polling otherwise, and holds a
 /// connection. More than a slow network needs to send its token.
 const ADMITTED_WITHIN: Duration = Duration::from_secs(5);

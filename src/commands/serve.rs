@@ -1,6 +1,7 @@
 //! `portcullis serve`: puts the hub together, from the database up to the listeners, and takes it apart in the opposite
 //! order, so that nothing is acknowledged that nobody can store any more.
 
+mod checks;
 mod first_start;
 mod listeners;
 mod metrics;
@@ -20,7 +21,7 @@ use tokio::{
 };
 
 use self::{listeners::Listeners, news::News, settings::Settings};
-use super::data::Data;
+use super::{data::Data, log_level};
 use crate::{
     auth::identity::Identity,
     bridge::{self, Revocations},
@@ -37,7 +38,7 @@ use crate::{
     telemetry::{log::Log, metrics::Metrics},
 };
 
-/// How many lock commands may wait for the desk. When it is full the front refuses further ones.
+/// How many lock commands may wait for the desk, which takes each at once. When it is full the front's clients wait.
 const LOCK_REQUESTS: usize = 32;
 
 /// Runs the hub until a signal, or until a part of it dies.
@@ -51,6 +52,7 @@ pub async fn run(options: ServeOptions, log: Log) -> anyhow::Result<()> {
     // The base outlives the hub: what the hub's last acts leave to store is stored.
     let base = Lifecycle::default();
     let hub = base.inner();
+    base.keep("log", log_level::follow(log.clone(), signals.again(), base.soft.clone()));
     let manager = ServiceManager::from_environment().context("the service manager cannot be told")?.map(Arc::new);
     let private = data.private.take().map(|private| supervise(private, &base));
     let started = tokio::select! {
@@ -159,8 +161,10 @@ async fn start(
         revocations,
         readiness: readiness::of(lock.clone(), parts.stalled),
         metrics: parts.metrics.clone(),
+        log: log.clone(),
     };
     let bridge = bridge::build(bridge, hub)?;
+    checks::list(options, &listeners, data, &lock).await;
     welcome::print(options, &listeners, data, admin.as_ref())?;
     hub.keep("HTTP", bridge::serve(listeners.http, bridge.router, hub.soft.clone()));
     if let Some(listener) = listeners.metrics {

@@ -44,8 +44,8 @@ pub const RULES: &[Rule] = &[
     },
     Rule {
         commands: &["serve"],
-        says: "With `LOCK_AGENT=embedded` the hub connects to nobody: `MQTT_URL`, `MQTT_USERNAME`, `MQTT_PASSWORD` and \
-               `MQTT_CA` are for `portcullis lock-agent`.",
+        says: "With `LOCK_AGENT=embedded` the hub connects to nobody: `MQTT_URL`, `MQTT_USERNAME`, `MQTT_PASSWORD`, \
+               `MQTT_CA` and `PLAIN_LOCK` are for `portcullis lock-agent`.",
         check: embedded,
     },
     Rule {
@@ -156,7 +156,7 @@ fn embedded(settings: &Effective) -> Vec<Fault> {
     if settings.get("LOCK_AGENT") == Some("remote") {
         return Vec::new();
     }
-    ["MQTT_URL", "MQTT_USERNAME", "MQTT_PASSWORD", "MQTT_PASSWORD_FILE", "MQTT_CA"]
+    ["MQTT_URL", "MQTT_USERNAME", "MQTT_PASSWORD", "MQTT_PASSWORD_FILE", "MQTT_CA", "PLAIN_LOCK"]
         .iter()
         .filter_map(|name| {
             let origin = settings.elsewhere.get(*name)?;

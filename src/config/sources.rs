@@ -4,6 +4,8 @@ use std::{collections::BTreeMap, ffi::OsString, fmt, path::Path};
 
 use super::{Fault, catalogue::FILE};
 
+/// Only the working folder's: one in a folder above is another program's.
+pub const DOT_ENV: &str = ".env";
 /// What others read from the same `.env`: PostgreSQL's libraries, containers, and Rust itself.
 const OF_OTHERS: &[&str] =
     &["PG", "POSTGRES_", "COMPOSE_", "DOCKER_", "LC_", "SSL_CERT_", "RUST_BACKTRACE", "RUST_LIB_BACKTRACE"];

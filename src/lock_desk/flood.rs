@@ -41,6 +41,16 @@ impl<K: Eq + Hash + Clone, T> Flood<K, T> {
         None
     }
 
+    /// Counts an item that was told elsewhere, as if it had passed here.
+    pub fn count(&mut self, now: Instant, sender: K) {
+        let window = self.window;
+        let seen = self.senders.entry(sender).or_insert(Seen { since: now, passed: 0, held: None });
+        if seen.held.is_none() && now.saturating_duration_since(seen.since) >= window {
+            (seen.since, seen.passed) = (now, 0);
+        }
+        seen.passed = seen.passed.saturating_add(1);
+    }
+
     /// What was held back in windows that are over: the newest of each sender, and how many it stands for.
     pub fn due(&mut self, now: Instant) -> Vec<(T, i64)> {
         let window = self.window;
@@ -108,5 +118,19 @@ mod tests {
         assert_eq!(flood.due(start + WINDOW / 2), []);
         assert_eq!(flood.due(start + WINDOW), [(4, 3)]);
         assert_eq!(flood.offer(start + WINDOW, "x", 5), Some(5));
+    }
+
+    #[test]
+    fn what_was_told_elsewhere_counts_within_its_window() {
+        let mut flood = Flood::new(2, WINDOW);
+        let start = Instant::now();
+        for _ in 0..5 {
+            flood.count(start, "x");
+        }
+        assert_eq!(flood.offer(start, "x", 1), None);
+        assert_eq!(flood.due(start + WINDOW), [(1, 1)]);
+        flood.count(start + WINDOW, "x");
+        flood.count(start + 3 * WINDOW, "x");
+        assert_eq!(flood.offer(start + 3 * WINDOW, "x", 2), Some(2));
     }
 }

@@ -1,4 +1,4 @@
-//! How often one sender may ask: a pure decision, with time as an argument.
+//! How often one sender may do something: a pure decision, with time as an argument.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -19,33 +19,44 @@ pub struct Rate {
 }
 
 impl Rate {
+    /// `limit` is at least 1.
     #[must_use]
     pub fn new(limit: usize, window: Duration) -> Self {
-        Self { limit, window, senders: HashMap::new() }
+        Self { limit: limit.max(1), window, senders: HashMap::new() }
     }
 
-    /// Whether the sender may ask now.
+    /// Whether the sender may ask now; if so, it is counted.
     ///
     /// # Errors
     /// How long to wait, when it may not.
     pub fn admit(&mut self, now: Instant, sender: &str) -> Result<(), Duration> {
+        if let Some(wait) = self.wait(now, sender) {
+            return Err(wait);
+        }
+        self.count(now, sender);
+        Ok(())
+    }
+
+    /// How long the sender has to wait, if it may not ask now.
+    #[must_use]
+    pub fn wait(&self, now: Instant, sender: &str) -> Option<Duration> {
+        let times = self.senders.get(sender)?;
+        let first = times.iter().rev().nth(self.limit - 1)?;
+        self.window.checked_sub(now.saturating_duration_since(*first)).filter(|wait| !wait.is_zero())
+    }
+
+    /// Counts one more of the sender.
+    pub fn count(&mut self, now: Instant, sender: &str) {
         let window = self.window;
-        let over = |at: &Instant| now.saturating_duration_since(*at) >= window;
         if self.senders.len() >= SENDERS {
+            let over = |at: &Instant| now.saturating_duration_since(*at) >= window;
             self.senders.retain(|_, times| times.back().is_some_and(|last| !over(last)));
         }
         let times = self.senders.entry(sender.to_owned()).or_default();
-        while times.front().is_some_and(over) {
+        times.push_back(now);
+        // The newest ones decide.
+        if times.len() > self.limit {
             times.pop_front();
-        }
-        match times.front() {
-            Some(first) if times.len() >= self.limit => {
-                Err(window.saturating_sub(now.saturating_duration_since(*first)))
-            }
-            _ => {
-                times.push_back(now);
-                Ok(())
-            }
         }
     }
 }

@@ -17,6 +17,7 @@ use super::{
     subscribe,
     will::Will,
 };
+use crate::domain::topic::Topic;
 
 /// A session without a connection, and the right to it.
 pub struct Afterlife {
@@ -42,6 +43,7 @@ impl Afterlife {
             End::Clean { with_will: true } | End::Lost(_) => {}
             End::TakenOver(order) => return self.obey(order).await,
             End::Ended(_) => return self.over().await,
+            End::Revoked(_) => return self.revoked().await,
             End::Stopping => return self.finish().await,
         }
         let mut expiry = self.session.expiry;
@@ -92,12 +94,13 @@ impl Afterlife {
 
     async fn obey(mut self, order: Order) {
         match order {
-            Order::End { .. } => self.over().await,
+            Order::End { .. } => self.revoked().await,
             Order::HandOver { clean: true, reply } => {
                 // The session ends, and so does the wait for its will.
                 self.publish_will().await;
                 subscribe::leave_groups(&self.core, &self.session);
                 let _ = reply.send(None);
+                self.session.abandoned.cancel();
                 self.finish().await;
             }
             Order::HandOver { clean: false, reply } => {
@@ -119,6 +122,13 @@ impl Afterlife {
         }
     }
 
+    /// Whoever had the session may say nothing any more, by its will neither; but for the lock worker's, which says that the
+    /// lock has none.
+    async fn revoked(mut self) {
+        self.will = self.will.filter(|will| Topic::parse(will.topic()) == Some(Topic::LockStatus));
+        self.over().await;
+    }
+
     /// The session is over: its place is free at once, its will goes out, its last messages are finished.
     async fn over(mut self) {
         self.publish_will().await;
@@ -126,6 +136,7 @@ impl Afterlife {
         let Self { core, mut session, seat, .. } = self;
         drop(seat);
         session.link = None;
+        session.abandoned.cancel();
         finish(&core, &mut session).await;
     }
 

@@ -6,8 +6,10 @@ use bytes::BytesMut;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     sync::oneshot,
-    time::timeout,
+    time::{Instant, timeout, timeout_at},
 };
+
+use tokio_util::sync::CancellationToken;
 
 use super::{
     afterlife::Afterlife,
@@ -18,7 +20,7 @@ use super::{
     frame::{self, Kind},
     front::{Core, Credentials, Refusal},
     lock,
-    packet::{Connect, Fault, Level, Reason},
+    packet::{self, Connect, Fault, Level, Reason},
     publish::{Offered, Sender, Settled, Verdict},
     queue::Budget,
     session::Session,
@@ -51,13 +53,13 @@ pub struct Origin {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Refused(pub Reason, pub &'static str);
 
-/// Serves one client from its first byte to its last.
-pub async fn serve<S: Stream + Unpin>(core: Arc<Core>, mut stream: S, origin: Origin) {
+/// Serves one client from its first byte to its last, if its CONNECT is whole by the deadline.
+pub async fn serve<S: Stream + Unpin>(core: Arc<Core>, mut stream: S, origin: Origin, deadline: Instant) {
     let mut input = BytesMut::new();
     let limits = &core.settings.limits;
     let first = first_packet(&mut stream, &mut input, limits.packet_bytes.min(CONNECT));
     let first = tokio::select! {
-        first = timeout(limits.connect_time(), first) => first,
+        first = timeout_at(deadline, first) => first,
         () = core.lifecycle.soft.cancelled() => return,
     };
     let Ok(Some(first)) = first else { return };
@@ -146,10 +148,14 @@ async fn admit(core: &Arc<Core>, origin: &Origin, mut connect: Connect) -> Resul
     let mut who = authenticate(core, origin, &connect).await?;
     let key = Key { owner: Owner::from(&who), client_id: connect.client_id.clone() };
     let mut guards = Guards::default();
-    let sender =
-        Sender { who: who.clone(), address: origin.address, secure: origin.secure, number: core.sessions.new_number() };
-    let will =
-        connect.will.take().map(|will| admit_will(core, &sender, Will::new(will, sender.clone()))).transpose()?;
+    let sender = Sender {
+        who: who.clone(),
+        address: origin.address,
+        secure: origin.secure,
+        number: core.sessions.new_number(),
+        abandoned: CancellationToken::new(),
+    };
+    let will = connect.will.take().map(|will| admit_will(core, &sender, will)).transpose()?;
     // The last that can refuse, so that a refused CONNECT does not free the place of the worker that has it.
     if lock::is_worker(&who) {
         guards.worker = Some(admit_worker(core, origin, &who, &key)?);
@@ -184,7 +190,12 @@ fn greet(
     let granted = connect.session_expiry.min(limits.session_seconds);
     session.expiry = Duration::from_secs(granted.into());
     session.connections += 1;
-    let sender = Sender { who: session.who.clone(), number: session.number, ..sender.clone() };
+    let sender = Sender {
+        who: session.who.clone(),
+        number: session.number,
+        abandoned: session.abandoned.clone(),
+        ..sender.clone()
+    };
     let offer = Offer {
         session_expiry: (granted != connect.session_expiry).then_some(granted),
         receive_maximum: limits.inflight,
@@ -260,7 +271,9 @@ fn admit_worker(core: &Arc<Core>, origin: &Origin, who: &Identity, key: &Key) ->
     })
 }
 
-fn admit_will(core: &Arc<Core>, sender: &Sender, will: Will) -> Result<Will, Refused> {
+fn admit_will(core: &Arc<Core>, sender: &Sender, will: packet::Will) -> Result<Will, Refused> {
+    let will = Will::new(will, sender.clone(), &core.budget);
+    let will = will.ok_or(Refused(Reason::QuotaExceeded, "no room for a will in queue_bytes_in_all"))?;
     let name = will.topic();
     if !topic::valid_topic(name) || name.len() > core.settings.limits.topic_bytes {
         return Err(Refused(Reason::TopicNameInvalid, "a will for something that is no topic"));

@@ -2,11 +2,12 @@
 
 use std::{
     collections::HashMap,
+    pin::pin,
     sync::{Arc, atomic::Ordering::Relaxed},
     time::Duration,
 };
 
-use bytes::{Buf as _, BytesMut};
+use bytes::{Buf as _, BufMut as _, BytesMut};
 use futures_util::{FutureExt as _, StreamExt as _};
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadHalf, WriteHalf},
@@ -26,9 +27,11 @@ use super::{
 use crate::events::presence::Attendance;
 
 /// How much may wait to be written before no more messages are taken from the queue, in bytes.
-pub const WRITE_AHEAD: usize = 128 * 1024;
+pub const WRITE_AHEAD: usize = 32 * 1024;
 /// Messages taken from the router at once.
 const GULP: usize = 256;
+/// How much a read may bring: little at first, since most clients say little, and up to the second for who fills it.
+const READ: (usize, usize) = (1024, 16 * 1024);
 
 /// What a connection runs over: TCP, TLS, or a WebSocket's bytes.
 pub trait Stream: AsyncRead + AsyncWrite + Send + 'static {}
@@ -43,6 +46,8 @@ pub enum End {
     Lost(#[expect(dead_code, reason = "shown in the log by Debug")] &'static str),
     /// A newer connection of the same client takes the session over.
     TakenOver(Order),
+    /// The rights of the session's owner have ended, and the session with them.
+    Revoked(#[expect(dead_code, reason = "shown in the log by Debug")] &'static str),
     /// The session is to end with the connection.
     Ended(#[expect(dead_code, reason = "shown in the log by Debug")] &'static str),
     /// The hub stops.
@@ -50,6 +55,7 @@ pub enum End {
 }
 
 /// What a connection keeps about itself, apart from its session.
+#[expect(clippy::struct_excessive_bools, reason = "each says something of its own, none excludes another")]
 pub struct Connection {
     pub core: Arc<Core>,
     pub session: Box<Session>,
@@ -69,6 +75,8 @@ pub struct Connection {
     /// When the identity ends, and the session with it.
     deadline: Option<Instant>,
     heard: Instant,
+    /// Whether the client is read now.
+    reads: bool,
     /// Since when the client has taken nothing of what is to be written, if there is something.
     stalled_since: Option<Instant>,
     /// Whether publishers slow down for this client.
@@ -111,6 +119,7 @@ impl Connection {
             keep_alive,
             deadline,
             heard: now,
+            reads: true,
             stalled_since: None,
             pressing: false,
             unflushed: false,
@@ -144,18 +153,28 @@ impl Connection {
         writer: &mut WriteHalf<S>,
         input: &mut BytesMut,
     ) -> Result<std::convert::Infallible, End> {
+        let stop = self.core.lifecycle.soft.clone();
+        let mut stopped = pin!(stop.cancelled());
+        // Set anew only when it has gone off or is to go off earlier: one that goes off too early does no harm.
+        let mut alarm = pin!(sleep_until(Instant::now()));
+        let mut room = READ.0;
         loop {
+            self.settle_all().await?;
             self.read_packets(input).await?;
             delivery::fill(self);
             self.press();
-            let may_read = self.may_read();
+            let may_read = self.read_or_pause();
             let wake_at = self.wake_at(may_read);
-            let stop = self.core.lifecycle.soft.clone();
+            if wake_at < alarm.deadline() || alarm.is_elapsed() {
+                alarm.as_mut().reset(wake_at);
+            }
+            let most = if may_read { make_room(input, room, self.core.settings.limits.packet_bytes) } else { 0 };
             tokio::select! {
                 order = self.seat.orders.recv() => return Err(self.ordered(order)),
-                read = reader.read_buf(input), if may_read => {
-                    if !matches!(read, Ok(1..)) {
-                        return Err(End::Lost("the client closed the connection"));
+                read = read_some(reader, input, most), if may_read => {
+                    let Ok(count @ 1..) = read else { return Err(End::Lost("the client closed the connection")) };
+                    if count >= room {
+                        room = (room * 2).min(READ.1);
                     }
                     self.heard = Instant::now();
                 }
@@ -167,10 +186,6 @@ impl Connection {
                 }
                 Some(decided) = self.session.pending.next(), if !self.session.pending.is_empty() => {
                     inbound::settle(self, decided).await?;
-                    if !may_read {
-                        // The client could not be heard meanwhile, so its silence begins now.
-                        self.heard = Instant::now();
-                    }
                 }
                 arrival = session::arrival(&mut self.session.link) => {
                     let arrival = arrival.map_err(|_| End::Stopping)?;
@@ -180,13 +195,34 @@ impl Connection {
                 Some(shared) = self.session.mailbox.receiver.recv() => {
                     subscribe::take_in(&self.core, &mut self.session, shared.subscription, shared.message, true);
                 }
-                () = sleep_until(wake_at) => self.look_at_the_clock(may_read)?,
-                () = stop.cancelled() => {
+                () = &mut alarm => self.look_at_the_clock(may_read)?,
+                () = &mut stopped => {
                     encode::disconnect(&mut self.out, self.level, Reason::ServerShuttingDown, "the hub stops");
                     return Err(End::Stopping);
                 }
             }
         }
+    }
+
+    /// Acknowledges all whose fate is known by now, so that their acknowledgements are written at once: a commit settles
+    /// many.
+    async fn settle_all(&mut self) -> Result<(), End> {
+        while !self.session.pending.is_empty()
+            && let Some(Some(decided)) = self.session.pending.next().now_or_never()
+        {
+            inbound::settle(self, decided).await?;
+        }
+        Ok(())
+    }
+
+    /// Whether the client is read now. While it was not it could not be heard, so its silence begins when it is again.
+    fn read_or_pause(&mut self) -> bool {
+        let may_read = self.may_read();
+        if may_read && !self.reads {
+            self.heard = Instant::now();
+        }
+        self.reads = may_read;
+        may_read
     }
 
     /// Asks publishers to slow down while the client reads, and yet its queue fills; a client that does not read gets no
@@ -234,11 +270,13 @@ impl Connection {
         Ok(())
     }
 
-    /// Whether the client is read: not while as many of its messages as it may send at once wait for their fate, and
-    /// not while it does not read its answers. A 5.0 client keeps to the number by itself, and its pings are heard.
+    /// Whether the client is read: not while as many of its messages as it may send at once wait for their fate, not
+    /// while detections of all clients fill their memory and one of them is its own, and not while it does not read its
+    /// answers. A 5.0 client keeps to the number by itself, and its pings are heard.
     fn may_read(&self) -> bool {
         let most = usize::from(self.core.settings.limits.inflight) + usize::from(self.level == Level::V5);
-        self.session.pending.len() < most && self.out.len() < 2 * WRITE_AHEAD
+        let pending = self.session.pending.len();
+        pending < most && self.out.len() < 2 * WRITE_AHEAD && (pending == 0 || self.core.uncommitted.has_room())
     }
 
     /// When to look at the clock.
@@ -284,7 +322,7 @@ impl Connection {
             }
             Some(Order::End { reason, why }) => {
                 encode::disconnect(&mut self.out, self.level, reason, why);
-                End::Ended(why)
+                End::Revoked(why)
             }
             None => End::Ended("the session has no owner"),
         }
@@ -330,6 +368,31 @@ impl Connection {
             std::io::Result::Ok(())
         }));
     }
+}
+
+/// Makes room for what is read next, and says how much that may be: a long packet gets what it needs and no more, and what
+/// it had is given back after it.
+fn make_room(input: &mut BytesMut, room: usize, longest: usize) -> usize {
+    if input.is_empty() && input.capacity() > 2 * READ.1 {
+        *input = BytesMut::new();
+    }
+    let whole = frame::announced(input).unwrap_or(0).min(longest);
+    if whole > READ.1 && whole > input.capacity() {
+        // Growing would double it.
+        let mut larger = BytesMut::with_capacity(whole);
+        larger.extend_from_slice(input);
+        *input = larger;
+    }
+    let most = room.max(whole.saturating_sub(input.len()));
+    if whole <= READ.1 {
+        input.reserve(room);
+    }
+    most
+}
+
+/// Reads what is there, up to so many bytes. May be cancelled at any time.
+async fn read_some<R: AsyncRead + Unpin>(reader: &mut R, input: &mut BytesMut, most: usize) -> std::io::Result<usize> {
+    reader.read_buf(&mut input.limit(most)).await
 }
 
 /// Writes what the stream takes at once; with nothing to write, has the stream write what it still keeps. May be

@@ -52,6 +52,13 @@ pub fn next(buffer: &mut BytesMut, longest: usize) -> Result<Option<Frame>, Faul
     Ok(Some(Frame { kind, flags, body }))
 }
 
+/// How long the packet is that has begun to arrive, with its header, as far as that is known.
+#[must_use]
+pub fn announced(buffer: &[u8]) -> Option<usize> {
+    let (header, length) = length(buffer).ok()??;
+    Some(header + length)
+}
+
 /// The type and the flags that the standard demands of it (2.1.3), before anything else is read.
 fn kind(first: u8) -> Result<Kind, Fault> {
     let kind = match (first >> 4, first & 0x0F) {

@@ -38,6 +38,10 @@ use crate::{
     lifecycle::Lifecycle,
 };
 
+/// How many bytes detections of all clients may hold until they are committed. Above it a client that has one of them is
+/// not read; whatever it is, each client may have one.
+const UNCOMMITTED: usize = 24 * 1024 * 1024;
+
 /// What a client shows of itself in its CONNECT.
 #[derive(Clone)]
 pub struct Credentials {
@@ -104,6 +108,8 @@ pub struct Core {
     pub shares: Shares,
     pub gauges: Arc<Gauges>,
     pub budget: Budget,
+    /// What detections that wait for their commit hold.
+    pub uncommitted: Budget,
     pub worker: WorkerPlace,
     /// How many subscribers read and fall behind all the same: publishers slow down for them.
     pub pressure: AtomicUsize,
@@ -168,6 +174,7 @@ impl Front {
             router,
             gauges,
             budget: Budget::new(&settings.limits),
+            uncommitted: Budget::of(UNCOMMITTED),
             worker: WorkerPlace::default(),
             pressure: AtomicUsize::new(0),
             refusals: Rate::new(10, LOGGED),
@@ -218,6 +225,8 @@ impl Front {
     fn welcome(&self, stream: TcpStream, address: IpAddr, acceptor: Option<TlsAcceptor>) {
         let Some(guest) = self.admit(address) else { return };
         let core = self.0.clone();
+        // For the TLS handshake and the CONNECT together.
+        let deadline = tokio::time::Instant::now() + core.settings.limits.connect_time();
         self.0.lifecycle.track(async move {
             let _guest = guest;
             if let Err(error) = tune(&stream) {
@@ -225,9 +234,9 @@ impl Front {
             }
             let Some(acceptor) = acceptor else {
                 let origin = Origin { address, secure: false, certificate_name: None };
-                return connect::serve(core, stream, origin).await;
+                return connect::serve(core, stream, origin, deadline).await;
             };
-            let handshake = tokio::time::timeout(core.settings.limits.connect_time(), acceptor.accept(stream));
+            let handshake = tokio::time::timeout_at(deadline, acceptor.accept(stream));
             let handshake = tokio::select! {
                 done = handshake => done,
                 () = core.lifecycle.soft.cancelled() => return,
@@ -235,7 +244,8 @@ impl Front {
             match handshake {
                 Ok(Ok(stream)) => {
                     let certificate_name = tls::peer_name(stream.get_ref().1);
-                    connect::serve(core, stream, Origin { address, secure: true, certificate_name }).await;
+                    let origin = Origin { address, secure: true, certificate_name };
+                    connect::serve(core, stream, origin, deadline).await;
                 }
                 Ok(Err(error)) => tracing::debug!(%address, "a TLS handshake failed: {error}"),
                 Err(_) => tracing::debug!(%address, "a TLS handshake took too long"),
@@ -254,10 +264,11 @@ impl Front {
         let Some(guest) = self.admit(address) else { return };
         let core = self.0.clone();
         let origin = Origin { address, secure, certificate_name: None };
+        let deadline = tokio::time::Instant::now() + core.settings.limits.connect_time();
         // A task of its own, so that the session survives its caller.
         let served = self.0.lifecycle.track(async move {
             let _guest = guest;
-            connect::serve(core, stream, origin).await;
+            connect::serve(core, stream, origin, deadline).await;
         });
         let _ = served.await;
     }

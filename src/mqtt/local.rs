@@ -6,6 +6,8 @@ use std::{
     sync::Arc,
 };
 
+use tokio_util::sync::CancellationToken;
+
 use super::{
     front::Core,
     link::{self, Carrier, Incoming, Link},
@@ -27,8 +29,13 @@ const WAITING: usize = 10_000;
 pub fn start(core: &Arc<Core>, who: Identity, will: Option<link::Message>, filters: &[&str]) -> Link {
     let (link, carrier) = link::pair();
     let filters = filters.iter().map(|filter| (*filter).to_owned()).collect();
-    let sender =
-        Sender { who, address: IpAddr::V4(Ipv4Addr::LOCALHOST), secure: true, number: core.sessions.new_number() };
+    let sender = Sender {
+        who,
+        address: IpAddr::V4(Ipv4Addr::LOCALHOST),
+        secure: true,
+        number: core.sessions.new_number(),
+        abandoned: CancellationToken::new(),
+    };
     let session = Local { core: core.clone(), sender, will, filters, waiting: VecDeque::new() };
     core.lifecycle.track(session.run(carrier));
     link
@@ -67,7 +74,7 @@ impl Local {
             let held = self.core.worker.take(Holder::Embedded);
             *place = Some(held.ok_or("there is another lock worker")?);
         }
-        let router = self.core.router.open().await.map_err(|dead| dead.to_string())?;
+        let router = self.core.router.open().await.map_err(|error| error.to_string())?;
         self.waiting.push_back(Incoming::Connected);
         // From 1: the router takes 0 for a protocol error.
         for (number, filter) in (1..).zip(&std::mem::take(&mut self.filters)) {

@@ -5,6 +5,8 @@
 
 use std::{net::IpAddr, pin::Pin, sync::Arc, time::Instant};
 
+use tokio_util::sync::CancellationToken;
+
 use super::{
     detection,
     front::Core,
@@ -25,6 +27,9 @@ pub struct Sender {
     /// Whether nobody between could read or change what came: TLS, or inside the process.
     pub secure: bool,
     pub number: SessionNumber,
+    /// Cancelled when the session is over: what has found no room with the recorder by then is given up. It was never
+    /// acknowledged, so its client sends it again.
+    pub abandoned: CancellationToken,
 }
 
 /// A message as it was published.

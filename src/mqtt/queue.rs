@@ -42,6 +42,19 @@ pub struct Budget {
     used_in_all: Arc<AtomicUsize>,
 }
 
+/// A part of the budget that is kept for something, until this is dropped.
+#[derive(Debug)]
+pub struct Reserved {
+    cost: usize,
+    used_in_all: Arc<AtomicUsize>,
+}
+
+impl Drop for Reserved {
+    fn drop(&mut self) {
+        self.used_in_all.fetch_sub(self.cost, Relaxed);
+    }
+}
+
 impl Budget {
     #[must_use]
     pub fn new(limits: &Limits) -> Self {
@@ -52,6 +65,32 @@ impl Budget {
             part: limits.queue_bytes_in_all / limits.sessions.max(1),
             used_in_all: Arc::default(),
         }
+    }
+
+    /// For something else than queues.
+    #[must_use]
+    pub fn of(bytes_in_all: usize) -> Self {
+        Self { messages: 0, bytes: bytes_in_all, bytes_in_all, part: 0, used_in_all: Arc::default() }
+    }
+
+    /// Whether less than the whole is used.
+    #[must_use]
+    pub fn has_room(&self) -> bool {
+        self.used_in_all.load(Relaxed) < self.bytes_in_all
+    }
+
+    /// Counts what is there in any case, until the answer is dropped.
+    #[must_use]
+    pub fn hold(&self, cost: usize) -> Reserved {
+        self.used_in_all.fetch_add(cost, Relaxed);
+        Reserved { cost, used_in_all: self.used_in_all.clone() }
+    }
+
+    /// Keeps a part of the whole for something that may wait long, such as a will; none if there is no room for it.
+    #[must_use]
+    pub fn reserve(&self, cost: usize) -> Option<Reserved> {
+        let reserved = self.hold(cost);
+        (self.used_in_all.load(Relaxed) <= self.bytes_in_all).then_some(reserved)
     }
 }
 
@@ -82,7 +121,10 @@ struct InFlight {
 #[derive(Debug)]
 pub struct Queue {
     waiting: VecDeque<Delivery>,
+    /// Of those that wait.
     bytes: usize,
+    /// Of those that were sent and not acknowledged: `inflight` bounds their number, the budget their part of the whole.
+    bytes_in_flight: usize,
     /// In the order in which they were sent, which is the order in which they are sent again.
     in_flight: VecDeque<InFlight>,
     last_id: u16,
@@ -92,7 +134,7 @@ pub struct Queue {
 impl Queue {
     #[must_use]
     pub fn new(budget: Budget) -> Self {
-        Self { waiting: VecDeque::new(), bytes: 0, in_flight: VecDeque::new(), last_id: 0, budget }
+        Self { waiting: VecDeque::new(), bytes: 0, bytes_in_flight: 0, in_flight: VecDeque::new(), last_id: 0, budget }
     }
 
     /// Adds a message. Says how many were dropped for it: the oldest first, so that who comes back sees what is new.
@@ -109,7 +151,7 @@ impl Queue {
     }
 
     fn is_over(&self) -> bool {
-        let takes_more_than_its_part = self.waiting.len() > 1 && self.bytes > self.budget.part;
+        let takes_more_than_its_part = self.waiting.len() > 1 && self.bytes + self.bytes_in_flight > self.budget.part;
         self.waiting.len() > self.budget.messages
             || self.bytes > self.budget.bytes
             || (takes_more_than_its_part && self.budget.used_in_all.load(Relaxed) > self.budget.bytes_in_all)
@@ -149,7 +191,9 @@ impl Queue {
             if !above_zero {
                 return Some(Sending { id: 0, delivery });
             }
-            let id = self.free_id();
+            let (id, cost) = (self.free_id(), delivery.cost());
+            self.bytes_in_flight += cost;
+            self.budget.used_in_all.fetch_add(cost, Relaxed);
             self.in_flight.push_back(InFlight { id, stage: Stage::Published, delivery: delivery.clone() });
             return Some(Sending { id, delivery });
         }
@@ -171,8 +215,15 @@ impl Queue {
 
     /// PUBACK came, or PUBCOMP, or the message could not be sent after all. Says whether the identifier was known.
     pub fn finish(&mut self, id: u16) -> bool {
-        let position = self.position(id);
-        position.and_then(|position| self.in_flight.remove(position)).is_some()
+        let Some(ended) = self.position(id).and_then(|position| self.in_flight.remove(position)) else { return false };
+        self.landed(ended.delivery.cost());
+        true
+    }
+
+    /// So many bytes are no longer in flight.
+    fn landed(&mut self, cost: usize) {
+        self.bytes_in_flight -= cost;
+        self.budget.used_in_all.fetch_sub(cost, Relaxed);
     }
 
     /// PUBREC came. Says whether the identifier was known; a PUBREL answers either way, unless the PUBREC refused.
@@ -203,13 +254,19 @@ impl Queue {
             self.add(delivery.cost());
             self.waiting.push_back(delivery);
         }
-        self.in_flight.retain(|one| !unwanted(&one.delivery.message));
+        let mut purged = 0;
+        self.in_flight.retain(|one| {
+            let keep = !unwanted(&one.delivery.message);
+            purged += if keep { 0 } else { one.delivery.cost() };
+            keep
+        });
+        self.landed(purged);
     }
 }
 
 impl Drop for Queue {
     fn drop(&mut self) {
-        self.budget.used_in_all.fetch_sub(self.bytes, Relaxed);
+        self.budget.used_in_all.fetch_sub(self.bytes + self.bytes_in_flight, Relaxed);
     }
 }
 
@@ -249,6 +306,16 @@ mod tests {
         assert_eq!(other.push(delivery(QoS::AtLeastOnce, 2)) + other.push(delivery(QoS::AtLeastOnce, 3)), 1);
         drop(one);
         drop(other);
+        assert_eq!(budget.used_in_all.load(Relaxed), 0);
+    }
+
+    #[test]
+    fn what_is_reserved_comes_back_and_has_an_end() {
+        let budget = Budget::new(&Limits { queue_bytes_in_all: 500, ..Limits::default() });
+        let first = budget.reserve(300).expect("room");
+        assert!(budget.reserve(300).is_none());
+        drop(first);
+        assert!(budget.reserve(300).is_some());
         assert_eq!(budget.used_in_all.load(Relaxed), 0);
     }
 
@@ -297,6 +364,9 @@ mod tests {
                     }
                 }
                 prop_assert!(queue.in_flight.len() <= window);
+                let cost = |deliveries: usize| deliveries * delivery(QoS::ExactlyOnce, 0).cost();
+                let used = queue.budget.used_in_all.load(Relaxed);
+                prop_assert_eq!(used, cost(queue.waiting.len() + queue.in_flight.len()));
                 prop_assert_eq!(queue.unacknowledged().map(|(id, ..)| id).collect::<Vec<_>>(), open.clone());
             }
         }

@@ -22,13 +22,16 @@ impl Retained {
         Self { messages: HashMap::new(), bytes: 0, most: limits.retained, most_bytes: limits.retained_bytes }
     }
 
-    /// Whether there is room for the message, which may take the place of an older one.
+    /// Whether there is room for the message, which may take the place of an older one. The hub's own topics say how things
+    /// are now and are few: nobody's many messages leave them stale.
     #[must_use]
     pub fn has_room(&self, message: &Message) -> bool {
         let replaced = self.messages.get(&message.topic);
         let count = self.messages.len() + usize::from(replaced.is_none());
         let bytes = self.bytes - replaced.map_or(0, Message::cost) + message.cost();
-        message.payload.is_empty() || (count <= self.most && bytes <= self.most_bytes)
+        message.payload.is_empty()
+            || topic::is_reserved(&message.topic)
+            || (count <= self.most && bytes <= self.most_bytes)
     }
 
     /// Keeps the message as its topic's; an empty one clears the topic. Says whether it was kept: not without room.
@@ -114,5 +117,7 @@ mod tests {
         assert!(!retained.put(&message("b", b"1", 2)));
         assert!(retained.put(&message("a", b"2", 3)));
         assert_eq!(retained.messages.len(), 1);
+        assert!(retained.put(&message("lock/status", b"open", 4)), "the hub's own topics always have room");
+        assert!(retained.put(&message("lock/status", b"closed", 5)));
     }
 }

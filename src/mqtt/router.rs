@@ -8,6 +8,7 @@
 //! than a little ahead of its readers, and so that a dead router is noticed.
 
 mod feed;
+mod interest;
 
 use std::{
     collections::HashMap,
@@ -24,7 +25,10 @@ use rumqttd::{
 };
 use tokio::sync::{mpsc, oneshot};
 
-use self::feed::{Build, Feed};
+use self::{
+    feed::{Build, Feed},
+    interest::Interest,
+};
 use super::{
     gauges::Gauges,
     message::{self, Message},
@@ -40,7 +44,7 @@ const FENCE_TIME: Duration = Duration::from_secs(10);
 /// How often a fence goes through an idle router.
 const BEAT: Duration = Duration::from_secs(1);
 /// The router's log for each filter: what its readers may be behind. It keeps delivered messages until then.
-const SEGMENT_BYTES: usize = 1024 * 1024;
+const SEGMENT_BYTES: usize = 256 * 1024;
 const SEGMENTS: usize = 8;
 /// Before each name and filter, so that a name's first byte is always a whole letter.
 const PREFIX: &str = "t/";
@@ -56,6 +60,8 @@ pub enum NotSubscribed {
     Dead(#[from] Dead),
     #[error("more different filters than limits.filters")]
     TooManyFilters,
+    #[error("the router opens no link")]
+    NoLink,
     #[error("more groups of shared subscriptions than the hub keeps")]
     TooManyGroups,
 }
@@ -72,11 +78,13 @@ struct Shared {
     /// Links whose session is gone; the feeding thread ends them. As many as there were links at most.
     ended: Arc<Mutex<Vec<Ended>>>,
     retained: Arc<Mutex<Retained>>,
+    interest: Arc<Interest>,
     gauges: Arc<Gauges>,
     epoch: Instant,
 }
 
 enum Command {
+    /// Answered by nothing when the router opens no link.
     Open(oneshot::Sender<(LinkNumber, LinkRx)>),
     Publish(Message),
     Subscribe {
@@ -134,26 +142,40 @@ impl Router {
                 .map(|(sender, receiver, _)| (sender, receiver))
                 .map_err(|error| anyhow::anyhow!("the MQTT router opens no link: {error}"))
         });
+        Self::fed_by(build, limits, gauges)
+    }
+
+    /// Starts the thread that feeds a router which opens links by `build`.
+    fn fed_by(build: Build, limits: &Limits, gauges: Arc<Gauges>) -> anyhow::Result<Self> {
         let (commands, inbox) = mpsc::channel(WAITING);
         let ended = Arc::new(Mutex::new(Vec::new()));
         let retained = Arc::new(Mutex::new(Retained::new(limits)));
         let epoch = Instant::now();
-        let feed = Feed::new(build, limits.filters, ended.clone(), retained.clone(), gauges.clone(), epoch)?;
+        let interest = Arc::new(Interest::default());
+        let parts = feed::Parts {
+            most_filters: limits.filters,
+            interest: interest.clone(),
+            ended: ended.clone(),
+            retained: retained.clone(),
+            gauges: gauges.clone(),
+            epoch,
+        };
+        let feed = Feed::new(build, parts)?;
         thread::Builder::new()
             .name("mqtt-feed".to_owned())
             .spawn(move || feed.run(inbox))
             .context("cannot start a thread for the MQTT router")?;
-        Ok(Self(Arc::new(Shared { commands, ended, retained, gauges, epoch })))
+        Ok(Self(Arc::new(Shared { commands, ended, retained, interest, gauges, epoch })))
     }
 
     /// Opens a link for a session: what it subscribes to arrives there. Dropping the link ends it.
     ///
     /// # Errors
-    /// When the router is dead.
-    pub async fn open(&self) -> Result<RouterLink, Dead> {
+    /// When the router opens none, or is dead.
+    pub async fn open(&self) -> Result<RouterLink, NotSubscribed> {
         let (reply, answer) = oneshot::channel();
         self.command(Command::Open(reply)).await?;
-        let (number, receiver) = answer.await.map_err(|_| Dead)?;
+        let (number, receiver) = answer.await.map_err(|_| NotSubscribed::NoLink)?;
         Ok(RouterLink {
             router: self.clone(),
             number,
@@ -163,11 +185,21 @@ impl Router {
         })
     }
 
-    /// Gives a message to the router, and waits while the router has too much to do. A retained one is kept as well.
+    /// Whether anybody has ever subscribed to a filter that this topic matches.
+    #[must_use]
+    pub fn is_heard(&self, topic: &Arc<str>) -> bool {
+        self.0.interest.has(topic)
+    }
+
+    /// Gives a message to the router, and waits while the router has too much to do. A retained one is kept as well. One
+    /// that nobody has ever subscribed to goes no further.
     ///
     /// # Errors
     /// When the router is dead.
     pub async fn publish(&self, message: Message) -> Result<(), Dead> {
+        if !message.retain && !self.is_heard(&message.topic) {
+            return Ok(());
+        }
         self.command(Command::Publish(message)).await
     }
 
@@ -291,3 +323,6 @@ impl Drop for RouterLink {
         self.router.0.ended.lock().push(Ended { number: self.number, _receiver: self.receiver.take() });
     }
 }
+
+#[cfg(test)]
+mod tests;

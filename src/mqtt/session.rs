@@ -9,6 +9,7 @@ use std::{
 
 use futures_util::stream::FuturesOrdered;
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 
 use super::{
     message::{Message, SessionNumber},
@@ -77,6 +78,8 @@ pub struct Session {
     pub mailbox: Mailbox,
     /// In the order of arrival, which is the order of the acknowledgements.
     pub pending: FuturesOrdered<Pending>,
+    /// As in [`super::publish::Sender`].
+    pub abandoned: CancellationToken,
     /// How many connections it has had.
     pub connections: u64,
     /// How long it lives without a connection.
@@ -102,6 +105,7 @@ impl Session {
             link: None,
             mailbox: Mailbox { sender, receiver, online: Arc::default() },
             pending: FuturesOrdered::new(),
+            abandoned: CancellationToken::new(),
             connections: 0,
             expiry: Duration::ZERO,
         }

@@ -87,10 +87,10 @@ impl Default for Limits {
             filters: 20_000,
             topic_aliases: 16,
             queue_messages: 100_000,
-            queue_bytes: 32 * 1024 * 1024,
-            queue_bytes_in_all: 256 * 1024 * 1024,
+            queue_bytes: 16 * 1024 * 1024,
+            queue_bytes_in_all: 64 * 1024 * 1024,
             retained: 20_000,
-            retained_bytes: 64 * 1024 * 1024,
+            retained_bytes: 16 * 1024 * 1024,
             write_seconds: 10,
         }
     }

@@ -75,6 +75,7 @@ async fn one(
         since = match begin(core, session, parsed, number).await {
             Ok(since) => since,
             Err(NotSubscribed::Dead(dead)) => return Err(dead),
+            Err(NotSubscribed::NoLink) => return Ok(Err(Reason::UnspecifiedError)),
             Err(NotSubscribed::TooManyFilters | NotSubscribed::TooManyGroups) => return Ok(Err(Reason::QuotaExceeded)),
         };
         session.subscriptions.insert(wanted, id, number, since);

@@ -8,10 +8,11 @@ use super::{
     message::Message,
     packet,
     publish::{self, Offered, Sender},
+    queue::{Budget, Reserved},
 };
 
 /// A client's will.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Will {
     message: Message,
     /// In seconds, after its publication.
@@ -19,11 +20,14 @@ pub struct Will {
     /// How long after the connection's end it is published, unless the session goes on or ends before.
     pub delay: Duration,
     sender: Sender,
+    /// Its part of what may wait in all queues together.
+    _reserved: Reserved,
 }
 
 impl Will {
+    /// None if there is no room for it in the budget.
     #[must_use]
-    pub fn new(will: packet::Will, sender: Sender) -> Self {
+    pub fn new(will: packet::Will, sender: Sender, budget: &Budget) -> Option<Self> {
         let message = Message {
             topic: will.topic.into(),
             payload: decode::compact(&will.payload),
@@ -34,7 +38,9 @@ impl Will {
             origin: sender.number,
             place: 0,
         };
-        Self { message, expiry: will.expiry, delay: Duration::from_secs(will.delay.into()), sender }
+        let reserved = budget.reserve(message.cost())?;
+        let delay = Duration::from_secs(will.delay.into());
+        Some(Self { message, expiry: will.expiry, delay, sender, _reserved: reserved })
     }
 
     #[must_use]

@@ -124,9 +124,14 @@ impl Group {
         Ok(answers)
     }
 
-    /// Announces what is new and tells each sender. Who no longer listens misses nothing that is not stored.
-    pub fn answer(self, answers: Vec<Answer>, announcer: &Announcer, metrics: &Metrics) {
-        for ((submission, _), answer) in self.submissions.into_iter().zip(answers) {
+    /// Announces what is new and tells each sender. Who no longer listens misses nothing that is not stored. Now and then
+    /// it lets the next commit go on.
+    pub async fn answer(self, answers: Vec<Answer>, announcer: &Announcer, metrics: &Metrics) {
+        const AT_ONCE: usize = 50;
+        for (place, ((submission, _), answer)) in self.submissions.into_iter().zip(answers).enumerate() {
+            if place % AT_ONCE == AT_ONCE - 1 {
+                tokio::task::yield_now().await;
+            }
             if let (Item::Detection(detection), false) = (&submission.item, matches!(answer, Answer::UnknownCamera)) {
                 let Detection { camera_id: camera, person_count, .. } = *detection;
                 announcer.sighted(Sighting { camera, person_count });

@@ -1,21 +1,40 @@
 //! The log: text for people or JSON for machines, filtered by `RUST_LOG`, which can be changed while it runs.
+//!
+//! Libraries say no more than `info` and above, whatever the filter: some show what they are given, tokens among it.
 
-use std::io::IsTerminal as _;
+use std::{io::IsTerminal as _, sync::Arc};
 
 use anyhow::Context as _;
+use parking_lot::Mutex;
+use tracing::Level;
 use tracing_subscriber::{
-    EnvFilter, Layer as _, Registry, filter::LevelFilter, layer::SubscriberExt as _, reload,
+    EnvFilter, Layer as _, Registry,
+    filter::{FilterExt as _, filter_fn},
+    layer::SubscriberExt as _,
+    reload,
     util::SubscriberInitExt as _,
 };
 
-use super::errors::Errors;
-use super::reading::Reading;
+pub use tracing_subscriber::filter::LevelFilter;
+
+use super::{errors::Errors, reading::Reading};
+
+/// The crate's own lines, which a level alone is about.
+const OWN: &str = "portcullis";
 
 /// A handle on the log that was started.
 #[derive(Debug, Clone)]
 pub struct Log {
     errors: Errors,
-    filter: Option<reload::Handle<EnvFilter, Registry>>,
+    reload: Option<reload::Handle<EnvFilter, Registry>>,
+    shown: Arc<Mutex<Shown>>,
+}
+
+/// By which filters the log shows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Shown {
+    at_start: String,
+    now: String,
 }
 
 impl Log {
@@ -24,24 +43,32 @@ impl Log {
     /// # Errors
     /// When the filter cannot be read, or a log was started before.
     pub fn start(filter: &str, json: bool) -> anyhow::Result<Self> {
-        let (filter, handle) = reload::Layer::new(parse(filter)?);
-        let errors = Errors::default();
-        let counting = errors.clone().with_filter(LevelFilter::WARN);
+        let (parsed, handle) = reload::Layer::new(parse(filter)?);
+        let log = Self { reload: Some(handle), ..Self::none(filter) };
+        let counting = log.errors.clone().with_filter(LevelFilter::WARN);
+        let shown = parsed.and(filter_fn(|line| *line.level() <= Level::INFO || line.target().starts_with(OWN)));
         let writing =
             tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal());
         let writing = if json {
-            writing.json().flatten_event(true).with_filter(filter).boxed()
+            writing.json().flatten_event(true).with_filter(shown).boxed()
         } else {
-            writing.with_target(false).with_filter(filter).boxed()
+            writing.with_target(false).with_filter(shown).boxed()
         };
         tracing_subscriber::registry().with(writing).with(counting).try_init()?;
-        Ok(Self { errors, filter: Some(handle) })
+        Ok(log)
     }
 
-    /// For a process that has no log of ours, such as a test.
+    /// For a process whose log is not ours, such as a test: it remembers filters, and shows nothing by them.
     #[must_use]
-    pub fn none() -> Self {
-        Self { errors: Errors::default(), filter: None }
+    pub fn none(filter: &str) -> Self {
+        let shown = Shown { at_start: filter.to_owned(), now: filter.to_owned() };
+        Self { errors: Errors::default(), reload: None, shown: Arc::new(Mutex::new(shown)) }
+    }
+
+    /// By which filter it shows now.
+    #[must_use]
+    pub fn filter(&self) -> String {
+        self.shown.lock().now.clone()
     }
 
     /// Shows by this filter from now on.
@@ -50,7 +77,32 @@ impl Log {
     /// When the filter cannot be read; then the log stays as it is.
     pub fn set(&self, filter: &str) -> anyhow::Result<()> {
         let parsed = parse(filter)?;
-        self.filter.as_ref().map_or(Ok(()), |handle| handle.reload(parsed)).context("the log has ended")
+        // Before it may be too quiet to be heard.
+        tracing::info!(filter, "the log shows by another filter from here on");
+        let mut shown = self.shown.lock();
+        if let Some(handle) = &self.reload {
+            handle.reload(parsed).context("the log has ended")?;
+        }
+        filter.clone_into(&mut shown.now);
+        Ok(())
+    }
+
+    /// Shows the hub's own lines from this level on, and libraries' from `info` on.
+    ///
+    /// # Errors
+    /// When the log has ended.
+    pub fn set_level(&self, level: LevelFilter) -> anyhow::Result<()> {
+        let libraries = level.min(LevelFilter::INFO);
+        self.set(&if libraries == level { level.to_string() } else { format!("{libraries},{OWN}={level}") })
+    }
+
+    /// Between the filter of the start and the hub's own debug lines.
+    ///
+    /// # Errors
+    /// When the log has ended.
+    pub fn toggle(&self) -> anyhow::Result<()> {
+        let Shown { at_start, now } = self.shown.lock().clone();
+        if now == at_start { self.set_level(LevelFilter::DEBUG) } else { self.set(&at_start) }
     }
 
     /// The counts of warnings and errors.
@@ -61,8 +113,7 @@ impl Log {
 }
 
 fn parse(filter: &str) -> anyhow::Result<EnvFilter> {
-    let filter = quiet(filter);
-    EnvFilter::try_new(&filter)
+    EnvFilter::try_new(quiet(filter))
         .with_context(|| format!("RUST_LOG={filter:?} is no filter; try info, or portcullis=debug,info"))
 }
 
@@ -74,4 +125,40 @@ fn quiet(filter: &str) -> String {
         talkers.iter().filter(|(name, _)| !filter.contains(name)).map(|(_, directive)| *directive).collect();
     directives.push(filter);
     directives.join(",")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_level_is_about_the_hubs_own_lines() {
+        let log = Log::none("info");
+        for (level, filter) in [
+            (LevelFilter::TRACE, "info,portcullis=trace"),
+            (LevelFilter::DEBUG, "info,portcullis=debug"),
+            (LevelFilter::INFO, "info"),
+            (LevelFilter::ERROR, "error"),
+            (LevelFilter::OFF, "off"),
+        ] {
+            log.set_level(level).expect("a level");
+            assert_eq!(log.filter(), filter);
+        }
+    }
+
+    #[test]
+    fn toggling_goes_forth_and_back() {
+        let log = Log::none("warn");
+        log.toggle().expect("debug");
+        assert_eq!(log.filter(), "info,portcullis=debug");
+        log.toggle().expect("as at the start");
+        assert_eq!(log.filter(), "warn");
+    }
+
+    #[test]
+    fn what_is_no_filter_changes_nothing() {
+        let log = Log::none("info");
+        assert!(log.set("portcullis=loud").is_err());
+        assert_eq!(log.filter(), "info");
+    }
 }

@@ -39,6 +39,11 @@ publish() { mosquitto_pub -h 127.0.0.1 -p "$PORT" -i door-publish -u door -P "$D
 listen() { exec mosquitto_sub -h 127.0.0.1 -p "$PORT" -i door-listen -u door -P "$DOOR" -q 1 -v -t lock/status -t lock/response; }
 # post VERB: POST /api/lock/VERB; its status code
 post() { curl -s -o post.json -w '%{http_code}' -X POST "http://127.0.0.1:$HTTP_PORT/api/lock/$1" -H "authorization: Bearer $TOKEN"; }
+# forced_doors N: whether the hub has stored alerts of so many forced doors; one that is told twice is one
+forced_doors() {
+  [ "$(curl -fs "http://127.0.0.1:$HTTP_PORT/api/events?limit=100" -H "authorization: Bearer $TOKEN" \
+    | jq '[.[].description // "" | select(startswith("DOOR_FORCED"))] | unique | length' 2>/dev/null)" = "$1" ]
+}
 GIVEN=()
 # A sender may give 10 commands in 10 s: waits until this is not one too many.
 pace() {

@@ -134,6 +134,38 @@ give open
 is "with the clock set, open" "$OUTCOME $(relay)" "done 1"
 stop -TERM
 
+# -- The door's contact. It is no command: whatever it says, the relay stays.
+contact 0
+start GPIO_CONTACT_PIN=$CONTACT
+must 20 status_is CLOSED
+must 5 door_is "CLOSED null"
+say "ok    a low contact is a shut door"
+contact 1
+must 5 door_is "OPEN DOOR_FORCED"
+stays "a forced door" 0
+contact 0
+must 5 door_is "CLOSED null"
+give open
+is "open, the relay" "$OUTCOME $(relay)" "done 1"
+contact 1
+must 5 door_is "OPEN null"
+contact 0
+must 10 relay_is 0
+must 5 door_is "CLOSED null"
+say "ok    a door that was opened while it might be is not forced"
+if [ "$BROKER" = hub ]; then
+  must 5 forced_doors 1
+  # Begun and ended while nobody could hear of it.
+  broker_kill
+  contact 1
+  stays "a forced door without a hub" 0
+  contact 0
+  must 60 broker_start
+  must 60 forced_doors 2
+  say "ok    the hub hears of a door that was forced while it was away"
+fi
+stop -TERM
+
 # -- Active low: locked is the high level
 start GPIO_ACTIVE_LOW=true
 must 20 status_is CLOSED

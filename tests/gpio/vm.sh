@@ -4,7 +4,8 @@
 # Boots Debian's kernel under qemu with Debian's gpio-amdpt driver, bound by a small ACPI table to a page of the guest's
 # memory that stands for the chip's registers. `PORTCULLIS lock-agent` in the guest drives line 17 of /dev/gpiochip0 and
 # talks MQTT over TLS to a broker outside. The relay is read from outside the guest, from the physical register by qemu's monitor:
-# neither the worker nor the guest's kernel can make it up.
+# neither the worker nor the guest's kernel can make it up. The door contact's line is set from outside as well: the guest's memory
+# is a file, and the chip's input register a place in it.
 #
 # Everything runs in a network namespace of its own: no port can clash, nothing else can be reached.
 #
@@ -26,6 +27,7 @@ TLS_PORT=48883 # for the worker
 MEMORY=256
 REGISTERS=0x0B000000 # gpio-amdpt: direction +0, input +4, output +8
 LINE=17
+CONTACT=22 # the door contact's line, low while the door is shut
 mkdir -p "$W"
 cd "$W"
 BEGUN=${BEGUN:-$(date +%s%N)}
@@ -137,7 +139,9 @@ rm -f control.* monitor.* console.log bus.log broker.log
 # shellcheck source=/dev/null
 . "$HERE/broker-$BROKER.sh" # broker_start, broker_stop, broker_kill, publish, listen, GUEST_LOGIN
 mkfifo control.in control.out monitor.in monitor.out
-qemu-system-x86_64 -accel tcg -cpu max -m $MEMORY -display none -no-reboot -kernel kernel -initrd image.gz -acpitable file=ssdt.aml \
+rm -f memory
+qemu-system-x86_64 -accel tcg -cpu max -m $MEMORY -machine memory-backend=ram \
+  -object memory-backend-file,id=ram,size=${MEMORY}M,mem-path=memory,share=on -display none -no-reboot -kernel kernel -initrd image.gz -acpitable file=ssdt.aml \
   -serial file:console.log -serial pipe:control -monitor pipe:monitor -rtc base=utc,clock=host \
   -netdev user,id=n0 -device virtio-net-pci,netdev=n0,romfile= \
   -append "console=ttyS0 panic=-1 quiet mitigations=off cryptomgr.notests memmap=64K\$$REGISTERS" &
@@ -147,6 +151,7 @@ finish() {
   kill $GUEST $LISTENER 2>/dev/null || true
   broker_stop || true
   wait $GUEST $LISTENER 2>/dev/null || true
+  rm -f memory
 }
 trap finish EXIT
 exec 5<>control.in 6<>control.out 7<>monitor.in 8<>monitor.out
@@ -173,6 +178,11 @@ register() {
   echo -1
 }
 relay() { echo $((($(register 8) >> LINE) & 1)); }
+# contact LEVEL: what the wire of the door's contact does to the chip's input register
+contact() {
+  printf "$(printf '\\x%02x' $(($1 << (CONTACT % 8))))" \
+    | dd of=memory bs=1 seek=$((REGISTERS + 4 + CONTACT / 8)) conv=notrunc status=none
+}
 
 PASSED=0
 FAILED=0
@@ -203,6 +213,9 @@ since_mark() { tail -n +$((MARK + 1)) bus.log; }
 # What the worker said last on lock/status: OPEN, CLOSED, UNKNOWN; and offline for UNKNOWN of nobody
 status() { grep '^lock/status ' bus.log | tail -n 1 | cut -d' ' -f2- | jq -r 'if .online then .status else "offline" end' 2>/dev/null; }
 status_is() { [ "$(status)" = "$1" ]; }
+# What the worker said last of the door, and what is wrong with it
+door() { grep '^lock/status ' bus.log | tail -n 1 | cut -d' ' -f2- | jq -r '"\(.door) \(.alarm)"' 2>/dev/null; }
+door_is() { [ "$(door)" = "$1" ]; }
 told() { since_mark | grep '^lock/status ' | grep -q "\"status\":\"$1\""; }
 
 # The time in so many milliseconds.

@@ -10,7 +10,7 @@ use std::{
 use chrono::{TimeDelta, Utc};
 use parking_lot::Mutex;
 use portcullis::{
-    auth::chain::{Fault, Head},
+    auth::chain::{Fault, Head, Report},
     domain::{
         camera::{CameraId, CameraLabel},
         event::{Event, EventId, EventType, Occurrence},
@@ -41,6 +41,54 @@ use crate::server;
 
 const DEADLINE: Duration = Duration::from_secs(10);
 
+/// Where hubs run one after the other: a database and a `DATA_DIR`.
+struct Place {
+    database: Database,
+    folder: TempDir,
+}
+
+impl Place {
+    async fn new() -> Self {
+        Self { database: server::database().await, folder: tempfile::tempdir().expect("a folder") }
+    }
+
+    /// A desk that no worker has spoken to.
+    async fn hub(&self, settings: DeskSettings) -> Hub {
+        Hub::start(&self.database, &self.folder, settings).await
+    }
+
+    /// A desk whose worker has said that the door is closed.
+    async fn hub_with_worker(&self) -> Hub {
+        let mut hub = self.hub(SETTINGS).await;
+        hub.greet().await;
+        hub
+    }
+
+    /// What was asked of the lock, newest first.
+    async fn history(&self) -> Vec<LockAttempt> {
+        history(&self.database, None, 1000).await.expect("the history")
+    }
+
+    async fn outcomes(&self) -> Vec<String> {
+        let outcome = |attempt: LockAttempt| attempt.outcome.unwrap_or_else(|| "none".to_owned());
+        self.history().await.into_iter().map(outcome).collect()
+    }
+
+    async fn verified(&self) -> Report {
+        lock_desk::verify(&self.database, self.folder.path(), &[]).await.expect("a verification")
+    }
+
+    /// The audit's newest row, and nothing is wrong with it or those before.
+    async fn intact(&self) -> Head {
+        let report = self.verified().await;
+        assert!(report.is_intact(), "{report}");
+        report.newest
+    }
+}
+
+const SETTINGS: DeskSettings =
+    DeskSettings { pin: 17, on_detection: OnDetection::Off, threshold: 0.5, hold_open: false };
+
 /// A desk, and everything around it in the test's hands.
 struct Hub {
     desk: LockDesk,
@@ -54,12 +102,7 @@ struct Hub {
 }
 
 impl Hub {
-    async fn start(database: &Database, folder: &TempDir) -> Self {
-        let settings = DeskSettings { pin: 17, on_detection: OnDetection::Off, threshold: 0.5, hold_open: false };
-        Self::start_with(database, folder, settings).await
-    }
-
-    async fn start_with(database: &Database, folder: &TempDir, settings: DeskSettings) -> Self {
+    async fn start(database: &Database, folder: &TempDir, settings: DeskSettings) -> Self {
         let (link, carrier) = link::pair();
         let (session, worker_is_there) = watch::channel(true);
         let (front, requests) = mpsc::channel(32);
@@ -88,13 +131,6 @@ impl Hub {
         };
         let desk = LockDesk::start(parts, &lifecycle).await.expect("a desk");
         Self { desk, carrier, session, front, announcer, recorded, lifecycle }
-    }
-
-    /// A desk whose worker has said that the door is closed.
-    async fn with_worker(database: &Database, folder: &TempDir) -> Self {
-        let mut hub = Self::start(database, folder).await;
-        hub.greet().await;
-        hub
     }
 
     async fn greet(&mut self) {
@@ -197,36 +233,21 @@ async fn eventually_async<F: Future<Output = bool>>(what: &str, mut condition: i
     }
 }
 
-async fn attempts(database: &Database) -> Vec<LockAttempt> {
-    history(database, None, 100).await.expect("the history")
-}
-
-fn outcomes(history: &[LockAttempt]) -> Vec<&str> {
-    history.iter().map(|attempt| attempt.outcome.as_deref().unwrap_or("none")).collect()
-}
-
-async fn intact(database: &Database, folder: &TempDir) -> Head {
-    let report = lock_desk::verify(database, folder.path(), &[]).await.expect("a verification");
-    assert!(report.is_intact(), "{report}");
-    report.newest
-}
-
 #[tokio::test]
 async fn a_command_is_recorded_given_confirmed_and_answered() {
-    let database = server::database().await;
-    let folder = tempfile::tempdir().expect("a folder");
+    let place = Place::new().await;
     let insert = "INSERT INTO cameras (name) VALUES ('Door') RETURNING id";
-    let camera: i32 = sqlx::query_scalar(insert).fetch_one(&database).await.expect("a camera");
+    let camera: i32 = sqlx::query_scalar(insert).fetch_one(&place.database).await.expect("a camera");
     let insert = "INSERT INTO events (camera_id, event_type, person_count, created_at)
                   VALUES ($1, 'PERSON_DETECTED', 1, now() - interval '5 s'), ($1, 'SYSTEM_ALERT', 0, now()),
                          ($1, 'PERSON_DETECTED', 1, now() - interval '9 s') RETURNING id";
-    let seen: i64 = sqlx::query_scalar(insert).bind(camera).fetch_one(&database).await.expect("an event");
-    let mut hub = Hub::with_worker(&database, &folder).await;
+    let seen: i64 = sqlx::query_scalar(insert).bind(camera).fetch_one(&place.database).await.expect("an event");
+    let mut hub = place.hub_with_worker().await;
 
     let answer = hub.ask("user:1", Action::Open);
     let command = hub.command().await;
     // The attempt is committed before the command leaves.
-    let before = attempts(&database).await;
+    let before = place.history().await;
     assert_eq!((before.len(), before[0].outcome.as_deref()), (1, None));
     assert_eq!(before[0].command_id, Some(command.command_id));
     assert_eq!((command.action, command.requested_by.as_str()), (Action::Open, "user:1"));
@@ -238,9 +259,9 @@ async fn a_command_is_recorded_given_confirmed_and_answered() {
     let done = answer.await.expect("a task").expect("done");
     let message = "Door opened successfully".to_owned();
     assert_eq!(done, LockDone { previous: LockStatus::Closed, current: LockStatus::Open, pin: 17, message });
-    let after = attempts(&database).await;
+    let after = place.history().await;
     let attempt = &after[0];
-    assert_eq!(outcomes(&after), ["done"]);
+    assert_eq!(place.outcomes().await, ["done"]);
     assert_eq!((attempt.event_id, attempt.camera_id), (Some(seen), Some(camera)));
     assert_eq!((attempt.requested_by.as_str(), attempt.channel.as_str()), ("user:1", "http"));
     assert_eq!((attempt.address.as_deref(), attempt.action.as_str()), (Some("127.0.0.1"), "open"));
@@ -248,15 +269,14 @@ async fn a_command_is_recorded_given_confirmed_and_answered() {
     assert_eq!(hub.desk.state().status.status, LockStatus::Open);
     eventually("the opening is recorded", || hub.kinds() == [EventType::DoorOpened]).await;
     assert_eq!(hub.recorded.lock()[0].description, "Door opened by user:1: command");
-    assert_eq!(intact(&database, &folder).await.number, 2);
+    assert_eq!(place.intact().await.number, 2);
     hub.stop().await;
 }
 
 #[tokio::test]
 async fn the_status_may_come_after_the_answer_or_not_at_all() {
-    let database = server::database().await;
-    let folder = tempfile::tempdir().expect("a folder");
-    let mut hub = Hub::with_worker(&database, &folder).await;
+    let place = Place::new().await;
+    let mut hub = place.hub_with_worker().await;
     let answer = hub.ask("user:1", Action::Toggle);
     let command = hub.command().await;
     hub.answers(&command, wire::lock::Outcome::Done, "done").await;
@@ -275,22 +295,20 @@ async fn the_status_may_come_after_the_answer_or_not_at_all() {
 
 #[tokio::test]
 async fn without_a_worker_nothing_leaves() {
-    let database = server::database().await;
-    let folder = tempfile::tempdir().expect("a folder");
-    let mut hub = Hub::start(&database, &folder).await;
+    let place = Place::new().await;
+    let mut hub = place.hub(SETTINGS).await;
     assert_eq!(hub.published().await.topic, "lock/status");
     assert_eq!(hub.ask("user:1", Action::Open).await.expect("a task"), Err(LockFailure::NoWorker));
     assert!(hub.carrier.outgoing.try_recv().is_err());
-    assert_eq!(outcomes(&attempts(&database).await), ["no-worker"]);
+    assert_eq!(place.outcomes().await, ["no-worker"]);
     assert_eq!(hub.desk.state().changed_at, None);
     hub.stop().await;
 }
 
 #[tokio::test]
 async fn what_the_worker_refuses_or_leaves_unanswered_is_told_so() {
-    let database = server::database().await;
-    let folder = tempfile::tempdir().expect("a folder");
-    let mut hub = Hub::with_worker(&database, &folder).await;
+    let place = Place::new().await;
+    let mut hub = place.hub_with_worker().await;
     let answer = hub.ask("user:1", Action::Open);
     let command = hub.command().await;
     hub.answers(&command, wire::lock::Outcome::Refused, "the clock is not set").await;
@@ -305,16 +323,15 @@ async fn what_the_worker_refuses_or_leaves_unanswered_is_told_so() {
     assert!(waited >= Duration::from_secs(3) && waited < Duration::from_secs(5), "{waited:?}");
     // Too late: it changes nothing any more.
     hub.answers(&command, wire::lock::Outcome::Done, "late").await;
-    assert_eq!(outcomes(&attempts(&database).await), ["no-confirmation", "refused"]);
+    assert_eq!(place.outcomes().await, ["no-confirmation", "refused"]);
     assert_eq!(hub.kinds(), []);
     hub.stop().await;
 }
 
 #[tokio::test]
 async fn two_requests_at_once_are_two_commands_in_order() {
-    let database = server::database().await;
-    let folder = tempfile::tempdir().expect("a folder");
-    let mut hub = Hub::with_worker(&database, &folder).await;
+    let place = Place::new().await;
+    let mut hub = place.hub_with_worker().await;
     let id = Some(uuid::Uuid::new_v4());
     let front = hub.front.clone();
     let (replies, answers): (Vec<_>, Vec<_>) = (0..3).map(|_| oneshot::channel()).unzip();
@@ -350,9 +367,8 @@ async fn two_requests_at_once_are_two_commands_in_order() {
 
 #[tokio::test]
 async fn a_sender_that_asks_too_often_is_refused_and_counted() {
-    let database = server::database().await;
-    let folder = tempfile::tempdir().expect("a folder");
-    let mut hub = Hub::with_worker(&database, &folder).await;
+    let place = Place::new().await;
+    let mut hub = place.hub_with_worker().await;
     for _ in 0..10 {
         let answer = hub.ask("user:1", Action::Close);
         hub.obey(LockStatus::Closed).await;
@@ -370,27 +386,26 @@ async fn a_sender_that_asks_too_often_is_refused_and_counted() {
         assert!(hub.mqtt(LockAsk::Refused { what, reason }).await.is_err());
     }
     hub.stop().await;
-    let history = attempts(&database).await;
-    let page = portcullis::store::lock_audit::history(&database, Some(history[1].id), 3).await.expect("a page");
+    let history = place.history().await;
+    let page = portcullis::store::lock_audit::history(&place.database, Some(history[1].id), 3).await.expect("a page");
     assert_eq!(page, history[2..5]);
     let front: Vec<_> = history.iter().filter(|attempt| attempt.requested_by == "device:button").collect();
     assert_eq!(front.len(), 11);
     assert_eq!((front[0].times, front[1].times), (15, 1));
     assert_eq!((front[0].action.as_str(), front[0].outcome.as_deref()), ("EXPLODE  ", Some("refused")));
     assert_eq!(front[0].message.as_deref(), Some("unknown action"));
-    intact(&database, &folder).await;
+    place.intact().await;
 }
 
 #[tokio::test]
 async fn what_cannot_be_recorded_in_time_is_not_given() {
-    let database = server::database().await;
-    let folder = tempfile::tempdir().expect("a folder");
-    let mut hub = Hub::with_worker(&database, &folder).await;
+    let place = Place::new().await;
+    let mut hub = place.hub_with_worker().await;
     let answer = hub.ask("user:1", Action::Close);
     hub.obey(LockStatus::Closed).await;
     answer.await.expect("a task").expect("done");
 
-    let mut blocker = database.begin().await.expect("a transaction");
+    let mut blocker = place.database.begin().await.expect("a transaction");
     blocker.execute("LOCK TABLE lock_audit IN ACCESS EXCLUSIVE MODE").await.expect("a lock");
     let asked = Instant::now();
     assert_eq!(hub.ask("user:1", Action::Open).await.expect("a task"), Err(LockFailure::NotRecorded));
@@ -398,51 +413,155 @@ async fn what_cannot_be_recorded_in_time_is_not_given() {
     assert!(waited >= Duration::from_millis(900) && waited < Duration::from_millis(2500), "{waited:?}");
     blocker.rollback().await.expect("an end");
     // The row comes late, and with it the word that the command was never given.
-    eventually_async("the attempt is closed", async || outcomes(&attempts(&database).await) == ["not-given", "done"])
-        .await;
+    eventually_async("the attempt is closed", async || place.outcomes().await == ["not-given", "done"]).await;
     assert!(hub.carrier.outgoing.try_recv().is_err());
-    intact(&database, &folder).await;
+    place.intact().await;
     hub.stop().await;
 }
 
 #[tokio::test]
+async fn what_the_worker_refuses_too_often_is_refused_by_the_hub_and_counted() {
+    let place = Place::new().await;
+    let mut hub = place.hub_with_worker().await;
+    for _ in 0..10 {
+        let answer = hub.ask("user:1", Action::Open);
+        let command = hub.command().await;
+        hub.answers(&command, wire::lock::Outcome::Refused, "given before under the same commandId").await;
+        answer.await.expect("a task").expect_err("refused");
+    }
+    for _ in 0..15 {
+        let refused = hub.ask("user:1", Action::Open).await.expect("a task").expect_err("too often");
+        assert!(refused.to_string().starts_with("Too many refused commands: 10 in 60 s at most"), "{refused}");
+    }
+    assert!(hub.carrier.outgoing.try_recv().is_err());
+    // Another sender is not concerned.
+    let answer = hub.ask("user:2", Action::Close);
+    hub.obey(LockStatus::Closed).await;
+    answer.await.expect("a task").expect("done");
+    hub.stop().await;
+    let history = place.history().await;
+    let times: Vec<_> =
+        history.iter().filter(|attempt| attempt.requested_by == "user:1").map(|attempt| attempt.times).collect();
+    assert_eq!(times, [&[15][..], &[1; 10]].concat());
+    assert_eq!(place.intact().await.number, 10 * 2 + 2 + 1);
+}
+
+#[tokio::test]
+async fn without_a_worker_many_attempts_are_few_rows() {
+    let place = Place::new().await;
+    let hub = place.hub(SETTINGS).await;
+    for _ in 0..25 {
+        hub.ask("user:1", Action::Open).await.expect("a task").expect_err("no worker");
+    }
+    hub.stop().await;
+    let history = place.history().await;
+    assert_eq!((history.len(), history.iter().map(|attempt| attempt.times).sum::<i64>()), (11, 25));
+    assert_eq!(place.outcomes().await[1..], ["no-worker"; 10]);
+    assert_eq!(place.intact().await.number, 11);
+}
+
+/// Of whom each attempt has its row, and how often.
+fn counted(history: &[LockAttempt]) -> i64 {
+    history.iter().map(|attempt| attempt.times).sum()
+}
+
+#[tokio::test]
+async fn what_waits_too_long_or_finds_no_room_is_refused_and_recorded() {
+    let place = Place::new().await;
+    let mut hub = place.hub_with_worker().await;
+    let mut blocker = place.database.begin().await.expect("a transaction");
+    blocker.execute("LOCK TABLE lock_audit IN ACCESS EXCLUSIVE MODE").await.expect("a lock");
+    // The first waits for its row, the others for the first; 64 of them find room.
+    let answers: Vec<_> = (0..100).map(|n| hub.ask(&format!("user:{n}"), Action::Open)).collect();
+    let mut failures = Vec::new();
+    for answer in answers {
+        failures.push(answer.await.expect("a task").expect_err("not given"));
+    }
+    assert!(failures.iter().all(|failure| matches!(failure, LockFailure::NotRecorded | LockFailure::TooLate)));
+    assert!(failures.contains(&LockFailure::NotRecorded) && failures.contains(&LockFailure::TooLate));
+    blocker.rollback().await.expect("an end");
+    eventually_async("each is recorded", async || counted(&place.history().await) == 100).await;
+    eventually_async("and as not given", async || place.outcomes().await.iter().all(|outcome| outcome == "not-given"))
+        .await;
+    assert!(hub.carrier.outgoing.try_recv().is_err());
+    place.intact().await;
+    hub.stop().await;
+}
+
+#[tokio::test]
+async fn what_is_asked_while_the_database_is_away_is_refused_and_recorded_on_its_return() {
+    let place = Place::new().await;
+    let mut hub = place.hub_with_worker().await;
+    let name: String =
+        sqlx::query_scalar("SELECT current_database()::text").fetch_one(&place.database).await.expect("a name");
+    let elsewhere = server::maintenance();
+    let admit = async |whether: bool| {
+        let alter = format!("ALTER DATABASE \"{name}\" ALLOW_CONNECTIONS {whether}");
+        elsewhere.execute(sqlx::AssertSqlSafe(alter)).await.expect("altered");
+        let kill = format!("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'");
+        elsewhere.execute(sqlx::AssertSqlSafe(kill)).await.expect("killed");
+    };
+    admit(false).await;
+    for _ in 0..2 {
+        let failure = hub.ask("user:1", Action::Open).await.expect("a task").expect_err("not recorded");
+        assert_eq!(failure, LockFailure::NotRecorded);
+    }
+    for _ in 0..300 {
+        let (what, reason) = ("EXPLODE".to_owned(), "unknown action".to_owned());
+        assert!(hub.mqtt(LockAsk::Refused { what, reason }).await.is_err());
+    }
+    let refused: Vec<_> = (10..310)
+        .map(|n| {
+            let (desk, who) = (hub.desk.clone(), requester(&format!("user:{n}")));
+            hub.lifecycle.track(async move { desk.refused(who, "open".to_owned(), "no right".to_owned()).await })
+        })
+        .collect();
+    for refused in refused {
+        refused.await.expect("a task");
+    }
+    assert!(hub.carrier.outgoing.try_recv().is_err(), "nothing left");
+    admit(true).await;
+    hub.stop().await;
+    assert_eq!(counted(&place.history().await), 602);
+    place.intact().await;
+}
+
+#[tokio::test]
 async fn a_lost_connection_costs_no_command() {
-    let database = server::database().await;
-    let folder = tempfile::tempdir().expect("a folder");
-    let mut hub = Hub::with_worker(&database, &folder).await;
+    let place = Place::new().await;
+    let mut hub = place.hub_with_worker().await;
     for _ in 0..3 {
         let kill = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
                     WHERE datname = current_database() AND pid <> pg_backend_pid()";
-        database.execute(kill).await.expect("killed");
+        place.database.execute(kill).await.expect("killed");
         let answer = hub.ask("user:1", Action::Close);
         hub.obey(LockStatus::Closed).await;
         answer.await.expect("a task").expect("done");
     }
-    assert_eq!(intact(&database, &folder).await.number, 6);
+    assert_eq!(place.intact().await.number, 6);
     hub.stop().await;
 }
 
 #[tokio::test]
 async fn the_audit_only_grows_and_tampering_is_found() {
-    let database = server::database().await;
-    let folder = tempfile::tempdir().expect("a folder");
-    let mut hub = Hub::with_worker(&database, &folder).await;
+    let place = Place::new().await;
+    let mut hub = place.hub_with_worker().await;
     for _ in 0..3 {
         let answer = hub.ask("user:1", Action::Close);
         hub.obey(LockStatus::Closed).await;
         answer.await.expect("a task").expect("done");
     }
     hub.stop().await;
-    assert_eq!(intact(&database, &folder).await.number, 6);
+    assert_eq!(place.intact().await.number, 6);
     for statement in ["UPDATE lock_audit SET action = 'x'", "DELETE FROM lock_audit", "TRUNCATE lock_audit"] {
-        let refused = database.execute(statement).await.expect_err("refused").to_string();
+        let refused = place.database.execute(statement).await.expect_err("refused").to_string();
         assert!(refused.contains("lock_audit only grows"), "{refused}");
     }
     let tamper = async |statement: &'static str| {
-        let mut connection = database.acquire().await.expect("a connection");
+        let mut connection = place.database.acquire().await.expect("a connection");
         connection.execute("ALTER TABLE lock_audit DISABLE TRIGGER ALL").await.expect("an owner");
         connection.execute(statement).await.expect("tampered");
-        lock_desk::verify(&database, folder.path(), &[]).await.expect("a verification").faults
+        place.verified().await.faults
     };
     assert_eq!(tamper("UPDATE lock_audit SET requested_by = 'user:2' WHERE number = 3").await, [Fault::Changed(3)]);
     let faults = tamper("UPDATE lock_audit SET requested_by = 'user:1' WHERE number = 3").await;
@@ -453,22 +572,21 @@ async fn the_audit_only_grows_and_tampering_is_found() {
     assert_eq!(tamper("DELETE FROM lock_audit").await, [Fault::CutOff(1, 6)]);
 
     // The next start tells of it, goes on, and does not paper over the gap.
-    let mut hub = Hub::with_worker(&database, &folder).await;
+    let mut hub = place.hub_with_worker().await;
     eventually("the alert", || hub.kinds() == [EventType::SystemAlert]).await;
     let answer = hub.ask("user:1", Action::Close);
     hub.obey(LockStatus::Closed).await;
     answer.await.expect("a task").expect("done");
     hub.stop().await;
-    let report = lock_desk::verify(&database, folder.path(), &[]).await.expect("a verification");
+    let report = place.verified().await;
     assert_eq!((report.faults, report.newest.number), (vec![Fault::Missing(1, 6)], 8));
 }
 
 #[tokio::test]
 async fn a_crash_between_commit_and_head_is_made_good_but_a_forged_row_is_not() {
-    let database = server::database().await;
-    let folder = tempfile::tempdir().expect("a folder");
-    let head = folder.path().join("lock-audit-head");
-    let mut hub = Hub::with_worker(&database, &folder).await;
+    let place = Place::new().await;
+    let head = place.folder.path().join("lock-audit-head");
+    let mut hub = place.hub_with_worker().await;
     let old = fs::read_to_string(&head).expect("a head");
     let answer = hub.ask("user:1", Action::Close);
     hub.obey(LockStatus::Closed).await;
@@ -476,49 +594,47 @@ async fn a_crash_between_commit_and_head_is_made_good_but_a_forged_row_is_not() 
     hub.stop().await;
 
     fs::write(&head, old).expect("put back");
-    let hub = Hub::with_worker(&database, &folder).await;
+    let hub = place.hub_with_worker().await;
     eventually("the head catches up", || fs::read_to_string(&head).expect("a head").starts_with("2:")).await;
     assert_eq!(hub.kinds(), []);
     hub.stop().await;
-    intact(&database, &folder).await;
+    place.intact().await;
 
     let forge = "INSERT INTO lock_audit SELECT 3, kind, attempt, command_id, action, detail, requested_by, channel,
                  address, at, outcome, message, duration_ms, times, event_id, camera_id, hash, previous_hash
                  FROM lock_audit WHERE number = 1";
-    database.execute(forge).await.expect("forged");
-    let mut hub = Hub::with_worker(&database, &folder).await;
+    place.database.execute(forge).await.expect("forged");
+    let mut hub = place.hub_with_worker().await;
     eventually("the alert", || hub.kinds() == [EventType::SystemAlert]).await;
     let answer = hub.ask("user:1", Action::Close);
     hub.obey(LockStatus::Closed).await;
     answer.await.expect("a task").expect("done");
     hub.stop().await;
-    let report = lock_desk::verify(&database, folder.path(), &[]).await.expect("a verification");
+    let report = place.verified().await;
     assert_eq!(report.faults, [Fault::Changed(3)]);
 }
 
 #[tokio::test]
 async fn an_attempt_that_a_crash_left_open_is_closed_at_the_next_start() {
-    let database = server::database().await;
-    let folder = tempfile::tempdir().expect("a folder");
-    let mut hub = Hub::with_worker(&database, &folder).await;
+    let place = Place::new().await;
+    let mut hub = place.hub_with_worker().await;
     let answer = hub.ask("user:1", Action::Open);
     hub.command().await;
     hub.lifecycle.hard.cancel();
     assert_eq!(answer.await.expect("a task"), Err(LockFailure::NoConfirmation));
     hub.stop().await;
-    assert_eq!(outcomes(&attempts(&database).await), ["none"]);
-    let hub = Hub::with_worker(&database, &folder).await;
-    eventually_async("it is closed", async || outcomes(&attempts(&database).await) == ["interrupted"]).await;
+    assert_eq!(place.outcomes().await, ["none"]);
+    let hub = place.hub_with_worker().await;
+    eventually_async("it is closed", async || place.outcomes().await == ["interrupted"]).await;
     hub.stop().await;
-    intact(&database, &folder).await;
+    place.intact().await;
 }
 
 #[tokio::test]
 async fn a_person_closes_an_open_door_and_never_opens_one() {
-    let database = server::database().await;
-    let folder = tempfile::tempdir().expect("a folder");
-    let settings = DeskSettings { pin: 17, on_detection: OnDetection::Close, threshold: 0.5, hold_open: false };
-    let mut hub = Hub::start_with(&database, &folder, settings).await;
+    let place = Place::new().await;
+    let settings = DeskSettings { on_detection: OnDetection::Close, ..SETTINGS };
+    let mut hub = place.hub(settings).await;
     hub.greet().await;
     hub.announcer.announce(person(0.9));
     let answer = hub.ask("user:1", Action::Open);
@@ -530,7 +646,7 @@ async fn a_person_closes_an_open_door_and_never_opens_one() {
     assert_eq!((command.action, command.requested_by.as_str()), (Action::Close, "rule:close-on-detection"));
     eventually("both movements", || hub.kinds() == [EventType::DoorOpened, EventType::DoorClosed]).await;
     hub.stop().await;
-    let history = attempts(&database).await;
+    let history = place.history().await;
     assert_eq!((history.len(), history[0].channel.as_str()), (2, "internal"));
 }
 
@@ -556,9 +672,8 @@ fn person(confidence: f64) -> Arc<StoredEvent> {
 
 #[tokio::test]
 async fn a_worker_that_comes_and_goes_raises_few_alerts_and_none_is_forgotten() {
-    let database = server::database().await;
-    let folder = tempfile::tempdir().expect("a folder");
-    let hub = Hub::with_worker(&database, &folder).await;
+    let place = Place::new().await;
+    let hub = place.hub_with_worker().await;
     for _ in 0..10 {
         hub.deliver(message("lock/status", &Status::offline(17, true, "will", Utc::now()))).await;
         hub.says(LockStatus::Closed, None).await;
@@ -577,9 +692,8 @@ async fn a_worker_that_comes_and_goes_raises_few_alerts_and_none_is_forgotten() 
 
 #[tokio::test]
 async fn a_worker_whose_session_ends_is_gone_whatever_it_said_last() {
-    let database = server::database().await;
-    let folder = tempfile::tempdir().expect("a folder");
-    let mut hub = Hub::with_worker(&database, &folder).await;
+    let place = Place::new().await;
+    let mut hub = place.hub_with_worker().await;
     let offline = async |hub: &mut Hub| {
         let said = hub.published().await;
         assert_eq!((said.topic.as_str(), said.retain), ("lock/status", true));
@@ -623,28 +737,26 @@ async fn a_worker_whose_session_ends_is_gone_whatever_it_said_last() {
 
 #[tokio::test]
 async fn a_hub_that_died_with_the_door_open_tells_of_its_closing() {
-    let database = server::database().await;
-    let folder = tempfile::tempdir().expect("a folder");
+    let place = Place::new().await;
     let insert = "INSERT INTO events (event_type, person_count, created_at)
                   VALUES ('DOOR_CLOSED', 0, now()), ('DOOR_OPENED', 0, now()), ('SYSTEM_ALERT', 0, now())";
-    database.execute(insert).await.expect("the run before");
-    let hub = Hub::with_worker(&database, &folder).await;
+    place.database.execute(insert).await.expect("the run before");
+    let hub = place.hub_with_worker().await;
     eventually("the closing", || hub.kinds() == [EventType::DoorClosed]).await;
     hub.stop().await;
 }
 
 #[tokio::test]
 async fn a_door_is_held_open_only_where_that_is_allowed() {
-    let database = server::database().await;
-    let folder = tempfile::tempdir().expect("a folder");
+    let place = Place::new().await;
     let until = wire::time::millis(Utc::now() + TimeDelta::hours(1));
-    let hub = Hub::with_worker(&database, &folder).await;
+    let hub = place.hub_with_worker().await;
     let refused = hub.desk.hold(requester("user:1"), until, "movers".to_owned()).await.expect_err("switched off");
     assert!(refused.to_string().contains("LOCK_HOLD_OPEN"), "{refused}");
     hub.stop().await;
 
-    let settings = DeskSettings { pin: 17, on_detection: OnDetection::Off, threshold: 0.5, hold_open: true };
-    let mut hub = Hub::start_with(&database, &folder, settings).await;
+    let settings = DeskSettings { hold_open: true, ..SETTINGS };
+    let mut hub = place.hub(settings).await;
     hub.greet().await;
     let past = Utc::now() - TimeDelta::seconds(1);
     assert!(hub.desk.hold(requester("user:1"), past, "movers".to_owned()).await.is_err());
@@ -655,17 +767,16 @@ async fn a_door_is_held_open_only_where_that_is_allowed() {
     assert_eq!(command.hold_until, Some(until));
     assert_eq!(answer.await.expect("a task").expect("done").current, LockStatus::Open);
     hub.stop().await;
-    let history = attempts(&database).await;
-    assert_eq!(outcomes(&history), ["done", "refused", "refused"]);
+    let history = place.history().await;
+    assert_eq!(place.outcomes().await, ["done", "refused", "refused"]);
     assert_eq!(history[0].action, "hold");
     assert!(history[0].detail.as_deref().is_some_and(|detail| detail.ends_with(": movers")));
 }
 
 #[tokio::test]
 async fn the_desk_and_the_real_worker_understand_each_other() {
-    let database = server::database().await;
-    let folder = tempfile::tempdir().expect("a folder");
-    let mut hub = Hub::start(&database, &folder).await;
+    let place = Place::new().await;
+    let mut hub = place.hub(SETTINGS).await;
     let (link, mut worker) = link::pair();
     let relay = gpio::Relay::simulated(17, SimulatedRelay::default());
     let stop = hub.lifecycle.soft.clone();
@@ -702,7 +813,7 @@ async fn the_desk_and_the_real_worker_understand_each_other() {
     eprintln!("from the request to its answer: median {:?}, longest {:?}", times[4], times[8]);
     hub.lifecycle.stop(std::future::pending()).await;
     broker.await.expect("a broker");
-    intact(&database, &folder).await;
+    place.intact().await;
     let kinds: Vec<_> = hub.recorded.lock().iter().map(|occurrence| occurrence.event_type).collect();
     // The last one is the worker's closing at the stop.
     assert_eq!(kinds, [EventType::DoorOpened, EventType::DoorClosed].repeat(5));

@@ -11,6 +11,7 @@ mod mqtt_fuzz;
 mod mqtt_hub;
 mod mqtt_interop_v3;
 mod mqtt_interop_v5;
+mod mqtt_limits;
 mod mqtt_lock;
 mod mqtt_order;
 mod ranks;

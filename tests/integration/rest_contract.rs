@@ -128,6 +128,8 @@ async fn every_route_lets_in_whom_it_should() {
         ("DELETE", "/api/devices/99", ADMINS),
         ("POST", "/api/devices/99/rotate", ADMINS),
         ("GET", "/api/devices/99/explain", ADMINS),
+        ("GET", "/api/log-level", ADMINS),
+        ("PUT", "/api/log-level", ADMINS),
     ];
     let stage = Stage::set().await;
     for (method, path, welcome) in routes {
@@ -152,8 +154,8 @@ async fn the_description_names_every_route() {
     assert_eq!(document["openapi"], "3.1.0");
     let paths = document["paths"].as_object().expect("paths");
     let operations: usize = paths.values().map(|path| path.as_object().expect("operations").len()).sum();
-    // The 35 above, register, login, healthz, readyz, metrics.
-    assert_eq!(operations, 40, "{:?}", paths.keys());
+    // The 37 above, register, login, healthz, readyz, metrics.
+    assert_eq!(operations, 42, "{:?}", paths.keys());
     for (path, operations) in paths {
         for (method, operation) in operations.as_object().expect("operations") {
             let answers = operation["responses"].as_object().expect("answers");

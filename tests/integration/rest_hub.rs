@@ -24,7 +24,7 @@ use portcullis::{
     mqtt::link::{self, Carrier, Incoming, Message, QoS},
     recorder::{Recorder, Worker},
     store::{self, Database},
-    telemetry::metrics::Metrics,
+    telemetry::{log::Log, metrics::Metrics},
     wire::lock::{Command, Outcome, Response, Status},
 };
 use reqwest::{Method, StatusCode};
@@ -123,6 +123,7 @@ impl Hub {
                 vec![Part { name: "broker", up: true, detail: Some("0 clients".into()) }]
             })),
             metrics: Metrics::default(),
+            log: Log::none("info"),
         };
         let hub = bridge::build(parts, &lifecycle).expect("a bridge");
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");

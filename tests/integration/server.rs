@@ -22,18 +22,28 @@ pub async fn database() -> Database {
     database
 }
 
-/// The URL of a new, empty database.
-pub async fn create() -> String {
-    let url = URL.get_or_init(|| {
+/// The server's URL, with a database that is none of the tests'.
+fn url() -> &'static str {
+    URL.get_or_init(|| {
         let given = std::env::var("TEST_DATABASE_URL").ok();
         // On a thread with a runtime of its own: the server must outlive the test that starts it.
         given.unwrap_or_else(|| std::thread::spawn(start).join().expect("a server"))
-    });
+    })
+}
+
+/// A way to the server that goes past the tests' databases, to take one of them away.
+pub fn maintenance() -> Database {
+    Address::parse(url()).expect("an address").open(1)
+}
+
+/// The URL of a new, empty database.
+pub async fn create() -> String {
+    let url = url();
     let name = format!("test_{}_{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-    let maintenance = Address::parse(url).expect("an address").open(1);
+    let maintenance = maintenance();
     store::create_database(&maintenance, &name).await.expect("a database");
     maintenance.close().await;
-    let (base, query) = url.split_once('?').map_or((url.as_str(), ""), |(base, query)| (base, query));
+    let (base, query) = url.split_once('?').map_or((url, ""), |(base, query)| (base, query));
     let server = base.rsplit_once('/').expect("a path").0;
     format!("{server}/{name}?{query}")
 }

@@ -74,14 +74,14 @@ class Hub:
             **more,
         }
 
-    def start(self, ready="/readyz"):
+    def start(self, ready="/readyz", stdin=subprocess.DEVNULL):
         """Starts the hub and waits until it says that it is ready."""
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [BINARY, "serve"],
                 cwd=self.folder,
                 env=self.environment(),
-                stdin=subprocess.DEVNULL,
+                stdin=stdin,
                 stdout=log,
                 stderr=log,
                 start_new_session=True,

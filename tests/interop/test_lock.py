@@ -2,12 +2,17 @@
 
 import os
 import signal
+import socket
 import subprocess
+import time
+from types import SimpleNamespace
 
 import pytest
 import requests
 
-from hub import BINARY
+from clients import PahoDevice
+from hub import free_port
+from lock_agent import LockAgent
 from waiting import until
 
 
@@ -128,43 +133,49 @@ def test_no_other_device_works_the_lock(hub, devices, device, who):
 # The lock worker as a process of its own -------------------------------------------------------------------------
 
 
-class LockAgent:
-    def __init__(self, hub, credentials):
-        settings = {"MQTT_URL": hub.mqtt_url, "MQTT_USERNAME": credentials["username"]}
-        environment = hub.environment(**hub.WORKER, **settings, MQTT_PASSWORD=credentials["password"])
-        # It knows the hub by MQTT alone, as on another machine.
-        for name in ("DATA_DIR", "PORT", "MQTT_PORT", "LOCK_AGENT"):
-            environment.pop(name, None)
-        self.log = (hub.folder / "lock-agent.log").open("ab")
-        self.process = subprocess.Popen(
-            [BINARY, "lock-agent"],
-            cwd=hub.folder,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=self.log,
-            stderr=self.log,
-        )
-
-    def stop(self, number=signal.SIGTERM):
-        self.process.send_signal(number)
-        code = self.process.wait(15)
-        self.log.close()
-        return code
-
-
 def online(hub, is_online):
     until(lambda: hub.get("/api/lock/status")["online"] is is_online, f"the lock worker's online is {is_online}")
 
 
-def test_a_lock_worker_of_its_own(new_hub, python_dashboard):
-    hub = new_hub(LOCK_AGENT="remote").start(ready="/healthz")
+@pytest.fixture
+def certificates(tmp_path):
+    """Makes an authority, and a certificate of its for 127.0.0.1: the hub's settings, and the worker's."""
+
+    def openssl(*arguments):
+        subprocess.run(["openssl", *arguments], cwd=tmp_path, check=True, capture_output=True)
+
+    def path(name):
+        return str(tmp_path / name)
+
+    new = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
+    for authority in ("ca", "other"):
+        openssl("req", "-x509", *new, "-subj", f"/CN={authority}", "-keyout", f"{authority}.key", "-out", f"{authority}.pem")
+    openssl("req", *new, "-subj", "/CN=hub", "-keyout", "hub.key", "-out", "hub.csr")
+    (tmp_path / "names").write_text("subjectAltName=IP:127.0.0.1\n")
+    signed = ["-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-extfile", "names"]
+    openssl("x509", "-req", "-in", "hub.csr", *signed, "-out", "hub.pem")
+    port = str(free_port())
+    return SimpleNamespace(
+        hub={"MQTT_TLS_PORT": port, "MQTT_TLS_CERT": path("hub.pem"), "MQTT_TLS_KEY": path("hub.key")},
+        worker={"MQTT_URL": f"mqtts://127.0.0.1:{port}", "MQTT_CA": path("ca.pem")},
+        stranger={"MQTT_URL": f"mqtts://127.0.0.1:{port}", "MQTT_CA": path("other.pem")},
+    )
+
+
+def test_a_lock_worker_of_its_own_over_tls(new_hub, python_dashboard, certificates):
+    hub = new_hub(LOCK_AGENT="remote", **certificates.hub).start(ready="/healthz")
     assert hub.get("/api/lock/status")["status"] == "UNKNOWN"
     assert hub.call("POST", "/api/lock/open").status_code == 503
     assert requests.get(f"{hub.url}/readyz", timeout=5).status_code == 503
 
     credentials = hub.device("door", "lock-agent")
     dashboard = python_dashboard(hub.url, hub.token())
-    agent = LockAgent(hub, credentials)
+    # A hub that somebody else vouches for is no hub.
+    agent = LockAgent(hub, credentials, **certificates.stranger)
+    until(lambda: "certificate" in agent.path.read_text(), "the worker trusts nobody else's hub")
+    assert hub.get("/api/lock/status")["online"] is False
+    assert agent.stop() == 0
+    agent = LockAgent(hub, credentials, **certificates.worker)
     online(hub, True)
     dashboard.wait("lock:status", lambda status: status["metadata"]["online"] is True)
     assert requests.get(f"{hub.url}/readyz", timeout=5).status_code == 200
@@ -177,7 +188,7 @@ def test_a_lock_worker_of_its_own(new_hub, python_dashboard):
     agent.stop(signal.SIGKILL)
     online(hub, False)
     assert hub.call("POST", "/api/lock/open").status_code == 503
-    agent = LockAgent(hub, credentials)
+    agent = LockAgent(hub, credentials, **certificates.worker)
     online(hub, True)
     lock(hub, "open")
 
@@ -200,3 +211,55 @@ def test_a_lock_worker_with_wrong_credentials_ends_or_stays_out(new_hub):
     finally:
         if agent.process.poll() is None:
             agent.stop()
+
+
+def test_a_lock_worker_without_a_will_is_gone_with_its_session(new_hub, python_dashboard):
+    hub = new_hub(LOCK_AGENT="remote").start(ready="/healthz")
+    session = PahoDevice(hub, hub.device("door", "lock-agent"))
+    status = {"status": "OPEN", "online": True, "pin": 17, "simulated": True, "reason": None, "commandId": None}
+    times = {"requestedBy": None, "timestamp": "2026-11-22T12:00:00Z"}
+
+    def seen():
+        # Again each time: the news of its own making may have ended the first session.
+        session.publish("lock/status", {**status, **times}, retain=True)
+        return hub.get("/api/lock/status")["online"]
+
+    until(seen, "the worker is there")
+    dashboard = python_dashboard(hub.url, hub.token())
+    dashboard.wait("lock:status", lambda status: status["metadata"]["online"] is True)
+    session.close()
+    dashboard.wait("lock:status", lambda status: status["status"] == "UNKNOWN" and not status["metadata"]["online"])
+    assert hub.get("/api/lock/status")["status"] == "UNKNOWN"
+    controller = PahoDevice(hub, hub.device("controller", "controller"))
+    controller.subscribe("lock/status")
+    assert controller.wait("lock/status", lambda message: message.retain).payload["online"] is False
+    controller.close()
+    lost = lambda: [event for event in hub.get("/api/events?eventType=SYSTEM_ALERT") if "is lost" in event["description"]]
+    until(lost, "the loss is stored")
+
+
+def test_a_lock_worker_is_a_service_with_a_watchdog(new_hub):
+    """No hub: the worker is ready once the door is locked, and its loop turns without one."""
+    hub = new_hub()
+    path = hub.folder / "notify"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(path))
+        manager.settimeout(15)
+        agent = LockAgent(hub, {"username": "door", "password": "x"}, NOTIFY_SOCKET=str(path))
+        try:
+            assert manager.recv(100) == b"READY=1"
+            begin, fed = time.monotonic(), 0
+            while fed < 4:
+                assert manager.recv(100) == b"WATCHDOG=1"
+                fed += 1
+            assert time.monotonic() - begin < 10, "WatchdogSec= of the unit"
+        finally:
+            code = agent.stop()
+    assert code == 0
+
+
+def test_a_lock_worker_does_not_send_its_secret_in_the_clear(new_hub):
+    hub = new_hub()
+    agent = LockAgent(hub, {"username": "door", "password": "x"}, MQTT_URL="mqtt://192.0.2.1:1883")
+    assert agent.ended() == 1
+    assert "without TLS" in agent.path.read_text()

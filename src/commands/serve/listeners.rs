@@ -19,7 +19,8 @@ impl Listeners {
     /// # Errors
     /// When a port is taken; the text says which variable chooses another.
     pub async fn bind(options: &ServeOptions) -> anyhow::Result<Self> {
-        let mqtt_host = options.mqtt.mqtt_host.unwrap_or(options.http.host);
+        let http = &options.http.address;
+        let mqtt_host = options.mqtt.mqtt_host.unwrap_or(http.host);
         let mqtt_tls = match options.mqtt.mqtt_tls_port {
             Some(port) => Some(listen("MQTT_TLS_PORT", SocketAddr::new(mqtt_host, port)).await?),
             None => None,
@@ -29,7 +30,7 @@ impl Listeners {
             None => None,
         };
         Ok(Self {
-            http: listen("PORT", SocketAddr::new(options.http.host, options.http.port)).await?,
+            http: listen("PORT", SocketAddr::new(http.host, http.port)).await?,
             mqtt: listen("MQTT_PORT", SocketAddr::new(mqtt_host, options.mqtt.mqtt_port)).await?,
             mqtt_tls,
             metrics,

@@ -1,10 +1,6 @@
 //! The thread that feeds the router: it alone sends, since sending may block, and it keeps the order.
 
-use std::{
-    collections::{HashMap, HashSet},
-    sync::Arc,
-    time::Instant,
-};
+use std::{collections::HashMap, sync::Arc, time::Instant};
 
 use anyhow::Context as _;
 use bytes::Bytes;
@@ -16,7 +12,7 @@ use rumqttd::{
 };
 use tokio::sync::{mpsc, oneshot};
 
-use super::{Command, Dead, Ended, FENCE_TIME, LinkNumber, NotSubscribed, PREFIX};
+use super::{Command, Dead, Ended, FENCE_TIME, LinkNumber, NotSubscribed, PREFIX, interest::Interest};
 use crate::{
     domain::topic::Topic,
     mqtt::{
@@ -28,7 +24,7 @@ use crate::{
 
 /// Messages, and bytes of them, between two fences.
 const FENCE_MESSAGES: usize = 400;
-const FENCE_BYTES: usize = 1024 * 1024;
+const FENCE_BYTES: usize = 512 * 1024;
 /// The name of fences; without the prefix, so that no filter reaches it.
 const FENCE: &str = "fence";
 
@@ -43,9 +39,11 @@ pub(super) struct Feed {
     build: Build,
     links: HashMap<LinkNumber, LinkTx>,
     next_link: LinkNumber,
-    /// Every filter that was ever subscribed to: the router keeps about 6 kB for each, for ever.
-    filters: HashSet<String>,
-    most_filters: usize,
+    /// Numbers of links whose end the router has seen. They are used again, because the router keeps a few hundred bytes
+    /// for each name that a link ever had.
+    free: Vec<LinkNumber>,
+    /// Those to which a Disconnect was sent; the next mark that comes out says that the router has seen it.
+    leaving: Vec<LinkNumber>,
     publisher: LinkTx,
     /// Publishes marks only, one at a time: see [`Feed::confirm_subscriptions`].
     marker: LinkTx,
@@ -57,21 +55,21 @@ pub(super) struct Feed {
     place: u64,
     /// Subscriptions that were sent to the router and not yet confirmed, each with its answer. Empty between batches.
     unconfirmed: Vec<(SubscribeReply, u64)>,
-    ended: Arc<Mutex<Vec<Ended>>>,
-    retained: Arc<Mutex<Retained>>,
-    gauges: Arc<Gauges>,
-    epoch: Instant,
+    parts: Parts,
+}
+
+/// What the thread shares with the rest of the front.
+pub(super) struct Parts {
+    pub(super) most_filters: usize,
+    pub(super) interest: Arc<Interest>,
+    pub(super) ended: Arc<Mutex<Vec<Ended>>>,
+    pub(super) retained: Arc<Mutex<Retained>>,
+    pub(super) gauges: Arc<Gauges>,
+    pub(super) epoch: Instant,
 }
 
 impl Feed {
-    pub(super) fn new(
-        build: Build,
-        most_filters: usize,
-        ended: Arc<Mutex<Vec<Ended>>>,
-        retained: Arc<Mutex<Retained>>,
-        gauges: Arc<Gauges>,
-        epoch: Instant,
-    ) -> anyhow::Result<Self> {
+    pub(super) fn new(build: Build, parts: Parts) -> anyhow::Result<Self> {
         let (publisher, _) = build("publisher")?;
         let (marker, _) = build("marker")?;
         let (mut sender, fence) = build("fence")?;
@@ -81,8 +79,8 @@ impl Feed {
             build,
             links,
             next_link: 1,
-            filters: HashSet::new(),
-            most_filters,
+            free: Vec::new(),
+            leaving: Vec::new(),
             publisher,
             marker,
             fence,
@@ -90,10 +88,7 @@ impl Feed {
             unfenced: (0, 0),
             place: 0,
             unconfirmed: Vec::new(),
-            ended,
-            retained,
-            gauges,
-            epoch,
+            parts,
         })
     }
 
@@ -129,16 +124,26 @@ impl Feed {
         match command {
             Command::Publish(_) => {}
             Command::Open(reply) => {
-                let number = self.next_link;
-                self.next_link += 1;
-                let (sender, receiver) = (self.build)(&format!("s{number}"))?;
+                let number = self.free.pop().unwrap_or_else(|| {
+                    self.next_link += 1;
+                    self.next_link - 1
+                });
+                let (sender, receiver) = match (self.build)(&format!("s{number}")) {
+                    Ok(link) => link,
+                    // Whoever asked hears of it by the reply's end; if the router is dead, the next fence finds out.
+                    Err(error) => {
+                        tracing::warn!("{error:#}");
+                        self.free.push(number);
+                        return Ok(());
+                    }
+                };
                 self.links.insert(number, sender);
                 if let Err((number, receiver)) = reply.send((number, receiver)) {
-                    self.ended.lock().push(Ended { number, _receiver: Some(receiver) });
+                    self.parts.ended.lock().push(Ended { number, _receiver: Some(receiver) });
                 }
             }
             Command::Subscribe { link, number, filter, reply } => {
-                match self.subscribe(link, number, filter)? {
+                match self.subscribe(link, number, &filter)? {
                     Ok(place) => self.unconfirmed.push((reply, place)),
                     // Whoever asked may be gone.
                     refused => drop(reply.send(refused)),
@@ -160,11 +165,12 @@ impl Feed {
         &mut self,
         link: LinkNumber,
         number: usize,
-        filter: String,
+        filter: &str,
     ) -> anyhow::Result<Result<u64, NotSubscribed>> {
         // Nobody's many filters keep a lock worker from its own.
-        let is_workers = matches!(Topic::parse(&filter), Some(Topic::LockCommand | Topic::HubStatus));
-        if !is_workers && !self.filters.contains(&filter) && self.filters.len() >= self.most_filters {
+        let is_workers = matches!(Topic::parse(filter), Some(Topic::LockCommand | Topic::HubStatus));
+        let most = if is_workers { usize::MAX } else { self.parts.most_filters };
+        if !self.parts.interest.add(filter, most) {
             return Ok(Err(NotSubscribed::TooManyFilters));
         }
         let wanted = protocol::Filter {
@@ -174,7 +180,6 @@ impl Feed {
             preserve_retain: false,
             retain_forward_rule: protocol::RetainForwardRule::Never,
         };
-        self.filters.insert(filter);
         let properties = protocol::SubscribeProperties { id: Some(number), user_properties: Vec::new() };
         let packet = protocol::Subscribe { pkid: 1, filters: vec![wanted] };
         self.send(link, protocol::Packet::Subscribe(packet, Some(properties)))?;
@@ -184,12 +189,12 @@ impl Feed {
     fn packet(&mut self, mut message: Message) -> protocol::Packet {
         self.place += 1;
         message.place = self.place;
-        if message.retain && !self.retained.lock().put(&message) {
-            self.gauges.not_retained.one();
+        if message.retain && !self.parts.retained.lock().put(&message) {
+            self.parts.gauges.not_retained.one();
         }
         self.unfenced.0 += 1;
         self.unfenced.1 += message.cost();
-        let packed = message::pack(&message, self.epoch);
+        let packed = message::pack(&message, self.parts.epoch);
         let topic = Bytes::from([PREFIX, &message.topic].concat());
         let properties = protocol::PublishProperties { correlation_data: Some(packed), ..Default::default() };
         protocol::Packet::Publish(protocol::Publish::new(topic, message.payload, false), Some(properties))
@@ -263,18 +268,20 @@ impl Feed {
     /// A link may have been woken just before, and a wake that the router finds after the Disconnect kills it. The
     /// Disconnect could be taken at an earlier notice of its link, so a mark goes first: then no notice is left.
     fn end_links(&mut self) -> anyhow::Result<()> {
-        let ended = std::mem::take(&mut *self.ended.lock());
+        let ended = std::mem::take(&mut *self.parts.ended.lock());
         if ended.is_empty() {
             return Ok(());
         }
         let (mark, packet) = self.mark();
         send(&mut self.marker, packet)?;
         self.wait_for(&mark)?;
+        self.free.append(&mut self.leaving);
         for link in ended {
             if let Some(mut sender) = self.links.remove(&link.number) {
                 let reason = protocol::DisconnectReasonCode::NormalDisconnection;
                 let packet = protocol::Packet::Disconnect(protocol::Disconnect { reason_code: reason }, None);
                 send(&mut sender, packet)?;
+                self.leaving.push(link.number);
             }
         }
         Ok(())

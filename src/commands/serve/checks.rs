@@ -1,0 +1,126 @@
+//! What a person who reads the log after a start wants to know: one line for each part, and a warning where something
+//! is not as it should be.
+
+use std::{net::SocketAddr, path::Path};
+
+use chrono::{Datelike as _, Utc};
+
+use super::Listeners;
+use crate::{
+    commands::data::Data,
+    config::{LockAgent, ServeOptions},
+    lock_desk::LockDesk,
+    store,
+};
+
+/// With less of it free, in bytes, a person should look after the disk.
+const LITTLE: u64 = 1 << 30;
+/// A clock that says less was never set: this program was not there yet.
+const FIRST_YEAR: i32 = 2026;
+/// How far the database's clock may be from this one before it is said, in milliseconds.
+const CLOCKS_APART: i64 = 2000;
+
+/// Writes the list into the log.
+pub async fn list(options: &ServeOptions, listeners: &Listeners, data: &Data, lock: &LockDesk) {
+    tracing::info!(
+        check = "program",
+        "program: Portcullis {}, process {}",
+        env!("CARGO_PKG_VERSION"),
+        std::process::id()
+    );
+    told_of_listeners(options, listeners);
+    told_of_database(options, data).await;
+    told_of_disk(&data.folder);
+    let now = Utc::now();
+    tracing::info!(check = "clock", "clock: {}, time zone {}", now.format("%FT%TZ"), options.hub.timezone);
+    if now.year() < FIRST_YEAR {
+        tracing::warn!(check = "clock", "clock: that cannot be: set this machine's clock");
+    }
+    let worker = match options.hub.lock_agent {
+        LockAgent::Embedded => "in this process",
+        LockAgent::Remote => "remote",
+    };
+    let lock = lock.state().status;
+    let relay = if lock.simulated { "simulated" } else { "real" };
+    tracing::info!(check = "lock", "lock: worker {worker}, relay {relay} on line {}, now {}", lock.pin, lock.status);
+}
+
+fn told_of_listeners(options: &ServeOptions, listeners: &Listeners) {
+    let shown = |listener: Option<&tokio::net::TcpListener>| {
+        let address = listener.and_then(|listener| listener.local_addr().ok());
+        address.map_or_else(|| "off".to_owned(), |address: SocketAddr| address.to_string())
+    };
+    tracing::info!(
+        check = "listeners",
+        "listeners: HTTP {}, MQTT {}, MQTT over TLS {}, metrics {}",
+        shown(Some(&listeners.http)),
+        shown(Some(&listeners.mqtt)),
+        shown(listeners.mqtt_tls.as_ref()),
+        if listeners.metrics.is_some() { shown(listeners.metrics.as_ref()) } else { "with HTTP".to_owned() },
+    );
+    let far = |listener: &tokio::net::TcpListener| {
+        listener.local_addr().is_ok_and(|address| !address.ip().to_canonical().is_loopback())
+    };
+    if far(&listeners.http) && options.http.trusted_proxies.is_empty() {
+        tracing::warn!(
+            check = "listeners",
+            "listeners: HTTP is open to other machines without encryption, and no proxy is in TRUSTED_PROXIES: \
+             passwords and tokens can be read on the way"
+        );
+    }
+    if listeners.metrics.as_ref().is_some_and(far) {
+        tracing::warn!(
+            check = "listeners",
+            "listeners: METRICS_ADDR is open to other machines, for whoever reaches it"
+        );
+    }
+}
+
+async fn told_of_database(options: &ServeOptions, data: &Data) {
+    let is_given = options.data.database_url.is_some() || options.data.database_url_file.is_some();
+    let whose = if is_given { "given by DATABASE_URL" } else { "private" };
+    match store::server(&data.database).await {
+        Ok(server) => {
+            let apart = (server.now - Utc::now()).num_milliseconds();
+            tracing::info!(
+                check = "database",
+                "database: PostgreSQL {}, {whose}, schema {}, its clock {apart} ms from this one",
+                server.version,
+                store::schema()
+            );
+            if apart.abs() > CLOCKS_APART {
+                tracing::warn!(check = "database", "database: its clock and this one are {apart} ms apart: set them");
+            }
+        }
+        Err(error) => tracing::warn!(check = "database", "database: {whose}, does not answer: {error}"),
+    }
+}
+
+fn told_of_disk(folder: &Path) {
+    match free(folder) {
+        Ok((free, all)) => {
+            let gibibytes = |bytes: u64| bytes >> 30;
+            tracing::info!(
+                check = "disk",
+                "disk: {} of {} GiB free in {}",
+                gibibytes(free),
+                gibibytes(all),
+                folder.display()
+            );
+            if free < LITTLE {
+                tracing::warn!(
+                    check = "disk",
+                    "disk: less than a GiB is free: detections are stored only as long as it lasts"
+                );
+            }
+        }
+        Err(error) => tracing::warn!(check = "disk", "disk: {} does not say what is free: {error}", folder.display()),
+    }
+}
+
+/// Free and all bytes of the file system that the folder is on.
+fn free(folder: &Path) -> std::io::Result<(u64, u64)> {
+    let system = rustix::fs::statvfs(folder)?;
+    let size = system.f_frsize;
+    Ok((system.f_bavail.saturating_mul(size), system.f_blocks.saturating_mul(size)))
+}
