@@ -14,6 +14,7 @@ pub mod lock_agent;
 mod log_level;
 pub mod migrate;
 pub mod restore;
+pub mod retention;
 pub mod serve;
 pub mod user;
 
@@ -23,7 +24,10 @@ use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use self::config::Verdict;
 use crate::{
-    config::{DataOptions, Fault, LockAgentOptions, LogFormat, LogOptions, ServeOptions, effective, sources::Sources},
+    config::{
+        DataOptions, Fault, LockAgentOptions, LogFormat, LogOptions, RetentionOptions, ServeOptions, effective,
+        sources::Sources,
+    },
     telemetry::log::Log,
 };
 
@@ -55,6 +59,8 @@ enum Command {
     Healthcheck(healthcheck::HealthcheckOptions),
     /// Brings the database's schema up to date, and ends.
     Migrate(DataOptions),
+    /// Drops the months of events that are older than `RETENTION_DAYS`, as a running hub does by itself.
+    Retention(RetentionOptions),
     /// Writes the whole database into a file; the hub may run.
     Backup(backup::BackupCommand),
     /// Puts a backup into an empty database, or in the place of what is there.
@@ -111,6 +117,7 @@ pub async fn run(line: CommandLine, sources: &Sources) -> anyhow::Result<Verdict
         Command::Bench(options) => bench::run(options).await,
         Command::Healthcheck(options) => healthcheck::run(&options).await,
         Command::Migrate(options) => migrate::run(&options).await,
+        Command::Retention(options) => retention::run(&options).await,
         Command::Backup(command) => backup::run(command).await,
         Command::Restore(command) => restore::run(command).await,
         Command::Config(_) => Ok(()),

@@ -266,7 +266,7 @@ pub struct HubOptions {
     /// How long a camera that reports empty pictures may be silent, in seconds.
     #[arg(long, env, default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=86_400), value_name = "SECONDS")]
     pub camera_timeout: u64,
-    /// How many days events are kept; not in this version, which keeps all and refuses it.
+    /// How many days events are kept, for each whole month of them; none: for good.
     #[arg(long, env, value_parser = clap::value_parser!(u32).range(1..=36_500), value_name = "DAYS")]
     pub retention_days: Option<u32>,
     /// The time zone of "today" and of day buckets, such as Europe/Vienna.
@@ -315,6 +315,19 @@ pub struct ServeOptions {
     pub open: OpenOptions,
     #[command(flatten)]
     pub hub: HubOptions,
+}
+
+/// All of `portcullis retention`.
+#[derive(Debug, Clone, Args)]
+pub struct RetentionOptions {
+    #[command(flatten)]
+    pub data: DataOptions,
+    /// How many days events are kept, for each whole month of them.
+    #[arg(long, env, value_parser = clap::value_parser!(u32).range(1..=36_500), value_name = "DAYS")]
+    pub retention_days: u32,
+    /// Says what would be dropped, and drops nothing.
+    #[arg(long)]
+    pub dry_run: bool,
 }
 
 /// All of `portcullis lock-agent`.

@@ -25,6 +25,7 @@ pub mod lock_agent;
 pub mod lock_desk;
 pub mod publisher;
 pub mod recorder;
+pub mod retention;
 // Rank 4: what people and their programs talk to.
 // Rank 4: REST and Socket.io.
 pub mod bridge;

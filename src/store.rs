@@ -17,6 +17,7 @@ pub mod months;
 pub mod private;
 pub mod recording;
 pub mod rejected;
+pub mod retention;
 pub mod totals;
 pub mod users;
 
@@ -116,6 +117,14 @@ pub fn is_away(error: &Error) -> bool {
 pub fn is_refused_entry(error: &Error) -> bool {
     let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
     code.is_some_and(|code| ["28", "3D"].iter().any(|class| code.starts_with(class)))
+}
+
+/// Whether others were at work on the same rows or tables for too long, so that the same may well work soon.
+#[must_use]
+pub fn is_busy(error: &Error) -> bool {
+    // lock_not_available, deadlock_detected, serialization_failure.
+    let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
+    code.is_some_and(|code| ["55P03", "40P01", "40001"].contains(&&*code))
 }
 
 /// Asks the database for a sign of life.

@@ -42,6 +42,7 @@ use crate::{
     mqtt::{Front, Hooks},
     publisher,
     recorder::{Recorder, Worker},
+    retention,
     store::{Gate, private::Private},
     telemetry::{log::Log, metrics::Metrics},
 };
@@ -258,6 +259,8 @@ impl Parts {
     ) -> News {
         let will = Some(publisher::hub_status(false));
         let link = front.link(Identity::Hub, will, &[]);
+        let kept = retention::run(data.database.clone(), options.hub.retention_days, hub.soft.clone());
+        hub.keep("months of events", kept);
         hub.keep("publisher", publisher::run(link, self.announcer.clone(), hub.soft.clone()));
         let (cameras_changed, cameras) = watch::channel(0);
         let watched = camera_watch::Parts {

@@ -32,12 +32,19 @@ pub async fn create(db: &mut PgConnection) -> Result<(), Error> {
 /// # Errors
 /// When the database is away or refuses a row.
 pub async fn copy(db: &mut PgConnection, rows: impl Iterator<Item = NewEvent>) -> Result<u64, Error> {
-    let mut copy = db
-        .copy_in_raw(
-            "COPY baseline (camera_id, event_type, person_count, confidence, snapshot_path, description, is_resolved,
-                            detection_id, detected_at, created_at) FROM STDIN (FORMAT binary)",
-        )
-        .await?;
+    copy_into("baseline", db, rows).await
+}
+
+/// Copies rows into any table that has the columns.
+///
+/// # Errors
+/// When the database is away or refuses a row.
+pub async fn copy_into(table: &str, db: &mut PgConnection, rows: impl Iterator<Item = NewEvent>) -> Result<u64, Error> {
+    let statement = format!(
+        "COPY {table} (camera_id, event_type, person_count, confidence, snapshot_path, description, is_resolved,
+                       detection_id, detected_at, created_at) FROM STDIN (FORMAT binary)"
+    );
+    let mut copy = db.copy_in_raw(&statement).await?;
     let mut chunk = Vec::with_capacity(CHUNK + 4096);
     // The signature, no flags, no extension.
     chunk.extend_from_slice(b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0");

@@ -1,6 +1,6 @@
 //! The recorder against a real Postgres: what is answered is committed, and what is sent twice is stored once.
 
-use std::sync::Arc;
+use std::{collections::VecDeque, sync::Arc};
 
 use bytes::Bytes;
 use portcullis::{
@@ -9,7 +9,7 @@ use portcullis::{
         detection::Detection,
         event::{EventType, Occurrence},
     },
-    events::{Announcer, Channel, Item, Malformed, Outcome, StoredEvent},
+    events::{Announcer, Channel, Item, Malformed, Outcome, StoredEvent, Submission},
     recorder::{Recorder, Worker},
     store::Database,
 };
@@ -184,4 +184,53 @@ async fn what_waits_at_the_stop_is_still_stored() {
     bench.worker.await.unwrap().expect("a clean end");
     let stored: i64 = sqlx::query_scalar("SELECT count(*) FROM events").fetch_one(&bench.database).await.unwrap();
     assert_eq!(stored, i64::try_from(acknowledged).unwrap() + 1, "acknowledged after {}", first.event.id);
+}
+
+/// A million rows, or as many as `PORTCULLIS_ROWS` says, every twentieth of them sent twice: each is stored once, in the
+/// order of arrival, and the sums say what a count would.
+#[tokio::test]
+async fn a_million_rows_are_stored_once_and_in_order() {
+    let rows: u32 = std::env::var("PORTCULLIS_ROWS").map_or(1_000_000, |rows| rows.parse().expect("a number"));
+    let bench = bench().await;
+    let sender = bench.recorder.sender();
+    let mut answers = VecDeque::new();
+    let (mut stored, mut duplicates) = (0, 0);
+    let mut count = |outcome| match outcome {
+        Ok(Outcome::Stored(_)) => stored += 1,
+        Ok(Outcome::Duplicate(_)) => duplicates += 1,
+        other => panic!("neither stored nor known: {other:?}"),
+    };
+    for number in 1..=rows {
+        let detection = Detection { detected_at: Some(chrono::Utc::now()), ..detection(bench.camera, number) };
+        for _ in 0..=u32::from(number % 20 == 0) {
+            let (submission, answer) = Submission::new(Channel::Internal, Item::Detection(detection.clone()));
+            sender.send(submission).await.expect("a recorder");
+            answers.push_back(answer);
+        }
+        while answers.len() > 5000 {
+            count(answers.pop_front().expect("an answer").await);
+        }
+    }
+    for answer in answers {
+        count(answer.await);
+    }
+    assert_eq!((stored, duplicates), (rows, rows / 20));
+    // Sent with their place in the count of persons.
+    let (count, first, last, back): (i64, i32, i32, i64) = sqlx::query_as(
+        "SELECT count(*), min(person_count), max(person_count), count(*) FILTER (WHERE back) FROM (
+             SELECT person_count, person_count <= lag(person_count) OVER upward OR created_at < lag(created_at) OVER upward
+                 AS back FROM events WINDOW upward AS (ORDER BY id)) AS rows",
+    )
+    .fetch_one(&bench.database)
+    .await
+    .expect("counts");
+    assert_eq!((count, first, i64::from(last), back), (i64::from(rows), 1, i64::from(rows), 0));
+    let sums: Vec<(i64, i64)> = sqlx::query_as(
+        "SELECT total, unresolved FROM event_totals
+         UNION ALL SELECT sum(count)::bigint, sum(count)::bigint FROM event_buckets GROUP BY camera_id",
+    )
+    .fetch_all(&bench.database)
+    .await
+    .expect("sums");
+    assert_eq!(sums, [(i64::from(rows), i64::from(rows)); 4], "of all and of the camera");
 }

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use anyhow::{Context as _, ensure};
+use anyhow::Context as _;
 use tokio_rustls::rustls::ServerConfig;
 
 use crate::{
@@ -29,8 +29,6 @@ impl Settings {
     /// # Errors
     /// What is wrong, and in which variable or file.
     pub fn read(options: &ServeOptions, data: &Data) -> anyhow::Result<Self> {
-        // Better refused than believed.
-        ensure!(options.hub.retention_days.is_none(), "RETENTION_DAYS: this version keeps all events, leave it out");
         let broker = mqtt::Settings::read(&options.mqtt.broker_config)?;
         let rights = Rights::new(broker.rights.clone());
         Ok(Self {

@@ -1,0 +1,169 @@
+//! The keeper of the events table's months: makes the coming ones ahead, and drops those that `RETENTION_DAYS` has
+//! passed.
+//!
+//! Must not know who writes events or who reads them.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Months, TimeDelta, Utc};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::store::{self, Database, months, retention::OldMonth};
+
+/// How often the keeper looks.
+const LOOK: Duration = Duration::from_hours(1);
+/// How many months after the current one have their partition ready.
+const AHEAD: u32 = 3;
+/// How often a month is tried to be dropped before the next look, and the pauses between.
+const TRIES: u32 = 20;
+const PAUSE: Duration = Duration::from_secs(1);
+/// A clock that goes so far ahead of the time that has passed has jumped.
+const JUMP: TimeDelta = TimeDelta::hours(12);
+/// How long after a jump nothing is dropped: what was dropped for a wrong clock's sake would not come back.
+const DOUBT: Duration = Duration::from_hours(24);
+
+/// Looks until `stop`. `days` is `RETENTION_DAYS`, if events are not kept for good.
+///
+/// # Errors
+/// None: what cannot be done now is tried at the next look.
+pub async fn run(database: Database, days: Option<u32>, stop: CancellationToken) -> anyhow::Result<()> {
+    let mut clock = Clock::new(Utc::now());
+    while stop.run_until_cancelled(database.available()).await.is_some() {
+        let now = Utc::now();
+        if let Err(error) = make_ahead(&database, now).await {
+            tracing::warn!("the coming months of events have no partition yet: {error}");
+        }
+        if let Some(days) = days {
+            if clock.is_doubtful(now) {
+                tracing::warn!("the clock has jumped ahead: old events are not dropped before tomorrow");
+            } else if let Some(Err(error)) = stop.run_until_cancelled(prune(&database, limit(now, days))).await {
+                tracing::warn!("old events are not dropped yet: {error}");
+            }
+        }
+        stop.run_until_cancelled(tokio::time::sleep(LOOK)).await;
+    }
+    Ok(())
+}
+
+/// What is older than this is dropped.
+#[must_use]
+pub fn limit(now: DateTime<Utc>, days: u32) -> DateTime<Utc> {
+    now.checked_sub_signed(TimeDelta::days(days.into())).unwrap_or(DateTime::<Utc>::MIN_UTC)
+}
+
+/// Makes the partitions of the current month and of those after it.
+///
+/// # Errors
+/// When the database is away, or others work on the table.
+pub async fn make_ahead(database: &Database, now: DateTime<Utc>) -> Result<(), store::Error> {
+    let mut connection = database.acquire().await?;
+    for ahead in 0..=AHEAD {
+        let Some(month) = now.checked_add_months(Months::new(ahead)) else { continue };
+        if months::make(&mut connection, month).await? {
+            tracing::info!(month = %month.format("%Y-%m"), "made a partition for a month of events");
+        }
+    }
+    Ok(())
+}
+
+/// What is dropped for being older than a time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Plan {
+    pub months: Vec<OldMonth>,
+    pub messages: i64,
+}
+
+impl Plan {
+    /// # Errors
+    /// When the database is away.
+    pub async fn make(database: &Database, limit: DateTime<Utc>) -> Result<Self, store::Error> {
+        let months = store::retention::old_months(database, limit).await?;
+        Ok(Self { months, messages: store::retention::old_messages(database, limit).await? })
+    }
+}
+
+/// Drops the months that ended before the limit, but for alerts that nobody has resolved, and rejected messages from
+/// before it.
+///
+/// # Errors
+/// When the database is away, or others kept the table busy all the time; the months before that one are dropped.
+pub async fn prune(database: &Database, limit: DateTime<Utc>) -> Result<(), store::Error> {
+    let months = store::retention::old_months(database, limit).await?;
+    if let Some(newest) = months.last() {
+        // Before the months, so that a prune that is cut off begins here again.
+        let keys = store::retention::forget_keys(database, newest.end).await?;
+        tracing::debug!(keys, "forgot the ids of old detections");
+    }
+    for month in months {
+        let dropped = drop_month(database, month.start).await?;
+        let month_name = month.start.format("%Y-%m");
+        tracing::info!(month = %month_name, events = dropped, alerts_kept = month.alerts, "dropped a month of events");
+    }
+    let messages = store::retention::delete_messages(database, limit).await?;
+    if messages > 0 {
+        tracing::info!(messages, "deleted old rejected messages");
+    }
+    Ok(())
+}
+
+async fn drop_month(database: &Database, month: DateTime<Utc>) -> Result<i64, store::Error> {
+    let mut tries = 1;
+    loop {
+        match store::retention::drop_month(database, month).await {
+            Err(error) if store::is_busy(&error) && tries < TRIES => tries += 1,
+            done => return done,
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+/// Finds out whether the system's clock has jumped ahead.
+#[derive(Debug)]
+struct Clock {
+    /// What the clock said, and when.
+    said: (DateTime<Utc>, Instant),
+    doubted: Option<Instant>,
+}
+
+impl Clock {
+    fn new(now: DateTime<Utc>) -> Self {
+        Self { said: (now, Instant::now()), doubted: None }
+    }
+
+    /// Whether it has jumped not long ago.
+    fn is_doubtful(&mut self, now: DateTime<Utc>) -> bool {
+        let (before, at) = self.said;
+        let passed = TimeDelta::from_std(at.elapsed()).unwrap_or(TimeDelta::MAX);
+        if now - before > passed + JUMP {
+            self.doubted = Some(Instant::now());
+        }
+        self.said = (now, Instant::now());
+        self.doubted = self.doubted.filter(|since| since.elapsed() < DOUBT);
+        self.doubted.is_some()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_clock_that_jumps_is_believed_a_day_later() {
+        let start = DateTime::UNIX_EPOCH;
+        let mut clock = Clock::new(start);
+        let jumped = start + TimeDelta::days(4000);
+        assert!(!clock.is_doubtful(start + TimeDelta::hours(11)));
+        assert!(clock.is_doubtful(jumped));
+        tokio::time::advance(LOOK).await;
+        assert!(clock.is_doubtful(jumped + TimeDelta::hours(1)));
+        tokio::time::advance(DOUBT).await;
+        assert!(!clock.is_doubtful(jumped + TimeDelta::hours(25)));
+    }
+
+    #[test]
+    fn the_limit_is_days_ago() {
+        assert_eq!(limit(DateTime::UNIX_EPOCH + TimeDelta::days(3), 2), DateTime::UNIX_EPOCH + TimeDelta::days(1));
+        assert_eq!(limit(DateTime::<Utc>::MIN_UTC, 36_500), DateTime::<Utc>::MIN_UTC);
+    }
+}

@@ -1,0 +1,139 @@
+//! Retention against a real Postgres: whole months go, unresolved alerts stay, sums and ids stay true, and the recorder
+//! goes on meanwhile.
+
+use chrono::{DateTime, TimeDelta, Utc};
+use portcullis::{
+    domain::{
+        camera::CameraId,
+        event::{EventId, EventType},
+    },
+    retention::{self, Plan},
+    store::{self, Database, events::Filter, months},
+};
+
+use crate::server;
+
+fn at(text: &str) -> DateTime<Utc> {
+    text.parse().expect("a time")
+}
+
+async fn run(database: &Database, statement: &'static str) {
+    sqlx::raw_sql(statement).execute(database).await.expect(statement);
+}
+
+async fn number(database: &Database, query: &'static str) -> i64 {
+    sqlx::query_scalar(query).fetch_one(database).await.expect(query)
+}
+
+/// Three months of events of two cameras, a fifth of them alerts of no camera, half of these unresolved; all with keys.
+async fn three_months() -> Database {
+    let database = server::database().await;
+    run(&database, "INSERT INTO cameras (name) VALUES ('Front door'), ('Yard')").await;
+    let mut connection = database.acquire().await.expect("a connection");
+    for month in ["2025-01-01T00:00:00Z", "2025-02-01T00:00:00Z", "2025-03-01T00:00:00Z"] {
+        months::make(&mut connection, at(month)).await.expect("a month");
+    }
+    drop(connection);
+    run(
+        &database,
+        "INSERT INTO events (camera_id, event_type, person_count, is_resolved, detection_id, created_at)
+         SELECT CASE WHEN n % 5 > 0 THEN 1 + n % 2 END,
+                (CASE WHEN n % 5 > 0 THEN 'PERSON_DETECTED' ELSE 'SYSTEM_ALERT' END)::event_type, 1, n % 10 = 0,
+                CASE WHEN n % 5 > 0 THEN gen_random_uuid() END, timestamptz '2025-01-01Z' + n * interval '1 hour'
+         FROM generate_series(0, 89 * 24) AS n ORDER BY n;
+         INSERT INTO event_keys SELECT coalesce(camera_id, 0), coalesce(detection_id, gen_random_uuid()), id, created_at
+         FROM events;
+         INSERT INTO rejected_messages (topic, payload, reason, source, received_at)
+         SELECT 't', '', 'r', 's', timestamptz '2025-01-01Z' + n * interval '1 day' FROM generate_series(0, 89) AS n",
+    )
+    .await;
+    database
+}
+
+/// Every kept sum is what a count of the rows says.
+async fn sums_are_true(database: &Database) {
+    let wrong = "SELECT count(*) FROM (
+            (SELECT camera_id, total, unresolved FROM event_totals WHERE total <> 0
+             EXCEPT SELECT place, count(*), count(*) FILTER (WHERE NOT is_resolved)
+                    FROM events CROSS JOIN LATERAL unnest(ARRAY[0, camera_id]) AS place WHERE place IS NOT NULL GROUP BY place)
+            UNION ALL
+            (SELECT place, count(*), count(*) FILTER (WHERE NOT is_resolved)
+             FROM events CROSS JOIN LATERAL unnest(ARRAY[0, camera_id]) AS place WHERE place IS NOT NULL GROUP BY place
+             EXCEPT SELECT camera_id, total, unresolved FROM event_totals)
+        ) AS totals";
+    assert_eq!(number(database, wrong).await, 0, "totals");
+    let wrong = "SELECT count(*) FROM (
+            SELECT place, quarter_of(created_at) AS start, event_type, count(*) AS rows FROM events
+            CROSS JOIN LATERAL unnest(ARRAY[0, camera_id]) AS place WHERE place IS NOT NULL GROUP BY 1, 2, 3
+        ) AS counted FULL JOIN (SELECT * FROM event_buckets WHERE count <> 0) AS kept
+            ON place = camera_id AND counted.start = kept.start AND counted.event_type = kept.event_type
+        WHERE rows IS DISTINCT FROM count";
+    assert_eq!(number(database, wrong).await, 0, "quarters of an hour");
+}
+
+#[tokio::test]
+async fn whole_months_go_and_unresolved_alerts_stay() {
+    let database = three_months().await;
+    sums_are_true(&database).await;
+    let limit = at("2025-03-10T00:00:00Z");
+    let plan = Plan::make(&database, limit).await.expect("a plan");
+    let told: Vec<_> = plan.months.iter().map(|month| (month.start, month.events, month.alerts)).collect();
+    // Of 744 and 672 hours, every tenth is an alert that nobody has resolved.
+    assert_eq!(told, [(at("2025-01-01T00:00:00Z"), 670, 74), (at("2025-02-01T00:00:00Z"), 604, 68)]);
+    assert_eq!(plan.messages, 68);
+    assert_eq!(number(&database, "SELECT count(*) FROM events").await, 89 * 24 + 1, "a plan drops nothing");
+    let alerts = Filter { event_type: Some(EventType::SystemAlert), is_resolved: Some(false), ..Filter::default() };
+    let before = store::events::list(&database, &alerts, 500, 0).await.expect("a page");
+
+    retention::prune(&database, limit).await.expect("a prune");
+    sums_are_true(&database).await;
+    assert_eq!(number(&database, "SELECT count(*) FROM events").await, 89 * 24 + 1 - 670 - 604);
+    assert_eq!(number(&database, "SELECT count(*) FROM events_elsewhere").await, 74 + 68);
+    assert_eq!(number(&database, "SELECT count(*) FROM event_keys WHERE created_at < '2025-03-01Z'").await, 0);
+    assert_eq!(number(&database, "SELECT count(*) FROM event_keys").await, 28 * 24 + 24 * 2 + 1);
+    assert_eq!(number(&database, "SELECT count(*) FROM rejected_messages").await, 22);
+    assert_eq!(store::events::list(&database, &alerts, 500, 0).await.expect("a page"), before);
+
+    // The oldest alert is still found by its id, and can be resolved; then it goes, too.
+    let oldest = before.last().expect("an alert").id;
+    assert_eq!(oldest, EventId(6));
+    assert_eq!(store::events::by_id(&database, EventId(1)).await.expect("an answer"), None, "it was resolved");
+    let resolved = store::events::resolve(&database, oldest, Utc::now()).await.expect("an answer");
+    assert!(resolved.is_some_and(|event| event.is_resolved));
+    retention::prune(&database, limit).await.expect("a prune");
+    assert_eq!(store::events::by_id(&database, oldest).await.expect("an answer"), None);
+    sums_are_true(&database).await;
+    let nothing = Plan { months: Vec::new(), messages: 0 };
+    assert_eq!(Plan::make(&database, limit).await.expect("a plan"), nothing);
+    // The newer month is whole.
+    let page =
+        store::events::list(&database, &Filter { camera_id: Some(CameraId(2)), ..Filter::default() }, 500, 0).await;
+    assert!(page.expect("a page").iter().all(|event| event.created_at >= at("2025-03-01T00:00:00Z")));
+}
+
+#[tokio::test]
+async fn a_month_that_somebody_reads_is_left_and_nobody_waits_long() {
+    let database = three_months().await;
+    let mut reader = database.begin().await.expect("a transaction");
+    sqlx::query("SELECT FROM events WHERE created_at < '2025-02-01Z'").execute(&mut *reader).await.expect("a query");
+    let busy = store::retention::drop_month(&database, at("2025-01-01T00:00:00Z")).await;
+    assert!(busy.as_ref().is_err_and(store::is_busy), "{busy:?}");
+    assert_eq!(number(&database, "SELECT count(*) FROM events").await, 89 * 24 + 1);
+    sums_are_true(&database).await;
+    reader.rollback().await.expect("an end");
+    assert_eq!(store::retention::drop_month(&database, at("2025-01-01T00:00:00Z")).await.expect("a drop"), 670);
+    sums_are_true(&database).await;
+}
+
+#[tokio::test]
+async fn months_are_made_ahead_once() {
+    let database = server::database().await;
+    let now = at("2026-11-30T23:59:59Z");
+    for _ in 0..2 {
+        retention::make_ahead(&database, now).await.expect("months");
+        assert_eq!(number(&database, "SELECT count(*) FROM event_months WHERE has_partition").await, 4);
+    }
+    retention::make_ahead(&database, now + TimeDelta::days(1)).await.expect("months");
+    let newest = "SELECT extract(month FROM max(start) AT TIME ZONE 'UTC')::bigint FROM event_months";
+    assert_eq!(number(&database, newest).await, 3);
+}
