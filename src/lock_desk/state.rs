@@ -63,6 +63,8 @@ pub struct Follower {
     state: LockState,
     /// What the relay was last read to be, also while the worker is away.
     relay: Option<LockStatus>,
+    /// Where the relay was last said to be before the newest stored movement was known.
+    not_compared: Option<Status>,
     /// The worker was there and is not.
     lost: bool,
     /// What the worker said last while it was there.
@@ -83,14 +85,23 @@ impl Follower {
     /// Its movements are told once [`Follower::remember`] was.
     #[must_use]
     pub fn new(state: LockState) -> Self {
-        Self { state, relay: None, lost: false, alarm: None, heard: VecDeque::new(), door: None, clock_alert: false }
+        Self {
+            state,
+            relay: None,
+            not_compared: None,
+            lost: false,
+            alarm: None,
+            heard: VecDeque::new(),
+            door: None,
+            clock_alert: false,
+        }
     }
 
     /// What the newest stored movement left the relay as: then no opening stays without its closing when the hub dies
     /// in between. Answers with what has changed since, as far as the worker has spoken.
     pub fn remember(&mut self, stored: LockStatus) -> Option<News> {
         self.relay = Some(stored);
-        let status = self.state.status.clone();
+        let status = self.not_compared.take()?;
         self.movement(&status)
     }
 
@@ -149,10 +160,13 @@ impl Follower {
     }
 
     fn movement(&mut self, status: &Status) -> Option<News> {
-        let before = self.relay?;
         if status.status == LockStatus::Unknown {
             return None;
         }
+        let Some(before) = self.relay else {
+            self.not_compared = Some(status.clone());
+            return None;
+        };
         self.relay = Some(status.status);
         let (event_type, verb) = match (before, status.status) {
             (LockStatus::Closed, LockStatus::Open) => (EventType::DoorOpened, "Door opened"),

@@ -86,7 +86,12 @@ impl Private {
     }
 
     async fn make_cluster(&self) -> anyhow::Result<()> {
-        if self.place.cluster().join("PG_VERSION").exists() { Ok(()) } else { self.place.init().await }
+        if self.place.is_made() {
+            return Ok(());
+        }
+        // Another command may be making it at this moment.
+        let _turn = self.place.turn().await?;
+        if self.place.is_made() { Ok(()) } else { self.place.init().await }
     }
 
     /// Where the hub's database is.
@@ -229,6 +234,22 @@ impl Place {
         self.folder.join("cluster")
     }
 
+    fn is_made(&self) -> bool {
+        self.cluster().join("PG_VERSION").exists()
+    }
+
+    /// Waits until no other process makes the cluster or the database in it. The turn ends with the file's handle, also when we are killed.
+    async fn turn(&self) -> anyhow::Result<fs::File> {
+        let file = fs::File::create(self.folder.join("making.lock")).context("cannot write in the data directory")?;
+        loop {
+            match file.try_lock() {
+                Ok(()) => return Ok(file),
+                Err(fs::TryLockError::WouldBlock) => tokio::time::sleep(LOOK).await,
+                Err(fs::TryLockError::Error(error)) => return Err(error).context("cannot lock the data directory"),
+            }
+        }
+    }
+
     fn start_log(&self) -> PathBuf {
         self.folder.join("start.log")
     }
@@ -323,6 +344,7 @@ impl Place {
     }
 
     async fn create_database(&self) -> anyhow::Result<()> {
+        let _turn = self.turn().await?;
         let mut connection = PgConnection::connect_with(&self.options).await?;
         let there =
             sqlx::query_scalar!(r#"SELECT EXISTS (SELECT FROM pg_database WHERE datname = $1) AS "there!""#, NAME)

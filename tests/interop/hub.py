@@ -74,6 +74,17 @@ class Hub:
             **more,
         }
 
+    def start_without_worker(self):
+        """Starts the hub and waits until all is up but the lock worker, which it waits for itself."""
+        self.start("/healthz")
+
+        def only_the_worker_is_missing():
+            parts = requests.get(f"{self.url}/readyz", timeout=5).json()["parts"]
+            return all(part["up"] for part in parts if part["name"] != "lock worker")
+
+        until(only_the_worker_is_missing, "all is up but the lock worker", READY_SECONDS)
+        return self
+
     def start(self, ready="/readyz", stdin=subprocess.DEVNULL):
         """Starts the hub and waits until it says that it is ready."""
         with self.log.open("ab") as log:

@@ -133,7 +133,7 @@ def test_detections_and_events_are_those_of_rest(hub):
 @pytest.fixture(scope="module")
 def remote(make_hub):
     """A hub whose lock worker is the test."""
-    return make_hub(LOCK_AGENT="remote", LOCK_HOLD_OPEN="true", CAMERA_TIMEOUT="3600").start("/healthz")
+    return make_hub(LOCK_AGENT="remote", LOCK_HOLD_OPEN="true", CAMERA_TIMEOUT="3600").start_without_worker()
 
 
 @pytest.fixture

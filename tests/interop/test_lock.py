@@ -163,7 +163,7 @@ def certificates(tmp_path):
 
 
 def test_a_lock_worker_of_its_own_over_tls(new_hub, python_dashboard, certificates):
-    hub = new_hub(LOCK_AGENT="remote", **certificates.hub).start(ready="/healthz")
+    hub = new_hub(LOCK_AGENT="remote", **certificates.hub).start_without_worker()
     assert hub.get("/api/lock/status")["status"] == "UNKNOWN"
     assert hub.call("POST", "/api/lock/open").status_code == 503
     assert requests.get(f"{hub.url}/readyz", timeout=5).status_code == 503
@@ -201,7 +201,7 @@ def test_a_lock_worker_of_its_own_over_tls(new_hub, python_dashboard, certificat
 
 
 def test_a_lock_worker_with_wrong_credentials_ends_or_stays_out(new_hub):
-    hub = new_hub(LOCK_AGENT="remote").start(ready="/healthz")
+    hub = new_hub(LOCK_AGENT="remote").start_without_worker()
     camera = hub.device("camera", "camera", camera=1)
     agent = LockAgent(hub, camera)
     try:
@@ -214,7 +214,7 @@ def test_a_lock_worker_with_wrong_credentials_ends_or_stays_out(new_hub):
 
 
 def test_a_lock_worker_without_a_will_is_gone_with_its_session(new_hub, python_dashboard):
-    hub = new_hub(LOCK_AGENT="remote").start(ready="/healthz")
+    hub = new_hub(LOCK_AGENT="remote").start_without_worker()
     session = PahoDevice(hub, hub.device("door", "lock-agent"))
     status = {"status": "OPEN", "online": True, "pin": 17, "simulated": True, "reason": None, "commandId": None}
     times = {"requestedBy": None, "timestamp": "2026-11-22T12:00:00Z"}

@@ -265,7 +265,7 @@ def test_tls_files_and_a_lock_worker_of_its_own(new_hub, certificates, tmp_path)
         MQTT_TLS_CLIENT_CA=str(certificates / "ca.pem"),
         JWT_SECRET_FILE=str(key),
         ADMIN_PASSWORD_FILE=str(password),
-    ).start(ready="/healthz")
+    ).start_without_worker()
     assert signed_by(hub.token("admin", "from the file"), "another-key-of-more-than-32-bytes")
     assert hub.get("/api/lock/status")["status"] == "UNKNOWN"
 
