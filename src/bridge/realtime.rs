@@ -158,6 +158,8 @@ async fn admit(
     })?;
     let user = user.ok_or(Unauthorized)?;
     socket.extensions.insert(Session { user: user.id, expires_at: user.expires_at, token: token.into() });
+    // Before the client is told that it is in: it may ask at once, and what nobody answers yet would be dropped.
+    requests::answer(&socket);
     Ok(())
 }
 
@@ -168,7 +170,6 @@ async fn welcome(socket: SocketRef, State(context): State<Context>) {
     context.sessions.begin(socket.id, session, peer.map(|ConnectInfo(peer)| peer.line.clone()));
     let sessions = context.sessions.clone();
     socket.on_disconnect(async move |socket: SocketRef| sessions.end(socket.id));
-    requests::answer(&socket);
     let greeting = json!({"message": "Connected to Portcullis", "timestamp": time::text(Utc::now())});
     let _ = socket.emit("connection", &greeting);
     let _ = socket.emit("lock:status", &lock_status(&context.lock.state()));
