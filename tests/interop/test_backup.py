@@ -244,6 +244,7 @@ def test_one_hub_for_one_database_also_when_its_connection_is_lost(saved, new_hu
     hub = new_hub(DATABASE_URL=server_url(server, "claimed")).start()
     done = new_hub(DATABASE_URL=server_url(server, "claimed")).run("serve", check=False)
     assert done.returncode == 1 and "another hub uses this database" in done.stderr, done.stderr
+    hub.token()  # while the database is there: later, a login may meet the moment without the claim
 
     holder = psql(server, HOLDER, "claimed")
     psql(server, f"SELECT pg_terminate_backend({holder})", "claimed")
