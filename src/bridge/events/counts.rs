@@ -232,8 +232,7 @@ mod tests {
             }
             beginnings.len()
         };
-        let zones =
-            [chrono_tz::UTC, chrono_tz::Asia::Kathmandu, chrono_tz::Europe::Berlin, chrono_tz::Asia::Beirut];
+        let zones = [chrono_tz::UTC, chrono_tz::Asia::Kathmandu, chrono_tz::Europe::Berlin, chrono_tz::Asia::Beirut];
         // Where the year is not UTC's, the bucket before it is there, too.
         assert_eq!(zones.map(|zone| count(Bucket::Day, zone)), [365, 366, 366, 366]);
         assert_eq!(zones.map(|zone| count(Bucket::Hour, zone)), [8760, 8761, 8760, 8760]);
@@ -245,7 +244,8 @@ mod tests {
     #[test]
     fn quarters_are_added_up() {
         use EventType::{DoorOpened, PersonDetected};
-        let run = |start, event_type, counts: &[i32]| Quarters { start: at(start), event_type, counts: counts.to_vec() };
+        let run =
+            |start, event_type, counts: &[i32]| Quarters { start: at(start), event_type, counts: counts.to_vec() };
         let runs = [
             // A packed day, which begins before what is asked for, and what was taken from it later.
             run("2026-05-01T09:30:00Z", PersonDetected, &[100, 100, 2, 0, 0, 3, 1, 0, 0, 1, 100]),
