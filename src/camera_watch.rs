@@ -157,7 +157,7 @@ fn alert(submissions: &mpsc::Sender<Submission>, id: CameraId, name: &str, chang
         Change::Returned => format!("Camera {id} ({name}) has returned"),
     };
     tracing::warn!(camera.id = %id, "{description}");
-    let item = Item::Occurrence(Occurrence { event_type: EventType::SystemAlert, description });
+    let item = Item::Occurrence(Occurrence::new(EventType::SystemAlert, description));
     let (submission, _) = Submission::new(Channel::Internal, item);
     if submissions.try_send(submission).is_err() {
         tracing::error!(camera.id = %id, "the alert was not stored: the recorder is busy");

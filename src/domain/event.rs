@@ -89,9 +89,17 @@ pub struct Event {
 pub struct Occurrence {
     pub event_type: EventType,
     pub description: String,
+    /// Under which it is stored once, however often it is told; none for what is told once.
+    pub key: Option<Uuid>,
 }
 
 impl Occurrence {
+    /// Something that is told once.
+    #[must_use]
+    pub fn new(event_type: EventType, description: String) -> Self {
+        Self { event_type, description, key: None }
+    }
+
     /// The hub's own events need nobody to resolve them, but for alerts.
     #[must_use]
     pub fn is_resolved(&self) -> bool {

@@ -137,7 +137,7 @@ impl Core {
             return;
         }
         // Nobody waits for the answer.
-        let occurrence = Occurrence { event_type: EventType::SystemAlert, description };
+        let occurrence = Occurrence::new(EventType::SystemAlert, description);
         let (submission, _) = Submission::new(Channel::Internal, Item::Occurrence(occurrence));
         let submissions = self.hooks.submissions.clone();
         self.lifecycle.track(async move { submissions.send(submission).await.is_ok() });

@@ -112,7 +112,7 @@ async fn a_commit_whose_answer_is_lost_stores_nothing_twice() {
         reason: MARK.to_owned(),
         source: "device:front-door".to_owned(),
     };
-    let alert = Occurrence { event_type: EventType::SystemAlert, description: MARK.to_owned() };
+    let alert = Occurrence::new(EventType::SystemAlert, MARK.to_owned());
     let cases: [Vec<Item>; 4] = [
         vec![detection("before")],
         vec![detection(MARK), detection("beside"), detection("beside")],
