@@ -172,7 +172,12 @@ pub async fn insert_new(
     let labels: HashMap<_, _> = labels.collect();
     let label = |new: &NewEvent| new.camera_id.and_then(|id| labels.get(&id)).cloned();
     // Ids are drawn in the order of the group.
-    Ok(Some(ids.into_iter().zip(events).map(|(id, new)| Row::Stored(stored_event(EventId(id), new, label(new), at))).collect()))
+    Ok(Some(
+        ids.into_iter()
+            .zip(events)
+            .map(|(id, new)| Row::Stored(stored_event(EventId(id), new, label(new), at)))
+            .collect(),
+    ))
 }
 
 /// Stores what is new of a group of events in one statement, in the group's order, and says of each what became of it.
