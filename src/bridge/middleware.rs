@@ -5,6 +5,7 @@ use std::{borrow::Cow, sync::Arc, time::Instant};
 
 use axum::{
     Router,
+    body::HttpBody as _,
     extract::{ConnectInfo, DefaultBodyLimit, MatchedPath, Request, State},
     http::{HeaderMap, HeaderName, HeaderValue, Method, header},
     middleware::{Next, from_fn_with_state},
@@ -67,8 +68,7 @@ async fn admit(State(door): State<Arc<Door>>, request: Request, next: Next) -> R
     if let Err(refused) = check_origin(&door.settings, &request).and_then(|()| put_off(&door.database, &request)) {
         return refused.into_response();
     }
-    note_upgrade(&door.upgrades, &request);
-    next.run(request).await
+    note_session(&door.upgrades, request, next).await
 }
 
 /// Whether a browser on a page of this origin may talk to the hub.
@@ -109,16 +109,22 @@ fn put_off(database: &Database, request: &Request) -> Result<(), ApiError> {
     Ok(())
 }
 
-/// Notes which connection a Socket.io session goes on by when it is upgraded to a WebSocket.
-fn note_upgrade(upgrades: &Upgrades, request: &Request) {
-    let query =
-        request.uri().query().filter(|_| request.uri().path() == "/socket.io/" && is_upgrade(request.headers()));
+/// Goes on, and notes which connection a Socket.io session goes on by when it is upgraded to a WebSocket, and how much went
+/// out to one that polls.
+async fn note_session(upgrades: &Upgrades, request: Request, next: Next) -> Response {
+    let query = request.uri().query().filter(|_| request.uri().path() == "/socket.io/");
     let session = query.and_then(|query| url::form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "sid"));
-    let session = session.and_then(|(_, id)| id.parse().ok());
+    let Some(session) = session.and_then(|(_, id)| id.parse().ok()) else { return next.run(request).await };
     let peer = request.extensions().get::<ConnectInfo<Peer>>();
-    if let (Some(session), Some(ConnectInfo(peer))) = (session, peer) {
+    if let (true, Some(ConnectInfo(peer))) = (is_upgrade(request.headers()), peer) {
         upgrades.note(session, peer.line.clone());
     }
+    let is_poll = request.method() == Method::GET;
+    let response = next.run(request).await;
+    if is_poll && let Some(bytes) = response.body().size_hint().exact() {
+        upgrades.polled(session, bytes);
+    }
+    response
 }
 
 /// Whether the page came from the hub itself.

@@ -8,7 +8,7 @@ use std::{
 
 use chrono::{Datelike as _, Utc};
 
-use super::listeners::Addresses;
+use super::{listeners::Addresses, open_files::OpenFiles};
 use crate::{
     commands::data::Data,
     config::{LockAgent, ServeOptions},
@@ -30,17 +30,24 @@ pub struct Checks {
     database: Database,
     folder: PathBuf,
     lock: LockDesk,
+    open_files: OpenFiles,
 }
 
 impl Checks {
-    pub fn new(options: &ServeOptions, addresses: Addresses, data: &Data, lock: &LockDesk) -> Self {
+    pub fn new(
+        options: &ServeOptions,
+        addresses: Addresses,
+        data: &Data,
+        lock: &LockDesk,
+        open_files: OpenFiles,
+    ) -> Self {
         let (database, folder) = (data.database.clone(), data.folder.clone());
-        Self { options: options.clone(), addresses, database, folder, lock: lock.clone() }
+        Self { options: options.clone(), addresses, database, folder, lock: lock.clone(), open_files }
     }
 
     /// Writes the list into the log.
     pub async fn list(&self) {
-        let Self { options, addresses, database, folder, lock } = self;
+        let Self { options, addresses, database, folder, lock, open_files } = self;
         tracing::info!(
             check = "program",
             "program: Portcullis {}, process {}",
@@ -50,6 +57,7 @@ impl Checks {
         told_of_listeners(options, addresses);
         told_of_database(options, database).await;
         told_of_disk(folder);
+        open_files.tell();
         let now = Utc::now();
         tracing::info!(check = "clock", "clock: {}, time zone {}", now.format("%FT%TZ"), options.hub.timezone);
         if now.year() < FIRST_YEAR {
@@ -86,6 +94,13 @@ fn told_of_listeners(options: &ServeOptions, addresses: &Addresses) {
             check = "listeners",
             "listeners: HTTP is open to other machines without encryption, and no proxy is in TRUSTED_PROXIES: \
              passwords and tokens can be read on the way"
+        );
+    }
+    if far(addresses.mqtt) {
+        tracing::warn!(
+            check = "listeners",
+            "listeners: MQTT is open to other machines without encryption: secrets can be read on the way \
+             (MQTT_HOST=127.0.0.1 keeps it to this one, MQTT_TLS_HOST and MQTT_TLS_PORT let the others in)"
         );
     }
     if addresses.metrics.is_some_and(far) {
