@@ -90,8 +90,8 @@ impl Recorder {
 pub struct Worker {
     database: Database,
     announcer: Announcer,
-    /// True while a group cannot be stored because the database is away.
-    stalled: watch::Sender<bool>,
+    /// Why a group cannot be stored, while it cannot: the database is away, or its disk is full.
+    stalled: watch::Sender<Option<String>>,
     metrics: Metrics,
     newest: Option<Newest>,
     /// The month whose partition was made, or could not be made and is made later.
@@ -107,7 +107,7 @@ struct Newest {
 
 impl Worker {
     #[must_use]
-    pub fn new(database: &Database, announcer: Announcer, stalled: watch::Sender<bool>) -> Self {
+    pub fn new(database: &Database, announcer: Announcer, stalled: watch::Sender<Option<String>>) -> Self {
         let database = store::recording::connection(database);
         Self { database, announcer, stalled, metrics: Metrics::default(), newest: None, month: None }
     }
@@ -203,11 +203,11 @@ impl Worker {
                     if done.is_ok() {
                         self.metrics.committed(group.len(), begun.elapsed());
                     }
-                    self.stalled.send_if_modified(std::mem::take);
+                    self.stalled.send_if_modified(|why| why.take().is_some());
                     return done;
                 }
             };
-            if !self.stalled.send_replace(true) {
+            if self.stalled.send_replace(Some(error.to_string())).is_none() {
                 tracing::warn!(submissions = group.len(), "the database is away, detections wait: {error}");
             }
             self.metrics.retried();

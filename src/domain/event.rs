@@ -80,7 +80,9 @@ pub struct Event {
     pub is_resolved: bool,
     pub resolved_at: Option<DateTime<Utc>>,
     pub detection_id: Option<Uuid>,
+    /// When it happened, by whoever saw it: the camera's engine, or the hub where it is the hub's own.
     pub detected_at: Option<DateTime<Utc>>,
+    /// When it was stored.
     pub created_at: DateTime<Utc>,
 }
 
@@ -89,9 +91,17 @@ pub struct Event {
 pub struct Occurrence {
     pub event_type: EventType,
     pub description: String,
+    /// When it happened. It may be stored much later, since the database may be away.
+    pub at: DateTime<Utc>,
 }
 
 impl Occurrence {
+    /// Something that somebody should look at.
+    #[must_use]
+    pub fn alert(description: String, at: DateTime<Utc>) -> Self {
+        Self { event_type: EventType::SystemAlert, description, at }
+    }
+
     /// The hub's own events need nobody to resolve them, but for alerts.
     #[must_use]
     pub fn is_resolved(&self) -> bool {
