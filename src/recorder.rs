@@ -19,7 +19,7 @@ use self::group::{Answer, Group, is_about_data};
 use crate::{
     domain::event::EventId,
     events::{Announcer, Channel, Item, Outcome, Submission, accounts::Accounts},
-    store::{self, Database, months},
+    store::{self, Database, months, recording::ATTEMPT},
     telemetry::metrics::Metrics,
 };
 
@@ -216,19 +216,24 @@ impl Worker {
         }
     }
 
+    /// One try, which ends: a connection that the network has lost without a word would never answer.
     async fn attempt(&mut self, group: &Group) -> Result<Vec<Answer>, store::Error> {
-        let mut connection = self.database.acquire().await?;
+        let database = self.database.clone();
+        database.within(ATTEMPT, async |connection| self.commit(connection, group).await).await
+    }
+
+    async fn commit(&mut self, connection: &mut store::Connection, group: &Group) -> Result<Vec<Answer>, store::Error> {
         let newest = match self.newest {
             Some(newest) => newest,
-            None => Newest::read(&mut connection).await?,
+            None => Newest::read(connection).await?,
         };
         let at = newest.next(Utc::now());
         self.newest = Some(Newest { at: Some(at), ..newest });
         if self.month.is_none_or(|month| !months::is_in(at, month)) {
-            make_month(&mut connection, at).await?;
+            make_month(connection, at).await?;
             self.month = Some(at);
         }
-        let answers = group.store(&mut connection, at, newest.id).await?;
+        let answers = group.store(connection, at, newest.id).await?;
         let id = answers.iter().filter_map(Answer::new_id).max().max(newest.id);
         self.newest = Some(Newest { at: Some(at), id });
         Ok(answers)

@@ -184,22 +184,20 @@ mod tests {
     #[test]
     fn a_router_that_owes_its_answer_is_down() {
         let now = Instant::now();
-        let asked = |seconds| Pulse {
-            answered: now,
-            took: Duration::from_micros(700),
-            asked: Some(now - Duration::from_secs(seconds)),
-        };
-        assert_eq!(of_broker(asked(3), now), Finding::new(Condition::Up, "its router answered in 0.7 ms"));
-        assert_eq!(of_broker(asked(4), now), Finding::new(Condition::Down, "its router has not answered for 4 s"));
+        let pulse = Pulse { answered: now, took: Duration::from_micros(700), asked: Some(now) };
+        let after = |seconds| of_broker(pulse, now + Duration::from_secs(seconds));
+        assert_eq!(after(3), Finding::new(Condition::Up, "its router answered in 0.7 ms"));
+        assert_eq!(after(4), Finding::new(Condition::Down, "its router has not answered for 4 s"));
+        assert_eq!(of_broker(Pulse { asked: None, ..pulse }, now + STUCK).condition, Condition::Up);
     }
 
     #[test]
     fn a_disk_is_as_full_as_it_says_and_down_when_it_says_nothing() {
-        let now = Instant::now();
+        let (then, now) = (Instant::now(), Instant::now() + STUCK * 2);
         let asked = |room: Option<&Room>| of_disk(room, Path::new("/data"), Condition::Down, now);
         let found = asked(Some(&(now, Ok((512 << 20, 20 << 30)))));
         assert_eq!(found, Finding::new(Condition::Degraded, "512 MiB of 20 GiB free in /data"));
-        assert_eq!(asked(Some(&(now - STUCK * 2, Ok((1 << 40, 1 << 40))))).condition, Condition::Down);
+        assert_eq!(asked(Some(&(then, Ok((1 << 40, 1 << 40))))).condition, Condition::Down);
         assert_eq!(asked(Some(&(now, Err("it is gone".to_owned())))).detail, "/data: it is gone");
         assert_eq!(asked(None).condition, Condition::Down);
     }
