@@ -9,6 +9,7 @@ pub mod page;
 pub mod rules;
 pub mod secrets;
 pub mod sources;
+mod values;
 
 use std::{
     fmt,
@@ -19,7 +20,7 @@ use std::{
 
 use clap::{Args, ValueEnum};
 
-use crate::domain::device::DeviceName;
+use self::values::{device_name, duration, filter, mqtt_url, origin, password, postgres_url, share, signing_key};
 
 /// What is wrong with a setting.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -132,6 +133,10 @@ pub struct MqttOptions {
     /// The port of MQTT over TLS, 8883 by custom; off if none is given.
     #[arg(long, env, value_name = "PORT")]
     pub mqtt_tls_port: Option<u16>,
+    /// The address that MQTT over TLS listens on; MQTT_HOST if none is given. With MQTT_HOST=127.0.0.1, other machines get
+    /// in by TLS alone.
+    #[arg(long, env, value_name = "ADDRESS")]
+    pub mqtt_tls_host: Option<IpAddr>,
     /// The server's certificate chain, PEM.
     #[arg(long, env, value_name = "FILE")]
     pub mqtt_tls_cert: Option<PathBuf>,
@@ -339,108 +344,4 @@ pub struct LockAgentOptions {
     pub gpio: GpioOptions,
     #[command(flatten)]
     pub open: OpenOptions,
-}
-
-/// Times: a number and its unit.
-fn duration(text: &str) -> Result<Duration, String> {
-    let digits = text.trim_end_matches(|letter: char| !letter.is_ascii_digit());
-    let seconds = match &text[digits.len()..] {
-        "" | "s" => Some(1),
-        "m" => Some(60),
-        "h" => Some(3600),
-        "d" => Some(86_400),
-        _ => None,
-    };
-    let number = digits.parse::<u64>().ok().filter(|number| *number > 0);
-    number
-        .zip(seconds)
-        .and_then(|(number, seconds)| number.checked_mul(seconds))
-        .filter(|seconds| *seconds <= 366 * 86_400)
-        .map(Duration::from_secs)
-        .ok_or_else(|| "a time of at most a year is wanted, such as 24h, 30m or 90s".to_owned())
-}
-
-fn share(text: &str) -> Result<f64, String> {
-    let number = text.parse().ok().filter(|number| (0.0..=1.0).contains(number));
-    number.ok_or_else(|| "a number from 0 to 1 is wanted".to_owned())
-}
-
-/// What a browser sends as `Origin`: scheme, host and port, nothing after.
-fn origin(text: &str) -> Result<String, String> {
-    let is_one = |text: &str| {
-        let url = url::Url::parse(text).ok()?;
-        (matches!(url.scheme(), "http" | "https") && url.origin().ascii_serialization() == text).then_some(())
-    };
-    if text == "*" || is_one(text).is_some() {
-        return Ok(text.to_owned());
-    }
-    Err(format!(
-        "{text:?} is no origin; https://HOST or https://HOST:PORT is wanted, in small letters, with nothing after it"
-    ))
-}
-
-fn filter(text: &str) -> Result<String, String> {
-    match tracing_subscriber::EnvFilter::try_new(text) {
-        Ok(_) => Ok(text.to_owned()),
-        Err(error) => Err(format!("{error}; such as info, or portcullis=debug,info, is wanted")),
-    }
-}
-
-fn postgres_url(text: &str) -> Result<String, String> {
-    let good = url::Url::parse(text).is_ok_and(|url| matches!(url.scheme(), "postgres" | "postgresql"));
-    if good { Ok(text.to_owned()) } else { Err("postgres://user:password@host/name is wanted".to_owned()) }
-}
-
-fn mqtt_url(text: &str) -> Result<String, String> {
-    let good = url::Url::parse(text).is_ok_and(|url| matches!(url.scheme(), "mqtt" | "mqtts") && url.has_host());
-    if good { Ok(text.to_owned()) } else { Err("mqtt://HOST:PORT or mqtts://HOST:PORT is wanted".to_owned()) }
-}
-
-/// As long as the hash that HS256 is made of (RFC 7518, 3.2).
-fn signing_key(text: &str) -> Result<String, String> {
-    if text.len() >= 32 { Ok(text.to_owned()) } else { Err("a secret of at least 32 bytes is wanted".to_owned()) }
-}
-
-fn password(text: &str) -> Result<String, String> {
-    if text.chars().count() >= 8 { Ok(text.to_owned()) } else { Err("at least 8 characters are wanted".to_owned()) }
-}
-
-fn device_name(text: &str) -> Result<String, String> {
-    match text.parse::<DeviceName>() {
-        Ok(_) => Ok(text.to_owned()),
-        Err(error) => Err(error.to_string()),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn times_are_read() {
-        assert_eq!(duration("24h"), Ok(Duration::from_hours(24)));
-        assert_eq!(duration("90"), Ok(Duration::from_secs(90)));
-        for wrong in ["", "h", "0s", "-1h", "1w", "1.5h", "99999999999999999999d", "9999d"] {
-            assert!(duration(wrong).is_err(), "{wrong}");
-        }
-    }
-
-    #[test]
-    fn an_origin_has_nothing_after_its_port() {
-        for right in ["*", "http://localhost:3000", "https://door.example", "http://[::1]:3000"] {
-            assert!(origin(right).is_ok(), "{right}");
-        }
-        for wrong in ["", "localhost:3000", "https://door.example/", "https://Door.example", "ftp://a", "https://a:443"]
-        {
-            assert!(origin(wrong).is_err(), "{wrong}");
-        }
-    }
-
-    #[test]
-    fn a_share_is_between_0_and_1() {
-        assert_eq!(share("0.5"), Ok(0.5));
-        for wrong in ["", "NaN", "-0.1", "1.1", "inf"] {
-            assert!(share(wrong).is_err(), "{wrong}");
-        }
-    }
 }

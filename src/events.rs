@@ -253,4 +253,7 @@ pub enum LockFailure {
     /// It waited for its turn for too long, or would have.
     #[error("The command would have come too late, so it was not given")]
     TooLate,
+    /// More commands wait than there is room for.
+    #[error("Too many commands wait for the lock, so this one was not given; try again in a second")]
+    Full,
 }

@@ -18,6 +18,7 @@ mod rule;
 pub mod state;
 
 use std::{
+    net::IpAddr,
     path::PathBuf,
     time::{Duration, Instant},
 };
@@ -44,7 +45,7 @@ use crate::{
         lock::{Action, LockStatus},
         topic::Topic,
     },
-    events::{Announcer, LockAsk, LockDone, LockFailure, LockRequest, Requester, Submission},
+    events::{Announcer, Channel, LockAsk, LockDone, LockFailure, LockRequest, Requester, Submission},
     lifecycle::Lifecycle,
     mqtt::link::{Link, Message, QoS},
     store::{self, Database},
@@ -56,6 +57,8 @@ use crate::{
 const WAITING: usize = 64;
 /// Before the database is asked again.
 const PAUSE: Duration = Duration::from_millis(500);
+/// Who has shown nothing that says who they are, as the audit has it.
+const STRANGER: &str = "unknown";
 
 /// What a detection does to the door.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
@@ -168,9 +171,16 @@ impl LockDesk {
         self.ask(requester, Order::new(action)).await
     }
 
-    /// Records that somebody was refused who had no right to ask.
-    pub async fn refused(&self, requester: Requester, what: String, reason: String) {
-        self.record_refused(&requester, &what, &LockFailure::Refused(reason)).wait().await;
+    /// Records that somebody was refused who had no right to ask, or asked for what can't be read.
+    pub async fn refused(&self, requester: Requester, what: &str, reason: String) {
+        self.record_refused(&requester, what, &LockFailure::Refused(reason)).wait().await;
+    }
+
+    /// Records that somebody asked whom nobody knows, and does not wait for it: who has no credential costs no time.
+    pub fn turned_away(&self, address: IpAddr, what: &str, reason: String) {
+        let requester = Requester { name: STRANGER.to_owned(), channel: Channel::Http, address: Some(address) };
+        self.metrics.lock_command("other", "refused");
+        self.backlog.turned_away(refusal(&requester, what, &LockFailure::Refused(reason)));
     }
 
     /// Has the door opened and held open until then.
@@ -208,8 +218,8 @@ impl LockDesk {
     fn take_in(&self, request: Request) -> Written {
         let Err(refused) = self.asks.try_send(request) else { return Written::nothing() };
         let Request { requester, order, reply, .. } = refused.into_inner();
-        conclude(&self.metrics, order.name(), Err(LockFailure::TooLate), reply);
-        self.backlog.refusal(order.refusal(&requester, &LockFailure::TooLate))
+        conclude(&self.metrics, order.name(), Err(LockFailure::Full), reply);
+        self.backlog.refusal(order.refusal(&requester, &LockFailure::Full))
     }
 
     /// What was refused may have asked for anything, so it counts as `other`.

@@ -1,11 +1,11 @@
-//! The keeper of the events table's months: makes the coming ones ahead, and drops those that `RETENTION_DAYS` has
-//! passed.
+//! The keeper of the events table's months: makes the coming ones ahead, packs the sums of days that are over, and drops
+//! the months that `RETENTION_DAYS` has passed.
 //!
 //! Must not know who writes events or who reads them.
 
 use std::time::Duration;
 
-use chrono::{DateTime, Months, TimeDelta, Utc};
+use chrono::{DateTime, Days, Months, TimeDelta, Utc};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -33,6 +33,11 @@ pub async fn run(database: Database, days: Option<u32>, stop: CancellationToken)
         let now = Utc::now();
         if let Err(error) = make_ahead(&database, now).await {
             tracing::warn!("the coming months of events have no partition yet: {error}");
+        }
+        match pack(&database, now).await {
+            Ok(0) => {}
+            Ok(sums) => tracing::info!(sums, "packed the sums of days that are over"),
+            Err(error) => tracing::warn!("the sums of days that are over are not packed yet: {error}"),
         }
         if let Some(days) = days {
             if clock.is_doubtful(now) {
@@ -65,6 +70,15 @@ pub async fn make_ahead(database: &Database, now: DateTime<Utc>) -> Result<(), s
         }
     }
     Ok(())
+}
+
+/// Packs the sums of all days before yesterday (UTC): today is still counted, wherever it is today.
+///
+/// # Errors
+/// When the database is away.
+pub async fn pack(database: &Database, now: DateTime<Utc>) -> Result<i64, store::Error> {
+    let yesterday = now.date_naive().checked_sub_days(Days::new(1)).unwrap_or_default();
+    store::totals::pack(database, yesterday).await
 }
 
 /// What is dropped for being older than a time.

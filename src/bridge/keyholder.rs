@@ -1,12 +1,13 @@
-//! Who may work the lock over HTTP. Whoever may not is refused like everywhere, and the lock's audit keeps the attempt.
+//! Who may work the lock over HTTP. Whoever may not is refused like everywhere, and the lock's audit keeps the attempt;
+//! of one that can't be read, too.
 
-use axum::http::request::Parts;
+use axum::http::{StatusCode, request::Parts};
 
 use super::{
     Shared,
     error::ApiError,
     identities::Caller,
-    who::{Address, caller, extracted},
+    who::{Address, bearer, caller, extracted},
 };
 use crate::{
     domain::user::Role,
@@ -28,15 +29,28 @@ extracted! {
 
 async fn admit(parts: &Parts, shared: &Shared, least: Role) -> Result<Requester, ApiError> {
     let address = Address::of(parts, &shared.settings);
-    let (name, may) = match caller(parts, shared).await? {
-        Caller::User(user) => (format!("user:{}", user.id), user.role >= least),
-        Caller::Device(device) => (format!("device:{}", device.name), false),
+    let what = parts.uri.path().rsplit('/').next().unwrap_or_default();
+    let (name, may) = match caller(parts, shared).await {
+        Ok(Caller::User(user)) => (format!("user:{}", user.id), user.role >= least),
+        Ok(Caller::Device(device)) => (format!("device:{}", device.name), false),
+        Err(error) => {
+            shared.lock.turned_away(address.0, what, unknown(parts, &error));
+            return Err(error);
+        }
     };
     let requester = Requester { name, channel: Channel::Http, address: Some(address.0) };
     if may {
         return Ok(requester);
     }
-    let what = parts.uri.path().rsplit('/').next().unwrap_or_default().to_owned();
     shared.lock.refused(requester, what, "no right to work the lock over HTTP".to_owned()).await;
     Err(ApiError::forbidden())
+}
+
+/// Why nobody can say who asks.
+fn unknown(parts: &Parts, error: &ApiError) -> String {
+    match bearer(&parts.headers) {
+        None => "no token".to_owned(),
+        Some(_) if error.status == StatusCode::UNAUTHORIZED => "a token that is not valid".to_owned(),
+        Some(_) => error.message.to_string(),
+    }
 }

@@ -24,7 +24,9 @@ impl From<LockFailure> for ApiError {
     fn from(failure: LockFailure) -> Self {
         let words = failure.to_string();
         match failure {
-            LockFailure::NoWorker | LockFailure::NotRecorded | LockFailure::TooLate => Self::unavailable(&words),
+            LockFailure::NoWorker | LockFailure::NotRecorded | LockFailure::TooLate | LockFailure::Full => {
+                Self::unavailable(&words)
+            }
             LockFailure::Refused(_) => Self::conflict(words),
             LockFailure::TooOften { wait, .. } => Self { message: words.into(), ..TooMany(wait).into() },
             LockFailure::NoConfirmation => Self::new(StatusCode::GATEWAY_TIMEOUT, words),
@@ -68,8 +70,15 @@ pub async fn toggle(
 pub async fn hold(
     Doorkeeper(requester): Doorkeeper,
     State(lock): State<LockDesk>,
-    Checked(hold): Checked<Hold>,
+    body: Result<Checked<Hold>, ApiError>,
 ) -> Result<Json<LockStatusJson>, ApiError> {
+    let hold = match body {
+        Ok(Checked(hold)) => hold,
+        Err(error) => {
+            lock.refused(requester, "hold", error.message.to_string()).await;
+            return Err(error);
+        }
+    };
     lock.hold(requester, hold.until, hold.reason).await?;
     let state = lock.state();
     Ok(Json(LockStatusJson::of(&state.status, state.changed_at)))

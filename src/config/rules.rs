@@ -20,12 +20,13 @@ pub const RULES: &[Rule] = &[
     Rule { commands: &[], says: "A secret is given either by its variable or by the one with `_FILE`.", check: twice },
     Rule {
         commands: &["serve"],
-        says: "`MQTT_TLS_PORT`, `MQTT_TLS_CERT` and `MQTT_TLS_KEY` go together, and `MQTT_TLS_CLIENT_CA` needs them.",
+        says: "`MQTT_TLS_PORT`, `MQTT_TLS_CERT` and `MQTT_TLS_KEY` go together; `MQTT_TLS_HOST` and `MQTT_TLS_CLIENT_CA` need \
+               them.",
         check: tls,
     },
     Rule {
         commands: &["serve"],
-        says: "`PORT`, `MQTT_PORT` and `MQTT_TLS_PORT` are different ports, unless 0 (the system chooses).",
+        says: "`PORT`, `MQTT_PORT` and `MQTT_TLS_PORT` on one address are different ports, unless 0 (the system chooses).",
         check: ports,
     },
     Rule { commands: COMMANDS, says: "`LOCK_OPEN_SECONDS` is at most `LOCK_MAX_OPEN_SECONDS`.", check: open_seconds },
@@ -78,27 +79,29 @@ fn twice(settings: &Effective) -> Vec<Fault> {
 fn tls(settings: &Effective) -> Vec<Fault> {
     const ALL: [&str; 3] = ["MQTT_TLS_PORT", "MQTT_TLS_CERT", "MQTT_TLS_KEY"];
     let chosen = |name: &&&str| settings.is_chosen(name);
-    let Some(first) = ALL.iter().chain(&["MQTT_TLS_CLIENT_CA"]).find(chosen) else { return Vec::new() };
+    let Some(first) = ALL.iter().chain(&["MQTT_TLS_HOST", "MQTT_TLS_CLIENT_CA"]).find(chosen) else {
+        return Vec::new();
+    };
     let missing = ALL.iter().filter(|name| !chosen(name));
     missing.map(|name| Fault::new(name, format!("is needed, because {first} is set"))).collect()
 }
 
 fn ports(settings: &Effective) -> Vec<Fault> {
-    let host = settings.get("HOST");
-    let same_host = settings.get("MQTT_HOST").is_none_or(|mqtt| Some(mqtt) == host);
-    let mut faults = Vec::new();
-    let mut compare = |one: &str, other: &str| {
-        let port = number(settings, one).filter(|port| *port != 0);
-        if port.is_some() && port == number(settings, other) {
-            faults.push(Fault::new(one, format!("is {} as {other} is; choose another", port.unwrap_or_default())));
-        }
-    };
-    if same_host {
-        compare("MQTT_PORT", "PORT");
-        compare("MQTT_TLS_PORT", "PORT");
-    }
-    compare("MQTT_TLS_PORT", "MQTT_PORT");
-    faults
+    let http = settings.get("HOST");
+    let mqtt = settings.get("MQTT_HOST").or(http);
+    let tls = settings.get("MQTT_TLS_HOST").or(mqtt);
+    let listeners = [("MQTT_TLS_PORT", tls), ("MQTT_PORT", mqtt), ("PORT", http)];
+    let pairs = listeners
+        .iter()
+        .enumerate()
+        .flat_map(|(place, one)| listeners[place + 1..].iter().map(move |other| (one, other)));
+    pairs
+        .filter_map(|((one, host), (other, other_host))| {
+            let port = number(settings, one).filter(|port| *port != 0)?;
+            let is_same = host == other_host && number(settings, other) == Some(port);
+            is_same.then(|| Fault::new(one, format!("is {port} as {other} is; choose another")))
+        })
+        .collect()
 }
 
 fn open_seconds(settings: &Effective) -> Vec<Fault> {

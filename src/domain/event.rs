@@ -93,13 +93,21 @@ pub struct Occurrence {
     pub description: String,
     /// When it happened. It may be stored much later, since the database may be away.
     pub at: DateTime<Utc>,
+    /// Under which it is stored once, however often it is told; none for what is told once.
+    pub key: Option<Uuid>,
 }
 
 impl Occurrence {
-    /// Something that somebody should look at.
+    /// Something that is told once.
+    #[must_use]
+    pub fn new(event_type: EventType, description: String, at: DateTime<Utc>) -> Self {
+        Self { event_type, description, at, key: None }
+    }
+
+    /// Something that somebody should look at, told once.
     #[must_use]
     pub fn alert(description: String, at: DateTime<Utc>) -> Self {
-        Self { event_type: EventType::SystemAlert, description, at }
+        Self::new(EventType::SystemAlert, description, at)
     }
 
     /// The hub's own events need nobody to resolve them, but for alerts.

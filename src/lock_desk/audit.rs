@@ -3,6 +3,7 @@
 //! Must not know the lock: it is given entries and puts them into the chain in the order they come.
 
 mod backlog;
+mod strangers;
 mod writer;
 
 use std::{path::Path, time::Duration};

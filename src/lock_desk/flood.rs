@@ -51,6 +51,18 @@ impl<K: Eq + Hash + Clone, T> Flood<K, T> {
         seen.passed = seen.passed.saturating_add(1);
     }
 
+    /// Whether this sender's window is still open.
+    #[must_use]
+    pub fn knows(&self, sender: &K) -> bool {
+        self.senders.contains_key(sender)
+    }
+
+    /// How many senders' windows are still open.
+    #[must_use]
+    pub fn senders(&self) -> usize {
+        self.senders.len()
+    }
+
     /// What was held back in windows that are over: the newest of each sender, and how many it stands for.
     pub fn due(&mut self, now: Instant) -> Vec<(T, i64)> {
         let window = self.window;

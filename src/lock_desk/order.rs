@@ -58,7 +58,7 @@ fn failed(failure: &LockFailure) -> &'static str {
         LockFailure::NoWorker => "no-worker",
         LockFailure::Refused(_) | LockFailure::TooOften { .. } => "refused",
         LockFailure::NoConfirmation => "no-confirmation",
-        LockFailure::NotRecorded | LockFailure::TooLate => "not-given",
+        LockFailure::NotRecorded | LockFailure::TooLate | LockFailure::Full => "not-given",
     }
 }
 

@@ -84,12 +84,12 @@ pub(super) async fn until(time: Option<Instant>) {
 }
 
 fn counted((alert, count): (Occurrence, i64)) -> Occurrence {
-    match count {
-        1 => alert,
-        _ => {
-            Occurrence { description: format!("{} (the last of {count} within a minute)", alert.description), ..alert }
-        }
+    if count == 1 {
+        return alert;
     }
+    let description = format!("{} (the last of {count} within a minute)", alert.description);
+    // Without the last one's key: were that stored already, the others would be lost with it.
+    Occurrence { description, key: None, ..alert }
 }
 
 async fn record(recorder: &mpsc::Sender<Submission>, occurrence: Occurrence) {

@@ -176,7 +176,7 @@ impl Follower {
             _ => return None,
         };
         let by = status.requested_by.as_deref().map(|name| format!(" by {}", clean(name))).unwrap_or_default();
-        let occurrence = Occurrence { event_type, description: format!("{verb}{by}{}", because(status)), at: now };
+        let occurrence = Occurrence::new(event_type, format!("{verb}{by}{}", because(status)), now);
         Some(News { subject: Subject::Movement, occurrence })
     }
 
@@ -210,19 +210,18 @@ impl Follower {
             self.heard.pop_front();
         }
         self.heard.push_back((kind, since));
-        let began = since.unwrap_or(now);
+        let (key, began) = (since.map(|since| kind.key(since)), since.unwrap_or(now));
         let since = since.map(|since| format!(" since {}", time::text(since))).unwrap_or_default();
         let shut = if status.door == Some(LockStatus::Closed) { "; it is shut now" } else { "" };
-        Some(News::alert(
-            Subject::Door,
-            match kind {
-                Alarm::DoorForced => format!("DOOR_FORCED{since}: the door was opened while it was locked{shut}"),
-                Alarm::DoorHeldOpen => {
-                    format!("DOOR_HELD_OPEN{since}: the door stood open though it should be locked{shut}")
-                }
-            },
-            began,
-        ))
+        let description = match kind {
+            Alarm::DoorForced => format!("DOOR_FORCED{since}: the door was opened while it was locked{shut}"),
+            Alarm::DoorHeldOpen => {
+                format!("DOOR_HELD_OPEN{since}: the door stood open though it should be locked{shut}")
+            }
+        };
+        // What this hub has not heard yet, the one before its restart may have.
+        let occurrence = Occurrence { key, ..Occurrence::alert(description, began) };
+        Some(News { subject: Subject::Door, occurrence })
     }
 
     fn clock(&mut self, status: &Status, now: DateTime<Utc>) -> Option<News> {
@@ -370,7 +369,7 @@ mod tests {
 
     #[test]
     fn an_alarm_told_again_is_known_and_one_that_begins_anew_is_not() {
-        let mut follower = follower();
+        let mut before = follower();
         let well = status(LockStatus::Closed, true);
         let forced = |second: i64| Status {
             alarm: Some(Alarm::DoorForced),
@@ -380,13 +379,16 @@ mod tests {
         };
         let mut told = 0;
         for status in [forced(1), forced(2), well.clone(), forced(1), forced(2), forced(3), well.clone(), forced(3)] {
-            told += follower.take(status, Utc::now()).len();
+            told += before.take(status, Utc::now()).len();
         }
         assert_eq!(told, 3);
-        let news = follower.take(forced(4), Utc::now());
+        let news = before.take(forced(4), Utc::now());
         let words =
             "DOOR_FORCED since 1970-01-01T00:00:04.000Z: the door was opened while it was locked; it is shut now";
         assert_eq!(news[0].occurrence.description, words);
+        // After a restart of the hub it is told again, under the same key.
+        let again = follower().take(forced(4), Utc::now());
+        assert!(again[0].occurrence.key.is_some() && again[0].occurrence == news[0].occurrence);
     }
 
     #[test]

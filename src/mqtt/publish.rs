@@ -92,7 +92,7 @@ pub fn judge(core: &Arc<Core>, sender: &Sender, offered: Offered) -> Verdict {
     if known == Some(Topic::LockCommand) && sender.who != Identity::Hub {
         return lock::judge(core, sender, &offered);
     }
-    let Offered { mut message, .. } = offered;
+    let Offered { mut message, is_will, .. } = offered;
     if !core.rights.may_publish(&sender.who, &message.topic) {
         let right = core.rights.publish(&sender.who, &message.topic);
         core.refused_publish(&sender.who, &message.topic, &right.rule);
@@ -104,6 +104,14 @@ pub fn judge(core: &Arc<Core>, sender: &Sender, offered: Offered) -> Verdict {
     }
     if let (Some(Topic::Detections(camera)), true) = (known, sender.who != Identity::Hub) {
         return detection::judge(core, sender, camera, message);
+    }
+    if known == Some(Topic::LockStatus) && sender.who != Identity::Hub {
+        if !is_will {
+            core.worker.tells(sender.number);
+        } else if core.worker.has_moved_on(sender.number) {
+            tracing::info!(who = %sender.who, "the lock worker is back by another session: its old will is void");
+            return Verdict::Now(Settled::done(None));
+        }
     }
     message.retain &= may_be_retained(&message.topic);
     if message.retain && !core.router.retained().lock().has_room(&message) {

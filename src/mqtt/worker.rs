@@ -5,7 +5,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
-use super::sessions::Key;
+use super::{message::SessionNumber, sessions::Key};
 
 /// Who holds the place.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,6 +23,8 @@ pub struct WorkerPlace(Arc<Mutex<State>>);
 #[derive(Debug, Default)]
 struct State {
     holder: Option<(Holder, u64)>,
+    /// Which session has told of the lock since the place was taken last.
+    told: Option<SessionNumber>,
     last_number: u64,
     is_taken: watch::Sender<bool>,
 }
@@ -48,10 +50,25 @@ impl WorkerPlace {
         }
         state.last_number += 1;
         let number = state.last_number;
-        state.holder = Some((holder, number));
+        (state.holder, state.told) = (Some((holder, number)), None);
         // Under the lock, so that what is watched comes in the order it happened.
         state.is_taken.send_if_modified(|is_taken| !std::mem::replace(is_taken, true));
         Some(Held { place: self.clone(), number })
+    }
+
+    /// This session tells of the lock.
+    pub fn tells(&self, session: SessionNumber) {
+        let mut state = self.0.lock();
+        if state.holder.is_some() {
+            state.told = Some(session);
+        }
+    }
+
+    /// Whether what this session left to be told of its end is out of date: the worker has another session now, and has
+    /// told of the lock by it.
+    #[must_use]
+    pub fn has_moved_on(&self, session: SessionNumber) -> bool {
+        self.0.lock().told.is_some_and(|told| told != session)
     }
 }
 
@@ -66,7 +83,7 @@ impl Drop for Held {
     fn drop(&mut self) {
         let mut state = self.place.0.lock();
         if state.holder.as_ref().is_some_and(|(_, number)| *number == self.number) {
-            state.holder = None;
+            (state.holder, state.told) = (None, None);
             state.is_taken.send_replace(false);
         }
     }
@@ -100,5 +117,22 @@ mod tests {
         assert!(place.take(Holder::Embedded).is_none());
         drop(embedded);
         assert!(place.take(remote(2, "a")).is_some());
+    }
+
+    #[test]
+    fn a_will_is_out_of_date_once_the_next_session_has_told_of_the_lock() {
+        let place = WorkerPlace::default();
+        let first = place.take(remote(1, "a")).expect("free");
+        place.tells(1);
+        assert!(!place.has_moved_on(1));
+        let again = place.take(remote(1, "a")).expect("its own");
+        drop(first);
+        assert!(!place.has_moved_on(1), "nobody has said anything better yet");
+        place.tells(2);
+        assert!(place.has_moved_on(1) && !place.has_moved_on(2));
+        drop(again);
+        assert!(!place.has_moved_on(1) && !place.has_moved_on(2), "there is no worker, and that is to be told");
+        place.tells(1);
+        assert!(!place.has_moved_on(2), "who holds no place tells nothing");
     }
 }

@@ -193,11 +193,12 @@ fn encoded(event: Event, arrival: Arrival) -> Result<Arc<StoredEvent>, String> {
     }
 }
 
-/// The sender's own id of a detection, or one of the hub's: rising with time, so that their index grows at its end.
+/// The sender's own id of a detection, an alarm's own, or one of the hub's: rising with time, so that their index grows at its end.
 fn key(item: &Item) -> Uuid {
     match item {
         Item::Detection(detection) => detection.detection_id.unwrap_or_else(Uuid::now_v7),
-        Item::Malformed(_) | Item::Occurrence(_) => Uuid::now_v7(),
+        Item::Occurrence(occurrence) => occurrence.key.unwrap_or_else(Uuid::now_v7),
+        Item::Malformed(_) => Uuid::now_v7(),
     }
 }
 

@@ -31,7 +31,10 @@ pub async fn old_months(db: &Database, before: DateTime<Utc>) -> Result<Vec<OldM
         SELECT start, end_of_month(start) AS "end!", has_partition, alerts AS "alerts!",
                (SELECT coalesce(sum(count), 0)::bigint FROM event_buckets
                 WHERE camera_id = 0 AND event_buckets.start >= event_months.start
-                      AND event_buckets.start < end_of_month(event_months.start)) AS "events!"
+                      AND event_buckets.start < end_of_month(event_months.start))
+               + (SELECT coalesce(sum(count), 0)::bigint FROM event_days CROSS JOIN unnest(counts) AS count
+                  WHERE camera_id = 0 AND day >= (event_months.start AT TIME ZONE 'UTC')::date
+                        AND day < (end_of_month(event_months.start) AT TIME ZONE 'UTC')::date) AS "events!"
         FROM event_months CROSS JOIN LATERAL (
             SELECT count(*) AS alerts FROM events
             WHERE event_type = 'SYSTEM_ALERT' AND NOT is_resolved

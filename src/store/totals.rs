@@ -1,10 +1,13 @@
 //! Counts of events that the database keeps as it writes them: answered without counting rows, however many there are.
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, NaiveDate, Utc};
 use sqlx::PgExecutor;
 
-use super::{Error, unreadable};
+use super::{Database, Error, unreadable};
 use crate::domain::{camera::CameraId, event::EventType};
+
+/// Where the sums of all events together are kept, among those of cameras.
+const ALL: i32 = 0;
 
 /// All events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,12 +18,14 @@ pub struct Totals {
     pub since: i64,
 }
 
-/// Events of one kind in one stretch of time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Stretch {
+/// How many events of one kind there were in each of some quarters of an hour that follow each other.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Quarters {
+    /// When the first of them begins.
     pub start: DateTime<Utc>,
     pub event_type: EventType,
-    pub count: i64,
+    /// Below zero in a run that takes back what another one tells.
+    pub counts: Vec<i32>,
 }
 
 /// The counts of all events, and of those made since `since`, which begins a quarter of an hour.
@@ -32,7 +37,12 @@ pub async fn all(db: impl PgExecutor<'_>, since: DateTime<Utc>) -> Result<Totals
         Totals,
         r#"SELECT total, unresolved,
                   (SELECT coalesce(sum(count), 0)::bigint FROM event_buckets
-                   WHERE event_buckets.camera_id = 0 AND start >= $1) AS "since!"
+                   WHERE event_buckets.camera_id = 0 AND start >= $1)
+                  -- No day is packed that soon, but where a clock was wrong.
+                  + (SELECT coalesce(sum(count), 0)::bigint
+                     FROM event_days CROSS JOIN unnest(counts) WITH ORDINALITY AS quarters (count, place)
+                     WHERE event_days.camera_id = 0 AND day >= ($1 AT TIME ZONE 'UTC')::date
+                         AND day::timestamp AT TIME ZONE 'UTC' + (place - 1) * interval '15 minutes' >= $1) AS "since!"
            FROM event_totals WHERE camera_id = 0"#,
         since,
     )
@@ -49,33 +59,49 @@ pub async fn of_camera(db: impl PgExecutor<'_>, camera: CameraId) -> Result<i64,
     Ok(total.fetch_optional(db).await?.unwrap_or(0))
 }
 
-/// The stretches of `width` from `from` to before `to` that have events; of one camera or of all together. Both times
-/// begin a quarter of an hour, and `width` is made of such quarters.
+/// The sums of one camera, or of all together, from `from` to `to`, in no order; the day of each of these as a whole, if
+/// it is packed. What several runs tell of a quarter is to be added up.
 ///
 /// # Errors
 /// When the database is away.
-pub async fn stretches(
+pub async fn quarters(
     db: impl PgExecutor<'_>,
     camera: Option<CameraId>,
     from: DateTime<Utc>,
     to: DateTime<Utc>,
-    width: TimeDelta,
-) -> Result<Vec<Stretch>, Error> {
+) -> Result<Vec<Quarters>, Error> {
     let rows = sqlx::query!(
-        r#"SELECT date_bin($4, start, $2) AS "start!", event_type::text AS "event_type!", sum(count)::bigint AS "count!"
-           FROM event_buckets
-           WHERE camera_id = $1 AND start >= $2 AND start < $3 AND count > 0 GROUP BY 1, event_type"#,
-        camera.map_or(0, |camera| camera.0),
+        r#"SELECT day::timestamp AT TIME ZONE 'UTC' AS "start!", event_type::text AS "event_type!", counts AS "counts!"
+           FROM event_days
+           WHERE camera_id = $1 AND day BETWEEN ($2 AT TIME ZONE 'UTC')::date AND ($3 AT TIME ZONE 'UTC')::date
+           UNION ALL
+           SELECT start, event_type::text, ARRAY[count::integer]
+           FROM event_buckets WHERE camera_id = $1 AND start >= $2 AND start < $3"#,
+        camera.map_or(ALL, |camera| camera.0),
         from,
         to,
-        width as TimeDelta,
     )
     .fetch_all(db)
     .await?;
     rows.into_iter()
         .map(|row| {
             let event_type = row.event_type.parse().map_err(unreadable)?;
-            Ok(Stretch { start: row.start, event_type, count: row.count })
+            Ok(Quarters { start: row.start, event_type, counts: row.counts })
         })
         .collect()
+}
+
+/// Packs the sums of the days before this one (UTC), one camera after the other, and says how many rows they were. What
+/// is counted now goes on meanwhile.
+///
+/// # Errors
+/// When the database is away; what was packed stays packed.
+pub async fn pack(db: &Database, before: NaiveDate) -> Result<i64, Error> {
+    let places = sqlx::query_scalar!("SELECT camera_id FROM event_totals ORDER BY camera_id").fetch_all(db).await?;
+    let mut packed = 0;
+    for place in places {
+        let done = sqlx::query_scalar!(r#"SELECT pack_event_buckets($1, $2) AS "packed!""#, place, before);
+        packed += done.fetch_one(db).await?;
+    }
+    Ok(packed)
 }

@@ -1,5 +1,7 @@
 //! What REST alone says: errors, counts of events, rejected messages, the lock's answers.
 
+use std::fmt;
+
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -28,6 +30,15 @@ pub struct ErrorBody {
 pub enum Message {
     One(String),
     Faults(Vec<String>),
+}
+
+impl fmt::Display for Message {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::One(sentence) => f.write_str(sentence),
+            Self::Faults(faults) => f.write_str(&faults.join("; ")),
+        }
+    }
 }
 
 impl From<Faults> for Message {

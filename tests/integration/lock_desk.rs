@@ -98,6 +98,7 @@ struct Hub {
     front: mpsc::Sender<LockRequest>,
     announcer: Announcer,
     recorded: Arc<Mutex<Vec<Occurrence>>>,
+    metrics: Metrics,
     lifecycle: Lifecycle,
 }
 
@@ -109,7 +110,7 @@ impl Hub {
         let (submissions, mut submitted) = mpsc::channel::<Submission>(32);
         let (announcer, lifecycle) = (Announcer::default(), Lifecycle::default());
         let recorded = Arc::new(Mutex::new(Vec::new()));
-        let kept = recorded.clone();
+        let (kept, metrics) = (recorded.clone(), Metrics::default());
         drop(lifecycle.track(async move {
             while let Some(Submission { arrival, item, reply, .. }) = submitted.recv().await {
                 assert_eq!(arrival.channel, Channel::Internal);
@@ -127,10 +128,10 @@ impl Hub {
             announcer: announcer.clone(),
             folder: folder.path().to_owned(),
             settings,
-            metrics: Metrics::default(),
+            metrics: metrics.clone(),
         };
         let desk = LockDesk::start(parts, &lifecycle).expect("a desk");
-        Self { desk, carrier, session, front, announcer, recorded, lifecycle }
+        Self { desk, carrier, session, front, announcer, recorded, metrics, lifecycle }
     }
 
     async fn greet(&mut self) {
@@ -477,8 +478,14 @@ async fn what_waits_too_long_or_finds_no_room_is_refused_and_recorded() {
     for answer in answers {
         failures.push(answer.await.expect("a task").expect_err("not given"));
     }
-    assert!(failures.iter().all(|failure| matches!(failure, LockFailure::NotRecorded | LockFailure::TooLate)));
-    assert!(failures.contains(&LockFailure::NotRecorded) && failures.contains(&LockFailure::TooLate));
+    assert!(
+        failures
+            .iter()
+            .all(|failure| matches!(failure, LockFailure::NotRecorded | LockFailure::TooLate | LockFailure::Full))
+    );
+    assert!(failures.contains(&LockFailure::NotRecorded) && failures.contains(&LockFailure::Full));
+    let counted_as = r#"portcullis_lock_commands_total{action="open",outcome="not-given"} 100"#;
+    assert!(hub.metrics.text().expect("metrics").contains(counted_as));
     blocker.rollback().await.expect("an end");
     eventually_async("each is recorded", async || counted(&place.history().await) == 100).await;
     eventually_async("and as not given", async || place.outcomes().await.iter().all(|outcome| outcome == "not-given"))
@@ -513,7 +520,7 @@ async fn what_is_asked_while_the_database_is_away_is_refused_and_recorded_on_its
     let refused: Vec<_> = (10..310)
         .map(|n| {
             let (desk, who) = (hub.desk.clone(), requester(&format!("user:{n}")));
-            hub.lifecycle.track(async move { desk.refused(who, "open".to_owned(), "no right".to_owned()).await })
+            hub.lifecycle.track(async move { desk.refused(who, "open", "no right".to_owned()).await })
         })
         .collect();
     for refused in refused {

@@ -14,9 +14,13 @@ use uuid::Uuid;
 use crate::{
     mqtt_client::{
         SILENCE,
-        packet::{self, Filter, Properties, Publish, Value, Version, property::SESSION_EXPIRY},
+        packet::{
+            self, Filter, Properties, Publish, Value, Version,
+            property::{SESSION_EXPIRY, WILL_DELAY},
+        },
     },
     mqtt_hub::{Hub, login},
+    rest_hub::eventually,
 };
 
 fn done() -> LockDone {
@@ -123,6 +127,42 @@ async fn a_will_on_the_lock_is_refused_and_the_workers_own_goes_out() {
     later.subscribe_to("lock/#", 1).await;
     later.until_messages(1).await;
     assert!(later.messages[0].retain && later.messages[0].payload == b"offline");
+}
+
+#[tokio::test]
+async fn the_will_of_a_session_that_the_worker_has_left_behind_is_void() {
+    let hub = Hub::start().await;
+    let mut viewer = hub.connect(Version::V5, "viewer", "v").await;
+    viewer.subscribe_to("lock/status", 1).await;
+    let delay = Properties::default().with(WILL_DELAY, Value::Four(1));
+    let lasting = packet::Connect {
+        clean: false,
+        properties: Properties::default().with(SESSION_EXPIRY, Value::Four(2)),
+        will: Some(Publish::new("lock/status", "offline", 1).retained().properties(delay)),
+        ..login(Version::V5, "lock1", "first")
+    };
+    // Once the worker is gone for good, and once it is back by another session before its will is due.
+    for is_back in [false, true] {
+        let mut is_there = hub.front.worker_is_there();
+        let (mut worker, connack) = hub.try_connect(&lasting).await;
+        assert_eq!(connack.expect("a CONNACK").code, 0);
+        worker.publish(Publish::new("lock/status", "online", 1)).await;
+        viewer.until_messages(1).await;
+        worker.terminate();
+        is_there.wait_for(|is_there| !is_there).await.expect("a front");
+        if is_back {
+            let mut next = hub.connect(Version::V5, "lock1", "next").await;
+            next.publish(Publish::new("lock/status", "back", 1)).await;
+            let gauges = hub.front.gauges();
+            // The viewer's and its own.
+            eventually("the first session is over", || gauges.sessions.get() == 2).await;
+            next.publish(Publish::new("lock/status", "still there", 1)).await;
+        }
+        viewer.until_messages(if is_back { 3 } else { 2 }).await;
+        let told: Vec<_> = viewer.messages.drain(..).map(|message| message.payload).collect();
+        let told: Vec<_> = told.iter().map(|payload| String::from_utf8_lossy(payload)).collect();
+        assert_eq!(told, if is_back { vec!["online", "back", "still there"] } else { vec!["online", "offline"] });
+    }
 }
 
 #[tokio::test]

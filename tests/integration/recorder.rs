@@ -148,12 +148,26 @@ async fn a_rejected_message_is_kept_and_cut() {
 async fn the_hubs_own_events_bear_no_camera() {
     let bench = bench().await;
     let at = chrono::DateTime::from_timestamp(1_790_000_000, 0).expect("a time");
-    let occurrence = |event_type| Item::Occurrence(Occurrence { event_type, description: "the door".to_owned(), at });
+    let occurrence = |event_type| Item::Occurrence(Occurrence::new(event_type, "the door".to_owned(), at));
     let opened = stored(bench.record(occurrence(EventType::DoorOpened)).await);
     assert!(opened.event.camera.is_none() && opened.event.is_resolved && opened.event.resolved_at.is_some());
     let alert = stored(bench.record(occurrence(EventType::SystemAlert)).await);
     assert!(!alert.event.is_resolved);
     assert_eq!([opened.event.detected_at, alert.event.detected_at], [Some(at); 2], "when it happened, not when stored");
+}
+
+#[tokio::test]
+async fn an_alarm_that_is_told_twice_is_stored_and_announced_once() {
+    let bench = bench().await;
+    let mut news = bench.announcer.listen();
+    let key = Some(uuid::Uuid::from_u128(7));
+    let alarm = Occurrence { key, ..Occurrence::alert("DOOR_FORCED".to_owned(), chrono::Utc::now()) };
+    let first = stored(bench.record(Item::Occurrence(alarm.clone())).await);
+    assert_eq!(news.recv().await.expect("news").event.id, first.event.id);
+    let again = bench.record(Item::Occurrence(alarm)).await;
+    assert!(matches!(again, Outcome::Duplicate(event) if event.event.id == first.event.id));
+    assert!(news.is_empty());
+    assert_eq!(bench.count("events").await, 1);
 }
 
 #[tokio::test]

@@ -1,11 +1,14 @@
 //! Events over REST: what is stored once, how lists are narrowed, and sums that stay right whoever writes.
 
-use std::sync::atomic::Ordering;
+use std::{
+    sync::atomic::Ordering,
+    time::{Duration, Instant},
+};
 
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use crate::rest_hub::{Hub, Options, is_as};
+use crate::rest_hub::{DEADLINE, Hub, Options, is_as};
 
 fn ids(events: &Value) -> Vec<i64> {
     events.as_array().expect("events").iter().map(|event| event["id"].as_i64().expect("an id")).collect()
@@ -185,6 +188,58 @@ async fn a_refused_command_is_told_and_kept_and_the_eleventh_waits() {
     assert_eq!(history.len(), 11);
     assert_eq!((&history[0]["outcome"], &history[0]["requestedBy"]), (&json!("refused"), &json!("user:2")));
     assert_eq!((&history[10]["outcome"], &history[10]["channel"]), (&json!("done"), &json!("http")));
+}
+
+#[tokio::test]
+async fn whoever_is_turned_away_from_the_lock_is_in_its_audit() {
+    let options = Options { hold_open: true, trusted_proxies: vec!["127.0.0.0/8"], ..Options::default() };
+    let hub = Hub::start_with(options).await;
+    for (verb, token, body, status) in [
+        ("open", "", None, 401),
+        ("hold", "not.a.token", Some("{}"), 401),
+        ("toggle", hub.user.as_str(), None, 403),
+        ("hold", hub.operator.as_str(), Some("{}"), 403),
+        ("hold", hub.admin.as_str(), Some("{"), 400),
+        ("hold", hub.admin.as_str(), Some(r#"{"until":"2999-01-01T00:00:00Z","more":1}"#), 400),
+    ] {
+        let request = hub.request(Method::POST, &format!("/api/lock/{verb}"), token);
+        let request = request.header("x-forwarded-for", "203.0.113.9").header("content-type", "application/json");
+        let answer = request.body(body.unwrap_or_default()).send().await.expect("an answer");
+        assert_eq!(answer.status().as_u16(), status, "{verb} {token}");
+    }
+    // Of a stranger's third and further attempts within an hour there is a count, and its row comes when that is over.
+    for _ in 0..50 {
+        let request = hub.request(Method::POST, "/api/lock/open", "").header("x-forwarded-for", "203.0.113.9");
+        assert_eq!(request.send().await.expect("an answer").status(), StatusCode::UNAUTHORIZED);
+    }
+    let rows = async || {
+        let history = hub.get("/api/lock/history", &hub.operator).await;
+        let row = |row: &Value| {
+            assert_eq!(
+                (&row["address"], &row["outcome"], &row["channel"]),
+                (&json!("203.0.113.9"), &json!("refused"), &json!("http"))
+            );
+            [&row["requestedBy"], &row["action"], &row["message"]].map(|text| text.as_str().expect("a text").to_owned())
+        };
+        history.as_array().expect("a history").iter().rev().map(row).collect::<Vec<_>>()
+    };
+    let deadline = Instant::now() + DEADLINE;
+    while rows().await.len() < 6 {
+        assert!(Instant::now() < deadline, "each has its row");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let right = "no right to work the lock over HTTP";
+    let expected = [
+        ["unknown", "open", "no token"],
+        ["unknown", "hold", "a token that is not valid"],
+        ["user:3", "toggle", right],
+        ["user:2", "hold", right],
+        ["user:1", "hold", "EOF while "],
+        ["user:1", "hold", "property more should not exist; reason should not be empty; reason must be a string"],
+    ];
+    let mut found = rows().await;
+    found[4][2].truncate(10);
+    assert_eq!(found, expected);
 }
 
 #[tokio::test]

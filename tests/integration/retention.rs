@@ -65,7 +65,14 @@ async fn sums_are_true(database: &Database) {
     let wrong = "SELECT count(*) FROM (
             SELECT place, quarter_of(created_at) AS start, event_type, count(*) AS rows FROM events
             CROSS JOIN LATERAL unnest(ARRAY[0, camera_id]) AS place WHERE place IS NOT NULL GROUP BY 1, 2, 3
-        ) AS counted FULL JOIN (SELECT * FROM event_buckets WHERE count <> 0) AS kept
+        ) AS counted FULL JOIN (
+            SELECT camera_id, start, event_type, sum(count) AS count FROM (
+                SELECT * FROM event_buckets
+                UNION ALL SELECT camera_id, day::timestamp AT TIME ZONE 'UTC' + (place - 1) * interval '15 minutes',
+                                 event_type, count
+                          FROM event_days CROSS JOIN unnest(counts) WITH ORDINALITY AS quarters (count, place)
+            ) AS sums GROUP BY 1, 2, 3 HAVING sum(count) <> 0
+        ) AS kept
             ON place = camera_id AND counted.start = kept.start AND counted.event_type = kept.event_type
         WHERE rows IS DISTINCT FROM count";
     assert_eq!(number(database, wrong).await, 0, "quarters of an hour");
@@ -74,6 +81,7 @@ async fn sums_are_true(database: &Database) {
 #[tokio::test]
 async fn whole_months_go_and_unresolved_alerts_stay() {
     let database = three_months().await;
+    retention::pack(&database, at("2025-02-10T00:00:00Z")).await.expect("packed sums");
     sums_are_true(&database).await;
     let limit = at("2025-03-10T00:00:00Z");
     let plan = Plan::make(&database, limit).await.expect("a plan");
@@ -109,6 +117,42 @@ async fn whole_months_go_and_unresolved_alerts_stay() {
     let page =
         store::events::list(&database, &Filter { camera_id: Some(CameraId(2)), ..Filter::default() }, 500, 0).await;
     assert!(page.expect("a page").iter().all(|event| event.created_at >= at("2025-03-01T00:00:00Z")));
+}
+
+#[tokio::test]
+async fn the_sums_of_days_that_are_over_are_packed_and_stay_true() {
+    let database = three_months().await;
+    let total = store::totals::all(&database, at("2025-01-31T23:45:00Z")).await.expect("totals");
+    let now = at("2025-03-02T12:00:00Z");
+    // 24 hours of 59 days, each counted for all, and four in five for a camera.
+    assert_eq!(retention::pack(&database, now).await.expect("packed sums"), 1416 + 1416 * 4 / 5);
+    assert_eq!(retention::pack(&database, now).await.expect("packed sums"), 0);
+    assert_eq!(number(&database, "SELECT count(*) FROM event_buckets WHERE start < '2025-03-01Z'").await, 0);
+    assert_eq!(number(&database, "SELECT count(DISTINCT day) FROM event_days").await, 59);
+    sums_are_true(&database).await;
+    assert_eq!(store::totals::all(&database, at("2025-01-31T23:45:00Z")).await.expect("totals"), total);
+    // Whoever changes an event of such a day changes its sums.
+    store::events::delete(&database, EventId(2)).await.expect("an answer").expect("an event");
+    run(
+        &database,
+        "DELETE FROM events WHERE id BETWEEN 100 AND 200;
+         UPDATE events SET event_type = 'MULTIPLE_PERSONS', created_at = created_at + interval '1 day'
+         WHERE id BETWEEN 300 AND 320;
+         INSERT INTO events (camera_id, event_type, person_count, created_at) VALUES (1, 'DOOR_OPENED', 1, '2025-01-07Z')",
+    )
+    .await;
+    sums_are_true(&database).await;
+    let january = at("2025-01-01T00:00:00Z");
+    let quarters = async || store::totals::quarters(&database, None, january, now).await.expect("sums");
+    let sum = async || quarters().await.iter().flat_map(|run| run.counts.clone()).map(i64::from).sum::<i64>();
+    let (before, runs) = (sum().await, quarters().await.len());
+    assert!(retention::pack(&database, now).await.expect("packed sums") > 100);
+    sums_are_true(&database).await;
+    assert_eq!(sum().await, before);
+    assert!(quarters().await.len() < runs);
+    run(&database, "TRUNCATE events").await;
+    sums_are_true(&database).await;
+    assert_eq!(sum().await, 0);
 }
 
 #[tokio::test]

@@ -172,6 +172,8 @@ def kept_sums():
              generate_series(quarter_of(now() - interval '365 days'), quarter_of(now()), '15 minutes') AS quarter,
              unnest(ARRAY['PERSON_DETECTED', 'MULTIPLE_PERSONS']) AS kind
         ON CONFLICT DO NOTHING;
+        INSERT INTO event_totals SELECT camera, 0, 0 FROM generate_series(1, 10) AS camera ON CONFLICT DO NOTHING;
+        SELECT pack_event_buckets(camera_id, (now() - interval '1 day')::date) FROM event_totals;
         UPDATE event_totals SET total = 10000000, unresolved = 5000000 WHERE camera_id = 0;
         ANALYZE;
     """

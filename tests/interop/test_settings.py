@@ -165,7 +165,7 @@ def test_accounts(set_hub):
     assert set_hub.call("POST", "/auth/register", body, token=False).status_code == 201
 
 
-@exercises("GPIO_SIMULATED", "GPIO_RELAY_PIN", "LOCK_HOLD_OPEN")
+@exercises("GPIO_RELAY_PIN", "LOCK_HOLD_OPEN")
 def test_the_relay_and_who_holds_it(set_hub):
     status = set_hub.get("/api/lock/status")
     assert status["simulated"] is True and status["pin"] == 22
@@ -249,6 +249,26 @@ def test_mqtt_on_an_address_of_its_own(new_hub):
         assert other.connect_ex(("127.0.0.1", hub.mqtt_port)) != 0
 
 
+@exercises("MQTT_TLS_HOST")
+def test_other_machines_get_in_by_tls_alone(new_hub, certificates):
+    port = free_port()
+    hub = new_hub(
+        MQTT_TLS_HOST="127.0.0.2",
+        MQTT_TLS_PORT=str(port),
+        MQTT_TLS_CERT=str(certificates / "hub.pem"),
+        MQTT_TLS_KEY=str(certificates / "hub.key"),
+    ).start()
+    context = ssl.create_default_context(cafile=certificates / "ca.pem")
+    context.check_hostname = False
+    with socket.create_connection(("127.0.0.2", port), timeout=5) as plain, context.wrap_socket(plain) as session:
+        assert session.version() in ("TLSv1.2", "TLSv1.3")
+    for host, closed in [("127.0.0.2", hub.mqtt_port), ("127.0.0.1", port)]:
+        with socket.socket() as other:
+            assert other.connect_ex((host, closed)) != 0, host
+    with socket.create_connection(("127.0.0.1", hub.mqtt_port), timeout=5):
+        pass
+
+
 @exercises(
     "MQTT_TLS_PORT", "MQTT_TLS_CERT", "MQTT_TLS_KEY", "MQTT_TLS_CLIENT_CA", "JWT_SECRET_FILE", "ADMIN_PASSWORD_FILE",
     "LOCK_AGENT", "MQTT_URL", "MQTT_USERNAME", "MQTT_PASSWORD", "MQTT_PASSWORD_FILE", "MQTT_CA",
@@ -308,8 +328,10 @@ def test_tls_files_and_a_lock_worker_of_its_own(new_hub, certificates, tmp_path)
 @exercises("PLAIN_LOCK")
 def test_a_lock_worker_without_tls_goes_to_another_machine_only_where_it_is_allowed(new_hub):
     hub, credentials = new_hub(), {"username": "door", "password": "x"}
+    refused = LockAgent(hub, credentials, MQTT_URL="mqtt://192.0.2.1:1883")
+    assert refused.ended() == 1 and "PLAIN_LOCK" in refused.path.read_text()
     agent = LockAgent(hub, credentials, MQTT_URL="mqtt://192.0.2.1:1883", PLAIN_LOCK="true")
-    until(lambda: "192.0.2.1" in agent.path.read_text(), "it tries, and says what that means")
+    until(lambda: "in the clear" in agent.path.read_text(), "it tries, and says what that means")
     assert agent.stop() == 0
 
 
@@ -326,18 +348,17 @@ def test_a_database_of_ones_own(new_hub, set_hub, tmp_path):
     assert psql(set_hub, "SELECT count(*) FROM cameras", "filed") == "0"
 
 
-# A contact's line is seen by `test_contradictions` only: that it is not the relay's.
-@exercises("GPIO_CHIP", "GPIO_CONTACT_PIN")
+@exercises("GPIO_CHIP", "GPIO_SIMULATED")
 def test_a_chip_that_is_not_there_ends_the_hub(new_hub):
     hub = new_hub(GPIO_CHIP="/dev/no-such-chip")
     done = hub.run("serve", check=False, GPIO_SIMULATED="false")
     assert done.returncode == 1 and "no-such-chip" in done.stderr, done.stderr
 
 
-@exercises("GPIO_ACTIVE_LOW", "LOCK_FAIL_MODE")
+@exercises("GPIO_ACTIVE_LOW", "GPIO_CONTACT_PIN", "LOCK_FAIL_MODE")
 def test_what_only_a_real_chip_shows_is_seen_in_the_virtual_machine():
     cases = "".join(path.read_text() for path in (ROOT / "tests" / "gpio").glob("*.sh"))
-    for name in ("GPIO_ACTIVE_LOW", "LOCK_FAIL_MODE"):
+    for name in ("GPIO_ACTIVE_LOW", "GPIO_CONTACT_PIN", "LOCK_FAIL_MODE"):
         assert f"{name}=" in cases, name
 
 

@@ -1,20 +1,22 @@
 //! Events counted: of today, and by hours and days in the hub's time zone.
 
-use std::{collections::BTreeMap, iter, sync::Arc};
+use std::{iter, sync::Arc};
 
 use axum::{Json, extract::State};
-use chrono::{DateTime, Days, NaiveDate, Offset as _, TimeDelta, TimeZone as _, Timelike as _, Utc};
+use chrono::{DateTime, Days, NaiveDate, TimeDelta, TimeZone as _, Timelike as _, Utc};
 use chrono_tz::Tz;
 
 use super::super::{Settings, error::ApiError, input::Query, who::SignedIn};
 use crate::{
     domain::{camera::CameraId, event::EventType},
-    store::{self, Database, totals::Stretch},
+    store::{self, Database, totals::Quarters},
     wire::rest::{AnalyticsLine, EventStats},
 };
 
 /// The most hours or days in one answer.
 const BUCKETS: i32 = 10_000;
+/// What events are counted by.
+const QUARTER: TimeDelta = TimeDelta::minutes(15);
 
 /// How many events there are.
 #[utoipa::path(get, path = "/api/events/stats", tag = "events", security(("bearer" = [])),
@@ -62,9 +64,8 @@ pub async fn analytics(
     }
     let zone = settings.time_zone;
     let (from, to) = (bucket.start(from, zone), bucket.after(to, zone));
-    let width = bucket.summed_by(from, to, zone);
-    let stretches = store::totals::stretches(&database, known(camera), from, to, width).await?;
-    Ok(Json(lines(&stretches, bucket, zone)))
+    let quarters = store::totals::quarters(&database, known(camera), from, to).await?;
+    Ok(Json(lines(&quarters, &bucket.beginnings(from, to, zone), to)))
 }
 
 fn vec_of(words: String) -> crate::wire::rest::Message {
@@ -98,23 +99,6 @@ impl Bucket {
         }
     }
 
-    /// The widest stretch that the database can add up by itself: none reaches from one of these buckets into another,
-    /// whatever the zone's clocks do meanwhile.
-    fn summed_by(self, from: DateTime<Utc>, to: DateTime<Utc>, zone: Tz) -> TimeDelta {
-        let offset = |at: DateTime<Utc>| at.with_timezone(&zone).offset().fix().local_minus_utc();
-        let days = iter::successors(Some(from), |day| Some(*day + TimeDelta::days(1))).take_while(|day| *day < to);
-        let (mut same, mut whole_hours) = (true, true);
-        for change in days.chain([to]).map(|day| offset(day) - offset(from)) {
-            same &= change == 0;
-            whole_hours &= change % 3600 == 0;
-        }
-        match self {
-            Self::Day if same => TimeDelta::days(1),
-            _ if whole_hours => TimeDelta::hours(1),
-            _ => TimeDelta::minutes(15),
-        }
-    }
-
     /// When the hour or day of this time begins in the zone.
     fn start(self, at: DateTime<Utc>, zone: Tz) -> DateTime<Utc> {
         let local = at.with_timezone(&zone);
@@ -137,6 +121,12 @@ impl Bucket {
             }
         }
     }
+
+    /// When each hour or day from `from`, which begins one, to before `to` begins.
+    fn beginnings(self, from: DateTime<Utc>, to: DateTime<Utc>, zone: Tz) -> Vec<DateTime<Utc>> {
+        let next = |begin: &DateTime<Utc>| Some(self.after(*begin, zone)).filter(|next| next > begin);
+        iter::successors(Some(from), next).take_while(|begin| *begin < to).collect()
+    }
 }
 
 /// When the day begins in the zone: at midnight, or where clocks are put forward at midnight, at the first time there is.
@@ -147,13 +137,49 @@ fn midnight(day: NaiveDate, zone: Tz) -> DateTime<Utc> {
         .map_or_else(|| local.and_utc(), |begin| begin.to_utc())
 }
 
-fn lines(stretches: &[Stretch], bucket: Bucket, zone: Tz) -> Vec<AnalyticsLine> {
-    let mut counts = BTreeMap::<(DateTime<Utc>, &str), (EventType, i64)>::new();
-    for stretch in stretches {
-        let key = (bucket.start(stretch.start, zone), stretch.event_type.as_str());
-        counts.entry(key).or_insert((stretch.event_type, 0)).1 += stretch.count;
+/// Adds the quarters up to the buckets that begin at these times, the last of which ends at `to`. Buckets in their order,
+/// types in that of their names; what did not happen has no line.
+fn lines(runs: &[Quarters], beginnings: &[DateTime<Utc>], to: DateTime<Utc>) -> Vec<AnalyticsLine> {
+    let mut kinds = EventType::ALL;
+    kinds.sort_unstable_by_key(|kind| kind.as_str());
+    let mut counts = vec![[0_i64; EventType::ALL.len()]; beginnings.len()];
+    for run in runs {
+        let Some(kind) = kinds.iter().position(|kind| *kind == run.event_type) else { continue };
+        let (mut start, mut buckets) = (run.start, Among { beginnings, to, at: 0 });
+        for count in &run.counts {
+            if let Some(bucket) = buckets.find(start) {
+                counts[bucket][kind] += i64::from(*count);
+            }
+            start += QUARTER;
+        }
     }
-    counts.into_iter().map(|((bucket, _), (event_type, count))| AnalyticsLine { bucket, event_type, count }).collect()
+    let buckets = beginnings.iter().zip(counts);
+    let of_kinds = buckets.flat_map(|(bucket, counts)| kinds.iter().zip(counts).map(|line| (*bucket, line)));
+    of_kinds
+        .filter(|(_, (_, count))| *count > 0)
+        .map(|(bucket, (kind, count))| AnalyticsLine { bucket, event_type: *kind, count })
+        .collect()
+}
+
+/// Finds buckets for times that rise: each search goes on where the last one ended.
+struct Among<'a> {
+    beginnings: &'a [DateTime<Utc>],
+    to: DateTime<Utc>,
+    at: usize,
+}
+
+impl Among<'_> {
+    /// In which bucket the time lies, if in any.
+    fn find(&mut self, time: DateTime<Utc>) -> Option<usize> {
+        let ahead = &self.beginnings[self.at..];
+        self.at += match ahead {
+            [_, next, ..] if *next > time => 0,
+            [_, _, later, ..] if *later > time => 1,
+            // A jump, at most once for each run.
+            _ => ahead.partition_point(|begin| *begin <= time).saturating_sub(1),
+        };
+        (time < self.to && self.beginnings.get(self.at).is_some_and(|begin| *begin <= time)).then_some(self.at)
+    }
 }
 
 #[cfg(test)]
@@ -193,35 +219,45 @@ mod tests {
     }
 
     #[test]
-    fn the_database_adds_up_what_lies_in_one_bucket_whatever_the_clocks_do() {
-        let year = (at("2026-01-01T00:00:00Z"), at("2027-01-01T00:00:00Z"));
-        let width = |bucket: Bucket, zone: Tz| {
-            let (from, to) = (bucket.start(year.0, zone), bucket.after(year.1, zone));
-            let width = bucket.summed_by(from, to, zone);
-            // Each stretch begins and ends in one bucket.
-            let mut start = from;
-            while start < to {
-                let last = (start + width - TimeDelta::minutes(15)).min(to - TimeDelta::minutes(15));
-                assert_eq!(bucket.start(start, zone), bucket.start(last, zone), "{zone} {start}");
-                start += width;
+    fn buckets_follow_each_other_whatever_the_clocks_do() {
+        let (from, to) = (at("2026-01-01T00:00:00Z"), at("2026-12-31T23:59:59Z"));
+        let count = |bucket: Bucket, zone: Tz| {
+            let beginnings = bucket.beginnings(bucket.start(from, zone), bucket.after(to, zone), zone);
+            for pair in beginnings.windows(2) {
+                // All of a bucket is of one hour or day, and what follows it is not.
+                let mut quarters = iter::successors(Some(pair[0]), |at| Some(*at + QUARTER));
+                let quarters = quarters.by_ref().take_while(|at| *at < pair[1]);
+                assert!(quarters.map(|at| bucket.start(at, zone)).all(|start| start == bucket.start(pair[0], zone)));
+                assert_ne!(bucket.start(pair[0], zone), bucket.start(pair[1], zone), "{zone} {pair:?}");
             }
-            width.num_minutes()
+            beginnings.len()
         };
-        let zones =
-            [chrono_tz::UTC, chrono_tz::Asia::Kathmandu, chrono_tz::Europe::Berlin, chrono_tz::Australia::Lord_Howe];
-        assert_eq!(zones.map(|zone| width(Bucket::Day, zone)), [1440, 1440, 60, 15]);
-        assert_eq!(zones.map(|zone| width(Bucket::Hour, zone)), [60, 60, 60, 15]);
+        let zones = [chrono_tz::UTC, chrono_tz::Asia::Kathmandu, chrono_tz::Europe::Berlin, chrono_tz::Asia::Beirut];
+        // Where the year is not UTC's, the bucket before it is there, too.
+        assert_eq!(zones.map(|zone| count(Bucket::Day, zone)), [365, 366, 366, 366]);
+        assert_eq!(zones.map(|zone| count(Bucket::Hour, zone)), [8760, 8761, 8760, 8760]);
+        // Half an hour is put forward and back there.
+        count(Bucket::Day, chrono_tz::Australia::Lord_Howe);
+        assert_eq!(count(Bucket::Hour, chrono_tz::Australia::Lord_Howe), 8761);
     }
 
     #[test]
     fn quarters_are_added_up() {
-        let quarter = |start, count| Stretch { start: at(start), event_type: EventType::PersonDetected, count };
-        let quarters = [
-            quarter("2026-05-01T10:00:00Z", 2),
-            quarter("2026-05-01T10:45:00Z", 3),
-            quarter("2026-05-01T11:00:00Z", 1),
+        use EventType::{DoorOpened, PersonDetected};
+        let run =
+            |start, event_type, counts: &[i32]| Quarters { start: at(start), event_type, counts: counts.to_vec() };
+        let runs = [
+            // A packed day, which begins before what is asked for, and what was taken from it later.
+            run("2026-05-01T09:30:00Z", PersonDetected, &[100, 100, 2, 0, 0, 3, 1, 0, 0, 1, 100]),
+            run("2026-05-01T11:00:00Z", PersonDetected, &[-1]),
+            run("2026-05-01T10:45:00Z", PersonDetected, &[5]),
+            run("2026-05-01T11:45:00Z", DoorOpened, &[1]),
+            run("2026-05-01T08:00:00Z", DoorOpened, &[1]),
         ];
-        let lines = lines(&quarters, Bucket::Hour, chrono_tz::UTC);
-        assert_eq!(lines.iter().map(|line| line.count).collect::<Vec<_>>(), [5, 1]);
+        let (from, to) = (at("2026-05-01T10:00:00Z"), at("2026-05-01T12:00:00Z"));
+        let lines = lines(&runs, &Bucket::Hour.beginnings(from, to, chrono_tz::UTC), to);
+        let line = |bucket, event_type, count| AnalyticsLine { bucket, event_type, count };
+        let later = at("2026-05-01T11:00:00Z");
+        assert_eq!(lines, [line(from, PersonDetected, 10), line(later, DoorOpened, 1), line(later, PersonDetected, 1)]);
     }
 }

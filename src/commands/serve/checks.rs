@@ -90,6 +90,13 @@ fn told_of_listeners(options: &ServeOptions, addresses: &Addresses) {
              passwords and tokens can be read on the way"
         );
     }
+    if far(addresses.mqtt) {
+        tracing::warn!(
+            check = "listeners",
+            "listeners: MQTT is open to other machines without encryption: secrets can be read on the way \
+             (MQTT_HOST=127.0.0.1 keeps it to this one, MQTT_TLS_HOST and MQTT_TLS_PORT let the others in)"
+        );
+    }
     if addresses.metrics.is_some_and(far) {
         tracing::warn!(
             check = "listeners",

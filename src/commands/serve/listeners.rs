@@ -31,7 +31,10 @@ impl Listeners {
         let http = &options.http.address;
         let mqtt_host = options.mqtt.mqtt_host.unwrap_or(http.host);
         let mqtt_tls = match options.mqtt.mqtt_tls_port {
-            Some(port) => Some(listen("MQTT_TLS_PORT", SocketAddr::new(mqtt_host, port)).await?),
+            Some(port) => {
+                let host = options.mqtt.mqtt_tls_host.unwrap_or(mqtt_host);
+                Some(listen("MQTT_TLS_PORT", SocketAddr::new(host, port)).await?)
+            }
             None => None,
         };
         let metrics = match options.http.metrics_addr {

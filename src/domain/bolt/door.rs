@@ -3,7 +3,9 @@
 
 use std::time::{Duration, Instant};
 
+use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 use super::Position;
 
@@ -18,6 +20,22 @@ pub enum Alarm {
     DoorForced,
     /// It is still open, long after the relay closed.
     DoorHeldOpen,
+}
+
+impl Alarm {
+    /// The same id for the alarm of this kind that began then, whoever asks: by it one that is told twice is stored once.
+    #[must_use]
+    pub fn key(self, since: DateTime<Utc>) -> Uuid {
+        let kind = match self {
+            Self::DoorForced => 1,
+            Self::DoorHeldOpen => 2,
+        };
+        // RFC 9562's version 8: bytes of one's own, but for the two in which version and variant stand.
+        let mut bytes = *b"alarm\0\0\0\0\0\0\0\0\0\0\0";
+        bytes[5] = kind;
+        bytes[9..].copy_from_slice(&since.timestamp_millis().to_be_bytes()[1..]);
+        uuid::Builder::from_custom_bytes(bytes).into_uuid()
+    }
 }
 
 /// What the contact has told, beside what the relay did.
@@ -114,6 +132,18 @@ mod tests {
     use Position::{Closed, Open};
 
     use super::*;
+
+    #[test]
+    fn an_alarms_key_is_its_kind_and_its_beginning() {
+        let at = |ms| DateTime::from_timestamp_millis(ms).expect("a time");
+        let key = Alarm::DoorForced.key(at(1_795_000_000_123));
+        assert_eq!(key, Alarm::DoorForced.key(at(1_795_000_000_123) + chrono::TimeDelta::microseconds(9)));
+        for other in [at(1_795_000_000_124), at(0), at(-1), DateTime::<Utc>::MIN_UTC] {
+            assert_ne!(key, Alarm::DoorForced.key(other));
+        }
+        assert_ne!(key, Alarm::DoorHeldOpen.key(at(1_795_000_000_123)));
+        assert_eq!(key.get_version_num(), 8);
+    }
 
     /// What the door says after each of (seconds, relay, contact).
     fn alarms(steps: &[(u64, Position, Position)]) -> Vec<Option<Alarm>> {

@@ -12,7 +12,10 @@ use std::{
 use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot};
 
-use super::super::{flood::Flood, reports::until};
+use super::{
+    super::{flood::Flood, reports::until},
+    strangers::Strangers,
+};
 use crate::store::lock_audit::{Entry, Kind};
 
 /// More refusals of one sender than this in a minute become one row with a count.
@@ -83,6 +86,12 @@ impl Backlog {
         self.add(entry, Rows::refuse)
     }
 
+    /// What somebody was refused whom nobody knows. Nobody waits for it, and most of many are only counted.
+    pub(in super::super) fn turned_away(&self, entry: Entry) {
+        debug_assert_eq!(entry.kind, Kind::Refusal);
+        drop(self.add(entry, Rows::turn_away));
+    }
+
     fn add(&self, entry: Entry, add: impl FnOnce(&mut Rows, Waiting)) -> Written {
         let (written, is_written) = oneshot::channel();
         let mut rows = self.0.rows.lock();
@@ -110,7 +119,7 @@ impl Backlog {
                 if let Some(row) = rows.take(Instant::now()) {
                     return row;
                 }
-                rows.refusals.next_due()
+                rows.next_due()
             };
             tokio::select! {
                 () = news => {}
@@ -123,7 +132,7 @@ impl Backlog {
     pub(super) fn rest(&self) -> Option<Waiting> {
         let mut rows = self.0.rows.lock();
         rows.closed = true;
-        rows.release(Flood::rest);
+        rows.release(Flood::rest, Strangers::rest);
         rows.take(Instant::now())
     }
 
@@ -137,6 +146,7 @@ impl Backlog {
 struct Rows {
     waiting: VecDeque<Waiting>,
     refusals: Flood<String, Entry>,
+    strangers: Strangers,
     /// Of those for whom there was no room: one row for each sender.
     counted: HashMap<String, Entry>,
     closed: bool,
@@ -145,20 +155,34 @@ struct Rows {
 impl Default for Rows {
     fn default() -> Self {
         let refusals = Flood::new(REFUSALS.0, REFUSALS.1);
-        Self { waiting: VecDeque::new(), refusals, counted: HashMap::new(), closed: false }
+        Self {
+            waiting: VecDeque::new(),
+            refusals,
+            strangers: Strangers::default(),
+            counted: HashMap::new(),
+            closed: false,
+        }
     }
 }
 
 impl Rows {
     fn refuse(&mut self, row: Waiting) {
         let now = Instant::now();
-        self.release(|refusals| refusals.due(now));
+        self.release_due(now);
         let Waiting { entry, written } = row;
         if let Some(entry) = self.refusals.offer(now, entry.requested_by.clone(), entry) {
             self.push(Waiting { entry, written });
         } else if let Some(written) = written {
             // It is counted; its row comes when the minute ends.
             let _ = written.send(());
+        }
+    }
+
+    fn turn_away(&mut self, Waiting { entry, written }: Waiting) {
+        let now = Instant::now();
+        self.release_due(now);
+        if let Some(entry) = self.strangers.offer(now, entry) {
+            self.push(Waiting { entry, written });
         }
     }
 
@@ -174,14 +198,27 @@ impl Rows {
         self.counted.insert(entry.requested_by.clone(), entry);
     }
 
-    fn release(&mut self, which: impl FnOnce(&mut Flood<String, Entry>) -> Vec<(Entry, i64)>) {
-        for (entry, times) in which(&mut self.refusals) {
+    fn next_due(&self) -> Option<Instant> {
+        self.refusals.next_due().into_iter().chain(self.strangers.next_due()).min()
+    }
+
+    fn release_due(&mut self, now: Instant) {
+        self.release(|refusals| refusals.due(now), |strangers| strangers.due(now));
+    }
+
+    fn release(
+        &mut self,
+        of_known: impl FnOnce(&mut Flood<String, Entry>) -> Vec<(Entry, i64)>,
+        of_strangers: impl FnOnce(&mut Strangers) -> Vec<(Entry, i64)>,
+    ) {
+        let rows = of_known(&mut self.refusals).into_iter().chain(of_strangers(&mut self.strangers));
+        for (entry, times) in rows {
             self.push(Waiting { entry: Entry { times, ..entry }, written: None });
         }
     }
 
     fn take(&mut self, now: Instant) -> Option<Waiting> {
-        self.release(|refusals| refusals.due(now));
+        self.release_due(now);
         self.waiting.pop_front().or_else(|| {
             let sender = self.counted.keys().next()?.clone();
             self.counted.remove(&sender).map(|entry| Waiting { entry, written: None })
@@ -190,12 +227,12 @@ impl Rows {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use chrono::DateTime;
 
     use super::*;
 
-    fn refusal(sender: usize) -> Entry {
+    pub fn refusal(sender: usize) -> Entry {
         Entry {
             kind: Kind::Refusal,
             command_id: None,
@@ -228,6 +265,20 @@ mod tests {
         let (rows, times) = rest(&backlog);
         assert_eq!(times, 50_000);
         assert!(rows <= WAITING + SENDERS + 1, "{rows}");
+    }
+
+    #[test]
+    fn strangers_have_few_rows_and_take_no_room_of_others() {
+        let backlog = Backlog::default();
+        for n in 0..50_000 {
+            let address = Some(format!("192.0.2.{}", n % 200));
+            backlog.turned_away(Entry { requested_by: "unknown".to_owned(), address, ..refusal(0) });
+        }
+        backlog.refusal(refusal(1));
+        assert!(backlog.len() <= 52, "{}", backlog.len());
+        let (rows, times) = rest(&backlog);
+        assert!(rows <= 52, "{rows}");
+        assert_eq!(times, 50_001);
     }
 
     #[test]
