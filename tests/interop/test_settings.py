@@ -382,7 +382,7 @@ def test_months_are_dropped_after_their_days_and_not_before(new_hub, set_hub):
     psql(set_hub, """
         SELECT make_event_month(now() - interval '3 months'), make_event_month(now());
         INSERT INTO events (event_type, person_count, is_resolved, created_at)
-        SELECT 'DOOR_OPENED', 0, true, at FROM unnest(ARRAY[now() - interval '3 months', now()]) AS at""", "kept")
+        SELECT 'SYSTEM_ALERT', 0, true, at FROM unnest(ARRAY[now() - interval '3 months', now()]) AS at""", "kept")
     hub = new_hub(DATABASE_URL=url)
     for days, events in [("", 2), ("10000", 2), ("30", 1)]:
         hub.settings["RETENTION_DAYS"] = days
