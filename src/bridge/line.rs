@@ -1,11 +1,14 @@
-//! TCP connections that can be cut. Socket.io has no way to end a connection whose buffer is full but to say so through
+//! TCP connections that can be cut, and that count what they took. Socket.io has no way to end a connection whose buffer is full but to say so through
 //! that buffer, and a client that is told to go does not come back by itself; one whose connection breaks does.
 
 use std::{
     io::{self, IoSlice},
     net::SocketAddr,
     pin::Pin,
-    sync::{Arc, Weak},
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
     task::{Context, Poll},
 };
 
@@ -21,14 +24,28 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 /// A handle on a connection; it does not keep the connection.
 #[derive(Debug, Clone)]
-pub struct Line(Weak<CancellationToken>);
+pub struct Line(Weak<Handle>);
+
+/// What a connection shares with those who watch it.
+#[derive(Debug, Default)]
+struct Handle {
+    cut: CancellationToken,
+    /// How many bytes the system has taken for the other end.
+    written: AtomicU64,
+}
 
 impl Line {
     /// Cuts the connection: its reader and its writer fail at once.
     pub fn cut(&self) {
-        if let Some(token) = self.0.upgrade() {
-            token.cancel();
+        if let Some(handle) = self.0.upgrade() {
+            handle.cut.cancel();
         }
+    }
+
+    /// How many bytes have gone out by it. What the other end does not read stands still here, but for what the system
+    /// keeps for it.
+    pub fn written(&self) -> u64 {
+        self.0.upgrade().map_or(0, |handle| handle.written.load(Relaxed))
     }
 
     /// Whether the connection is still there.
@@ -64,9 +81,9 @@ impl Listener for Lines {
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%address, "TCP_NODELAY: {error}");
         }
-        let token = Arc::new(CancellationToken::new());
-        let line = Line(Arc::downgrade(&token));
-        (Cuttable::new(stream, token), Peer { address, line })
+        let handle = Arc::new(Handle::default());
+        let line = Line(Arc::downgrade(&handle));
+        (Cuttable::new(stream, handle), Peer { address, line })
     }
 
     fn local_addr(&self) -> io::Result<Peer> {
@@ -80,13 +97,20 @@ pub struct Cuttable {
     stream: TcpStream,
     /// One for the reader and one for the writer, which may be different tasks: each wakes one.
     cut: [Pin<Box<WaitForCancellationFutureOwned>>; 2],
-    _token: Arc<CancellationToken>,
+    handle: Arc<Handle>,
 }
 
 impl Cuttable {
-    fn new(stream: TcpStream, token: Arc<CancellationToken>) -> Self {
-        let cut = [(); 2].map(|()| Box::pin(CancellationToken::clone(&token).cancelled_owned()));
-        Self { stream, cut, _token: token }
+    fn new(stream: TcpStream, handle: Arc<Handle>) -> Self {
+        let cut = [(); 2].map(|()| Box::pin(handle.cut.clone().cancelled_owned()));
+        Self { stream, cut, handle }
+    }
+
+    fn count(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        if let Poll::Ready(Ok(bytes)) = &written {
+            self.handle.written.fetch_add(u64::try_from(*bytes).unwrap_or(0), Relaxed);
+        }
+        written
     }
 
     fn check(&mut self, side: usize, context: &mut Context<'_>) -> io::Result<()> {
@@ -107,7 +131,8 @@ impl AsyncRead for Cuttable {
 impl AsyncWrite for Cuttable {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         self.check(1, context)?;
-        Pin::new(&mut self.stream).poll_write(context, bytes)
+        let written = Pin::new(&mut self.stream).poll_write(context, bytes);
+        self.count(written)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -125,7 +150,8 @@ impl AsyncWrite for Cuttable {
         bytes: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         self.check(1, context)?;
-        Pin::new(&mut self.stream).poll_write_vectored(context, bytes)
+        let written = Pin::new(&mut self.stream).poll_write_vectored(context, bytes);
+        self.count(written)
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -5,6 +5,7 @@ use std::{borrow::Cow, sync::Arc, time::Instant};
 
 use axum::{
     Router,
+    body::HttpBody as _,
     extract::{ConnectInfo, DefaultBodyLimit, MatchedPath, Request, State},
     http::{HeaderMap, HeaderName, HeaderValue, Method, header},
     middleware::{Next, from_fn_with_state},
@@ -93,17 +94,22 @@ async fn put_off(State(database): State<Database>, request: Request, next: Next)
     next.run(request).await
 }
 
-/// Notes which connection a Socket.io session goes on by when it is upgraded to a WebSocket.
+/// Notes which connection a Socket.io session goes on by when it is upgraded to a WebSocket, and how much went out to one
+/// that polls.
 async fn note_upgrade(State(upgrades): State<Upgrades>, request: Request, next: Next) -> Response {
-    let query =
-        request.uri().query().filter(|_| request.uri().path() == "/socket.io/" && is_upgrade(request.headers()));
+    let query = request.uri().query().filter(|_| request.uri().path() == "/socket.io/");
     let session = query.and_then(|query| url::form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "sid"));
-    let session = session.and_then(|(_, id)| id.parse().ok());
+    let Some(session) = session.and_then(|(_, id)| id.parse().ok()) else { return next.run(request).await };
     let peer = request.extensions().get::<ConnectInfo<Peer>>();
-    if let (Some(session), Some(ConnectInfo(peer))) = (session, peer) {
+    if let (true, Some(ConnectInfo(peer))) = (is_upgrade(request.headers()), peer) {
         upgrades.note(session, peer.line.clone());
     }
-    next.run(request).await
+    let is_poll = request.method() == Method::GET;
+    let response = next.run(request).await;
+    if is_poll && let Some(bytes) = response.body().size_hint().exact() {
+        upgrades.polled(session, bytes);
+    }
+    response
 }
 
 /// Whether the page came from the hub itself.

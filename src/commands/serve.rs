@@ -6,6 +6,7 @@ mod first_start;
 mod listeners;
 mod metrics;
 mod news;
+mod open_files;
 mod opening;
 mod readiness;
 pub mod relay;
@@ -26,6 +27,7 @@ use self::{
     checks::Checks,
     listeners::Listeners,
     news::News,
+    open_files::OpenFiles,
     opening::{Opened, Opening},
     readiness::Asked,
     settings::Settings,
@@ -132,6 +134,7 @@ async fn start(
     hub: &Lifecycle,
 ) -> anyhow::Result<bridge::Realtime> {
     let settings = Settings::read(options, data)?;
+    let open_files = OpenFiles::raise(options, &settings.broker);
     let (opened, first) = oneshot::channel();
     let opening = Opening {
         address: data.address.clone(),
@@ -201,7 +204,7 @@ async fn start(
     let bridge = bridge::build(bridge, hub)?;
     let addresses = listeners.addresses()?;
     let told = Told {
-        checks: Checks::new(options, addresses, data, &lock),
+        checks: Checks::new(options, addresses, data, &lock, open_files),
         welcome: Welcome { addresses, lock_agent: options.hub.lock_agent, folder: data.folder.clone() },
     };
     hub.keep("news of changes", after_opening(first, told, news, hub.soft.clone()));

@@ -1,6 +1,7 @@
 //! One binary for all integration tests, so that the crate is linked once.
 
 mod event_months;
+mod event_plans;
 mod lock_desk;
 mod mqtt_broker;
 mod mqtt_client;

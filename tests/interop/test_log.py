@@ -141,7 +141,7 @@ def test_the_start_is_one_readable_list(new_hub):
     hub = new_hub(LOG_FORMAT="json").start()
     logged = [json.loads(line) for line in lines(hub) if line.startswith("{")]
     checks = {line["check"]: line["message"] for line in logged if "check" in line}
-    assert list(checks) == ["program", "listeners", "database", "disk", "clock", "lock"]
+    assert list(checks) == ["program", "listeners", "database", "disk", "open files", "clock", "lock"]
     assert f"HTTP 127.0.0.1:{hub.port}, MQTT 127.0.0.1:{hub.mqtt_port}" in checks["listeners"]
     assert "private" in checks["database"] and "GiB free" in checks["disk"] and "simulated" in checks["lock"]
 

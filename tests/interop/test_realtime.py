@@ -1,6 +1,10 @@
 """What a dashboard may ask by Socket.io, with both clients; once as an event, once by an acknowledgement."""
 
+import re
+
 import pytest
+
+from waiting import SECONDS, until
 
 ANSWERS = {
     "subscribe:camera": "subscription:confirmed",
@@ -121,3 +125,102 @@ def test_both_transports_carry_it_all(hub, devices, dashboard, detection, transp
     hub.post("/api/events", {"cameraId": 1, **sent}, token=devices.engine["token"])
     client.wait("event:detected", lambda event: event["detectionId"] == sent["detectionId"])
     assert client.transport() == transport
+
+
+# The contract's words, line by line: written here by hand. "<time>" and "<text>" stand for what cannot be known.
+
+EVENT = {
+    "id": 0, "cameraId": 1, "eventType": "MULTIPLE_PERSONS", "personCount": 2, "confidence": None, "snapshotPath": None,
+    "description": "<text>", "isResolved": False, "createdAt": "<time>", "resolvedAt": None,
+    "camera": {"id": 1, "name": "Front door", "location": "Entrance"}, "detectionId": "<text>", "detectedAt": None,
+}  # fmt: skip
+
+
+def is_as(expected, actual):
+    if expected == "<time>":
+        return bool(re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", actual))
+    if expected == "<text>":
+        return isinstance(actual, str) and actual != ""
+    if isinstance(expected, dict):
+        return isinstance(actual, dict) and expected.keys() == actual.keys() and all(
+            is_as(expected[name], actual[name]) for name in expected
+        )
+    if isinstance(expected, list):
+        return isinstance(actual, list) and len(expected) == len(actual) and all(map(is_as, expected, actual))
+    return expected == actual and type(expected) is type(actual)
+
+
+def error(message):
+    return {"status": "error", "message": message}
+
+
+@pytest.mark.parametrize("transport", ["websocket", "polling"])
+def test_every_answer_is_as_the_contract_has_it(hub, devices, dashboard, detection, transport):
+    client = dashboard(hub.url, hub.token(), transports=[transport])
+    assert is_as({"message": "<text>", "timestamp": "<time>"}, client.wait("connection"))
+    lock = client.wait("lock:status")
+    assert lock.keys() == {"status", "metadata", "timestamp"} and lock["status"] in ("OPEN", "CLOSED", "UNKNOWN")
+    assert lock["metadata"].keys() == {"reason", "requestedBy", "commandId", "pin", "simulated", "online"}
+    assert is_as("<time>", lock["timestamp"])
+    event = hub.post("/api/events", {"cameraId": 1, **detection(2)}, token=devices.engine["token"])
+    shown = {**EVENT, "id": event["id"]}
+    told = client.wait("event:detected", lambda told: told["id"] == event["id"])
+    assert is_as({**shown, "broadcastedAt": "<time>"}, told), told
+    page = {"events": [shown], "count": 1, "timestamp": "<time>"}
+    limits = {"x": "limit must be an integer number", 0: "limit must not be less than 1", 501: "limit must not be greater than 500"}
+    cases = [
+        ("subscribe:camera", {"cameraId": 1}, {"room": "camera:1", "message": "<text>"}),
+        ("unsubscribe:camera", {"cameraId": 1}, {"room": "camera:1", "message": "<text>"}),
+        # A room that it is not in is left without a word.
+        ("unsubscribe:camera", {"cameraId": 2}, {"room": "camera:2", "message": "<text>"}),
+        ("request:latest-events", {"limit": 1}, page),
+        ("request:events-since", {"eventId": event["id"] - 1}, {**page, "more": False}),
+        ("request:events-since", {"eventId": event["id"]}, {"events": [], "count": 0, "more": False, "timestamp": "<time>"}),
+        ("ping", None, {"timestamp": "<time>"}),
+        ("subscribe:camera", {"cameraId": 987}, error("Camera with ID 987 not found")),
+        ("subscribe:camera", {"cameraId": 10**12}, error("Camera with ID 1000000000000 not found")),
+        ("subscribe:camera", {"cameraId": "1"}, error("cameraId must be an integer number")),
+        ("subscribe:camera", {}, error("cameraId must be an integer number")),
+        ("unsubscribe:camera", {"cameraId": 1.5}, error("cameraId must be an integer number")),
+        ("request:events-since", {}, error("eventId must be an integer number")),
+        ("request:events-since", {"eventId": "1"}, error("eventId must be an integer number")),
+        *(("request:latest-events", {"limit": limit}, error(words)) for limit, words in limits.items()),
+        *(("request:events-since", {"eventId": 1, "limit": limit}, error(words)) for limit, words in limits.items()),
+    ]
+    for name, argument, expected in cases:
+        arguments = [] if argument is None else [argument]
+        assert is_as(expected, client.ask(name, *arguments)), (name, argument, expected)
+        client.clear()
+        client.emit(name, *arguments)
+        answer = client.wait("exception" if "status" in expected else ANSWERS[name])
+        assert is_as(expected, answer), (name, argument, answer)
+    # What the contract does not know is left alone, and the socket stays.
+    client.emit("request:everything", {"limit": 1})
+    assert is_as({"timestamp": "<time>"}, client.ask("ping"))
+
+
+def test_the_newest_of_many_events_by_the_limits_that_nobody_gives(hub, devices, client, detection):
+    stored = [
+        hub.post("/api/events", {"cameraId": 2, **detection(1)}, token=devices.engine["token"])["id"] for _ in range(60)
+    ]
+    answer = client.ask("request:latest-events", {})
+    assert [event["id"] for event in answer["events"]] == stored[:-11:-1] and answer["count"] == 10
+    answer = client.ask("request:unresolved-events")
+    assert [event["id"] for event in answer["events"]] == stored[:-51:-1] and answer["count"] == 50
+    assert answer.keys() == {"events", "count", "timestamp"}
+    answer = client.ask("request:events-since", {"eventId": stored[0], "limit": 500})
+    assert [event["id"] for event in answer["events"]] == stored[1:] and answer["more"] is False
+
+
+def test_a_movement_of_the_lock_is_told_to_all(hub, client):
+    client.clear()
+    hub.post("/api/lock/open", expect=200)
+    opened = client.wait("lock:status", lambda status: status["status"] == "OPEN")
+    assert opened["metadata"]["requestedBy"] == "user:1" and opened["metadata"]["online"] is True
+    assert re.fullmatch(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", opened["metadata"]["commandId"])
+    event = client.wait("event:detected", lambda event: event["eventType"] == "DOOR_OPENED")
+    assert (event["cameraId"], event["personCount"], event["isResolved"]) == (None, 0, True)
+    assert event["camera"] == {"id": None, "name": "Portcullis", "location": None}
+    # By itself, a second later.
+    client.wait("lock:status", lambda status: status["status"] == "CLOSED", seconds=SECONDS)
+    until(lambda: hub.get("/api/lock/status")["status"] == "CLOSED", "the door is closed")

@@ -1,7 +1,7 @@
 //! What a client may ask for over its socket.
 
 use chrono::Utc;
-use serde_json::{Value, json};
+use serde_json::{Value, json, value::to_raw_value};
 use socketioxide::extract::{AckSender, SocketRef, State, TryData};
 
 use super::Context;
@@ -28,33 +28,44 @@ pub fn answer(socket: &SocketRef) {
         "subscribe:camera",
         async |socket: SocketRef, State(context): State<Context>, TryData(data): Arguments, ack: AckSender| {
             let answer = subscribe(&socket, &context, &data.unwrap_or_default()).await;
-            reply(&socket, ack, "subscription:confirmed", answer);
+            reply(&socket, &context, ack, "subscription:confirmed", answer);
         },
     );
-    socket.on("unsubscribe:camera", async |socket: SocketRef, TryData(data): Arguments, ack: AckSender| {
-        let answer = unsubscribe(&socket, &data.unwrap_or_default());
-        reply(&socket, ack, "unsubscription:confirmed", answer);
-    });
+    socket.on(
+        "unsubscribe:camera",
+        async |socket: SocketRef, State(context): State<Context>, TryData(data): Arguments, ack: AckSender| {
+            let answer = unsubscribe(&socket, &data.unwrap_or_default());
+            reply(&socket, &context, ack, "unsubscription:confirmed", answer);
+        },
+    );
     socket.on(
         "request:latest-events",
         async |socket: SocketRef, State(context): State<Context>, TryData(data): Arguments, ack: AckSender| {
-            reply(&socket, ack, "latest:events", latest(&context, &data.unwrap_or_default()).await);
+            reply(&socket, &context, ack, "latest:events", latest(&context, &data.unwrap_or_default()).await);
         },
     );
     socket.on(
         "request:events-since",
         async |socket: SocketRef, State(context): State<Context>, TryData(data): Arguments, ack: AckSender| {
-            reply(&socket, ack, "events:since", since(&context, &data.unwrap_or_default()).await);
+            // The longest answers. Others that it asked for may have made an end of it while this one waited.
+            let is_dropped = || context.sessions.is_too_slow(socket.id);
+            if is_dropped() {
+                return;
+            }
+            let answer = since(&context, &data.unwrap_or_default()).await;
+            if !is_dropped() {
+                reply(&socket, &context, ack, "events:since", answer);
+            }
         },
     );
     socket.on(
         "request:unresolved-events",
         async |socket: SocketRef, State(context): State<Context>, ack: AckSender| {
-            reply(&socket, ack, "unresolved:events", unresolved(&context).await);
+            reply(&socket, &context, ack, "unresolved:events", unresolved(&context).await);
         },
     );
-    socket.on("ping", async |socket: SocketRef, ack: AckSender| {
-        reply(&socket, ack, "pong", Ok(json!({"timestamp": now()})));
+    socket.on("ping", async |socket: SocketRef, State(context): State<Context>, ack: AckSender| {
+        reply(&socket, &context, ack, "pong", Ok(json!({"timestamp": now()})));
     });
 }
 
@@ -65,15 +76,21 @@ fn now() -> String {
     time::text(Utc::now())
 }
 
-/// Sends the answer as an event, and to the acknowledgement if the client wants one.
-fn reply(socket: &SocketRef, ack: AckSender, event: &str, answer: Result<Value, Fault>) {
+/// Sends the answer as an event, and to the acknowledgement if the client wants one. A client that asks and does not read
+/// the answers is dropped.
+fn reply(socket: &SocketRef, context: &Context, ack: AckSender, event: &str, answer: Result<Value, Fault>) {
     let (event, answer) = match answer {
         Ok(answer) => (event, answer),
         Err(message) => ("exception", json!({"status": "error", "message": message})),
     };
+    let Ok(answer) = to_raw_value(&answer) else { return };
     // A socket that is full is found and dropped where events are told.
-    let _ = socket.emit(event, &answer);
-    let _ = ack.send(&answer);
+    let _ = socket.emit(event, &(&*answer,));
+    let _ = ack.send(&(&*answer,));
+    if !context.sessions.owe(socket.id, answer.get().len()) {
+        socket.leave(super::EVERYBODY);
+        context.sessions.too_slow(socket.id);
+    }
 }
 
 fn whole(data: &Value, name: &str) -> Result<Option<i64>, Fault> {

@@ -33,15 +33,33 @@ pub struct Session {
 struct Entry {
     session: Session,
     too_slow: bool,
+    /// How far [`Sessions::gone`] has to come until all answers are gone that it asked for.
+    owed: u64,
 }
 
-/// The WebSocket connections that sessions go on by.
+/// How much of what a client has asked for may wait for it, in bytes: a few of the longest answers. One that asks and
+/// does not read is dropped above it, as one that does not read events is when its buffer is full.
+const OWED_MAX: u64 = 16 << 20;
+
+/// By which connections sessions go on, and how much has gone out to those that poll.
 #[derive(Debug, Clone, Default)]
-pub struct Upgrades(Arc<Mutex<HashMap<Sid, Line>>>);
+pub struct Upgrades {
+    lines: Arc<Mutex<HashMap<Sid, Line>>>,
+    /// In bytes, for each socket that is connected.
+    polled: Arc<Mutex<HashMap<Sid, u64>>>,
+}
 
 impl Upgrades {
+    /// The session goes on by this connection.
     pub fn note(&self, socket: Sid, line: Line) {
-        self.0.lock().insert(socket, line);
+        self.lines.lock().insert(socket, line);
+    }
+
+    /// The session was polled, and that much was answered.
+    pub fn polled(&self, socket: Sid, bytes: u64) {
+        if let Some(polled) = self.polled.lock().get_mut(&socket) {
+            *polled += bytes;
+        }
     }
 }
 
@@ -64,15 +82,38 @@ impl Sessions {
         if let Some(line) = line {
             self.upgrades.note(socket, line);
         }
-        self.sockets.lock().insert(socket, Entry { session, too_slow: false });
+        self.upgrades.polled.lock().insert(socket, 0);
+        self.sockets.lock().insert(socket, Entry { session, too_slow: false, owed: 0 });
     }
 
     pub fn end(&self, socket: Sid) {
         self.sockets.lock().remove(&socket);
-        self.upgrades.0.lock().remove(&socket);
+        self.upgrades.lines.lock().remove(&socket);
+        self.upgrades.polled.lock().remove(&socket);
     }
 
-    /// The socket's buffer is full. Its WebSocket is cut, so that it comes back and replays. One that polls is dropped
+    /// How much has gone out to the socket, in bytes, whatever it was.
+    fn gone(&self, socket: Sid) -> u64 {
+        let by_line = self.upgrades.lines.lock().get(&socket).map_or(0, Line::written);
+        by_line + self.upgrades.polled.lock().get(&socket).copied().unwrap_or(0)
+    }
+
+    /// The socket has been answered with that many bytes. False when it leaves too much unread.
+    pub fn owe(&self, socket: Sid, bytes: usize) -> bool {
+        let gone = self.gone(socket);
+        let mut sockets = self.sockets.lock();
+        let Some(entry) = sockets.get_mut(&socket) else { return true };
+        // What goes out after this is this, or was there before it.
+        entry.owed = entry.owed.max(gone).saturating_add(u64::try_from(bytes).unwrap_or(u64::MAX));
+        entry.owed - gone <= OWED_MAX
+    }
+
+    /// Whether it is about to be dropped, and need not be answered any more.
+    pub fn is_too_slow(&self, socket: Sid) -> bool {
+        self.sockets.lock().get(&socket).is_some_and(|entry| entry.too_slow)
+    }
+
+    /// The socket's buffer is full, or it is owed too much. Its WebSocket is cut, so that it comes back and replays. One that polls is dropped
     /// as soon as the packet that says so fits in, or by its missing pong.
     pub fn too_slow(&self, socket: Sid) {
         let mut sockets = self.sockets.lock();
@@ -81,7 +122,7 @@ impl Sessions {
             self.cut.fetch_add(1, Relaxed);
         }
         tracing::warn!(socket.id = %socket, user.id = %entry.session.user, "a dashboard is too slow, it is dropped");
-        if let Some(line) = self.upgrades.0.lock().get(&socket) {
+        if let Some(line) = self.upgrades.lines.lock().get(&socket) {
             line.cut();
         }
     }
@@ -98,7 +139,7 @@ impl Sessions {
 
     /// Forgets connections that are gone.
     fn tidy(&self) {
-        self.upgrades.0.lock().retain(|_, line| line.is_there());
+        self.upgrades.lines.lock().retain(|_, line| line.is_there());
     }
 
     fn of(&self, wanted: impl Fn(&Entry) -> bool) -> Vec<(Sid, Session)> {

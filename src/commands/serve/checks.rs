@@ -10,6 +10,7 @@ use chrono::{Datelike as _, Utc};
 
 use super::{
     listeners::Addresses,
+    open_files::OpenFiles,
     readiness::{room, size},
 };
 use crate::{
@@ -32,17 +33,24 @@ pub struct Checks {
     database: Database,
     folder: PathBuf,
     lock: LockDesk,
+    open_files: OpenFiles,
 }
 
 impl Checks {
-    pub fn new(options: &ServeOptions, addresses: Addresses, data: &Data, lock: &LockDesk) -> Self {
+    pub fn new(
+        options: &ServeOptions,
+        addresses: Addresses,
+        data: &Data,
+        lock: &LockDesk,
+        open_files: OpenFiles,
+    ) -> Self {
         let (database, folder) = (data.database.clone(), data.folder.clone());
-        Self { options: options.clone(), addresses, database, folder, lock: lock.clone() }
+        Self { options: options.clone(), addresses, database, folder, lock: lock.clone(), open_files }
     }
 
     /// Writes the list into the log.
     pub async fn list(&self) {
-        let Self { options, addresses, database, folder, lock } = self;
+        let Self { options, addresses, database, folder, lock, open_files } = self;
         tracing::info!(
             check = "program",
             "program: Portcullis {}, process {}",
@@ -52,6 +60,7 @@ impl Checks {
         told_of_listeners(options, addresses);
         told_of_database(options, database).await;
         told_of_disk(folder);
+        open_files.tell();
         let now = Utc::now();
         tracing::info!(check = "clock", "clock: {}, time zone {}", now.format("%FT%TZ"), options.hub.timezone);
         if now.year() < FIRST_YEAR {

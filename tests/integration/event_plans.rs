@@ -1,0 +1,145 @@
+//! Pages of events among a million over 24 months: how much the database looks at for each, by its own account of the plan
+//! (EXPLAIN), whatever time that takes here.
+
+use std::fs;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use portcullis::{
+    domain::{
+        camera::CameraId,
+        event::{EventId, EventType},
+    },
+    store::{
+        Database,
+        events::Filter,
+        months::{Among, Months, Order, Window},
+    },
+};
+use serde_json::Value;
+
+use crate::server;
+
+const EVENTS: i64 = 1_000_000;
+const PAGE: i64 = 50;
+/// Blocks of 8 KiB. All events lie in 14,000; a page is 50 rows in as many places at worst, and each of 25
+/// months is entered by at most three levels of an index.
+const BLOCKS: i64 = 1_500;
+
+/// A million events over 24 months of cameras 1 to 7, of which camera 3 has never seen several persons; one event in a
+/// thousand is a door's, one in ten thousand an alert. Camera 8 has seen twenty persons.
+async fn million(now: DateTime<Utc>) -> Database {
+    let database = server::database().await;
+    for statement in [
+        "INSERT INTO cameras (name) SELECT 'Camera ' || n FROM generate_series(1, 8) AS n",
+        "SELECT make_event_month($2 - n * interval '1 month') FROM generate_series(0, 24) AS n WHERE $1 > 0",
+        "ALTER TABLE events DISABLE TRIGGER USER",
+        "INSERT INTO events (camera_id, event_type, person_count, snapshot_path, is_resolved, detection_id, created_at)
+         SELECT CASE WHEN n % 50000 = 7 THEN 8 WHEN kind IN ('PERSON_DETECTED', 'MULTIPLE_PERSONS') THEN 1 + n % 7 END, kind,
+                1 + n % 2, '/snapshots/camera-1/' || n || '.jpg', kind IN ('DOOR_OPENED', 'DOOR_CLOSED'), gen_random_uuid(),
+                date_trunc('milliseconds', $2 - interval '24 months' + n * (interval '24 months' / $1))
+         FROM generate_series(1, $1) AS n,
+              LATERAL (SELECT (CASE WHEN n % 10000 = 0 THEN 'SYSTEM_ALERT' WHEN n % 1000 = 500 THEN 'DOOR_OPENED'
+                                    WHEN n % 1000 = 501 THEN 'DOOR_CLOSED' WHEN n % 4 = 0 AND n % 7 <> 2 THEN 'MULTIPLE_PERSONS'
+                                    ELSE 'PERSON_DETECTED' END)::event_type AS kind) AS drawn",
+        "ALTER TABLE events ENABLE TRIGGER USER",
+        "UPDATE event_months SET first_id = firsts.id
+         FROM (SELECT month_of(created_at) AS month, min(id) AS id FROM events GROUP BY 1) AS firsts WHERE start = month",
+        "VACUUM ANALYZE events",
+    ] {
+        let mut query = sqlx::query(statement);
+        if statement.contains("$1") {
+            query = query.bind(EVENTS).bind(now);
+        }
+        query.execute(&database).await.expect(statement);
+    }
+    database
+}
+
+/// The text of the query that answers a page, from what the build keeps of it.
+fn page() -> String {
+    let files = fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.sqlx")).expect("queries");
+    let queries = files.map(|file| {
+        let text = fs::read_to_string(file.expect("a file").path()).expect("a query");
+        serde_json::from_str::<Value>(&text).expect("JSON")["query"].as_str().expect("a query").to_owned()
+    });
+    let mut pages: Vec<_> =
+        queries.filter(|query| query.contains("ORDER BY events.id DESC LIMIT $9 OFFSET $10")).collect();
+    assert_eq!(pages.len(), 1, "the query of `store::events::page`");
+    pages.remove(0)
+}
+
+/// How many blocks the database reads for a window, and how many rows it finds; with the filter's arguments in the order
+/// in which `store::events::page` gives them.
+async fn explain(database: &Database, page: &str, filter: &Filter, window: Window, limit: i64) -> (i64, i64) {
+    let query = format!("EXPLAIN (ANALYZE, BUFFERS, TIMING OFF, FORMAT JSON) {page}");
+    let plan: Value = sqlx::query_scalar(sqlx::AssertSqlSafe(query))
+        .bind(filter.camera_id.map(|id| id.0))
+        .bind(filter.event_type.map(EventType::as_str))
+        .bind(filter.is_resolved)
+        .bind(window.from)
+        .bind(window.to)
+        .bind(filter.from.filter(|from| *from > window.from))
+        .bind(filter.to.filter(|to| *to < window.to))
+        .bind(filter.before.map(|id| id.0))
+        .bind(limit)
+        .bind(0_i64)
+        .bind(filter.event_type.is_none_or(|kind| kind == EventType::PersonDetected))
+        .fetch_one(database)
+        .await
+        .expect("a plan");
+    let plan = &plan[0]["Plan"];
+    let number = |name: &str| plan[name].as_i64().expect(name);
+    (number("Shared Hit Blocks") + number("Shared Read Blocks"), number("Actual Rows"))
+}
+
+#[tokio::test]
+async fn a_page_of_whatever_filter_is_read_without_going_through_the_table() {
+    let now = Utc::now();
+    let (database, query) = (million(now).await, page());
+    let none = Filter::default();
+    let kind = |kind| Filter { event_type: Some(kind), ..none };
+    let camera = |id| Filter { camera_id: Some(CameraId(id)), ..none };
+    let ago = |days| Some(now - TimeDelta::days(days));
+    let several = Some(EventType::MultiplePersons);
+    let filters = [
+        ("all", none, PAGE),
+        ("alerts", kind(EventType::SystemAlert), PAGE),
+        ("doors", kind(EventType::DoorOpened), PAGE),
+        ("unresolved doors", Filter { is_resolved: Some(false), ..kind(EventType::DoorOpened) }, 0),
+        ("resolved", Filter { is_resolved: Some(true), ..none }, PAGE),
+        ("a camera", camera(3), PAGE),
+        ("a camera with few", camera(8), 20),
+        ("no camera", camera(999), 0),
+        ("several persons at a camera", Filter { event_type: several, ..camera(1) }, PAGE),
+        ("never several persons at this one", Filter { event_type: several, ..camera(3) }, 0),
+        ("alerts of a camera", Filter { event_type: Some(EventType::SystemAlert), ..camera(3) }, 0),
+        ("resolved of a camera", Filter { is_resolved: Some(true), ..camera(1) }, 0),
+        ("a day long ago", Filter { from: ago(500), to: ago(499), ..none }, PAGE),
+        ("until long ago", Filter { to: ago(500), ..none }, PAGE),
+        ("all but some days", Filter { from: ago(725), to: ago(3), ..none }, PAGE),
+        ("alerts of all but some days", Filter { from: ago(725), to: ago(3), ..kind(EventType::SystemAlert) }, PAGE),
+        ("this and that", Filter { from: ago(725), to: ago(3), event_type: several, ..camera(3) }, 0),
+        ("before", Filter { before: Some(EventId(EVENTS / 2)), ..none }, PAGE),
+        ("a camera before", Filter { before: Some(EventId(EVENTS / 2)), ..camera(3) }, PAGE),
+    ];
+    for (name, filter, expected) in filters {
+        let among = Among { from: filter.from, to: filter.to, before: filter.before, after: None };
+        let (mut blocks, mut rows) = (0, 0);
+        for window in Months::read(&database).await.expect("months").windows(&among, Order::NewestFirst) {
+            if rows < PAGE {
+                let (read, found) = explain(&database, &query, &filter, window, PAGE - rows).await;
+                (blocks, rows) = (blocks + read, rows + found);
+            }
+        }
+        assert_eq!(rows, expected, "{name}");
+        assert!(blocks < BLOCKS, "{name}: {blocks} blocks");
+    }
+    // The measure is worth something: going through the table takes many times as many.
+    let all: i64 = sqlx::query_scalar(
+        "SELECT sum(pg_relation_size(inhrelid) / 8192)::bigint FROM pg_inherits WHERE inhparent = 'events'::regclass",
+    )
+    .fetch_one(&database)
+    .await
+    .expect("a size");
+    assert!(all > 8 * BLOCKS, "{all} blocks in all");
+}
