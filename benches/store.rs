@@ -2,8 +2,9 @@
 //!
 //! - `cargo bench --bench store -- pages`: each kind of page with ten thousand events of one month and with ten million
 //!   over 24 months (`PORTCULLIS_BENCH_EVENTS`), side by side; and the sums.
-//! - `cargo bench --bench store -- groups`: one group of detections in one commit, by `UNNEST` as the recorder does it and
-//!   by a binary `COPY` into a staging table, for several sizes of groups.
+//! - `cargo bench --bench store -- groups`: one group of detections in one commit, for several sizes of groups: by the two
+//!   statements of the recorder, the one for what is all new and the one that looks at each event (`UNNEST`), and by the
+//!   latter from a staging table that a binary `COPY` fills.
 //!
 //! `--profile dev` saves a build for release and changes little: most of it is PostgreSQL's time.
 
@@ -253,22 +254,24 @@ async fn groups(database: &Database) {
     );
     for size in [1, 10, 100, 300, 1000, 3000] {
         let rounds = (60_000 / size).clamp(20, 1000);
-        let all: Vec<_> = (0..2 * rounds).map(|_| detections(size)).collect();
-        let (by_unnest, by_copy) = all.split_at(rounds);
-        let (mut spent, mut cpu) = ([Duration::ZERO; 2], [Duration::ZERO; 2]);
-        // In turns, so that what else the machine does falls on both.
-        for (left, right) in by_unnest.iter().zip(by_copy) {
+        let (mut spent, mut cpu) = ([Duration::ZERO; 3], [Duration::ZERO; 3]);
+        // In turns, so that what else the machine does falls on all.
+        for way in (0..rounds).flat_map(|_| 0..3) {
+            let group = detections(size);
             let (began, worked) = (Instant::now(), processor_time(pid));
-            recording::insert(&mut connection, left, Utc::now()).await.expect("a commit");
-            spent[0] += began.elapsed();
-            let (began, halfway) = (Instant::now(), processor_time(pid));
-            stage(&mut connection, right).await;
-            spent[1] += began.elapsed();
-            cpu[0] += halfway.saturating_sub(worked);
-            cpu[1] += processor_time(pid).saturating_sub(halfway);
+            match way {
+                0 => {
+                    let rows = recording::insert_new(&mut connection, &group, Utc::now()).await.expect("a commit");
+                    assert!(rows.is_some(), "all of it is new");
+                }
+                1 => drop(recording::insert(&mut connection, &group, Utc::now()).await.expect("a commit")),
+                _ => stage(&mut connection, &group).await,
+            }
+            spent[way] += began.elapsed();
+            cpu[way] += processor_time(pid).saturating_sub(worked);
         }
         let rows = (rounds * size) as f64;
-        for (way, (spent, cpu)) in ["UNNEST", "COPY"].iter().zip(spent.iter().zip(cpu)) {
+        for (way, (spent, cpu)) in ["all new", "UNNEST", "COPY"].iter().zip(spent.iter().zip(cpu)) {
             println!(
                 "{size:>6} {way:<8} {:>10.0} {:>10.2} {:>22.1}",
                 rows / spent.as_secs_f64(),

@@ -24,7 +24,7 @@ mod server;
 mod users;
 mod who;
 
-use std::{sync::Arc, time::Duration};
+use std::{ops::Deref, sync::Arc, time::Duration};
 
 use axum::{Router, extract::FromRef, routing::get};
 use chrono_tz::Tz;
@@ -141,9 +141,47 @@ pub struct Parts {
     pub log: Log,
 }
 
-/// What handlers ask for by `State`.
-#[derive(Debug, Clone, FromRef)]
-struct Shared {
+/// What handlers ask for by `State`. Copied several times for each request, so it is one handle.
+#[derive(Debug, Clone)]
+struct Shared(Arc<Everything>);
+
+#[derive(Debug)]
+struct Everything {
+    database: Database,
+    recorder: Recorder,
+    lock: LockDesk,
+    presence: Presence,
+    front: Option<Front>,
+    tokens: Keys,
+    settings: Arc<Settings>,
+    passwords: Passwords,
+    logins: Arc<Mutex<Logins>>,
+    identities: Identities,
+    health: Health,
+    metrics: Metrics,
+    log: Log,
+}
+
+impl Deref for Shared {
+    type Target = Everything;
+
+    fn deref(&self) -> &Everything {
+        &self.0
+    }
+}
+
+/// What a handler can ask for, and where it is.
+macro_rules! asked_for {
+    ($($part:ident: $kind:ty,)+) => {$(
+        impl FromRef<Shared> for $kind {
+            fn from_ref(shared: &Shared) -> Self {
+                shared.$part.clone()
+            }
+        }
+    )+};
+}
+
+asked_for! {
     database: Database,
     recorder: Recorder,
     lock: LockDesk,
@@ -175,7 +213,7 @@ pub struct Hub {
 pub fn build(parts: Parts, lifecycle: &Lifecycle) -> Result<Hub, password::Refused> {
     let identities = Identities::new(parts.database.clone(), parts.tokens.clone());
     let settings = Arc::new(parts.settings);
-    let shared = Shared {
+    let shared = Shared(Arc::new(Everything {
         database: parts.database,
         recorder: parts.recorder,
         lock: parts.lock,
@@ -189,14 +227,15 @@ pub fn build(parts: Parts, lifecycle: &Lifecycle) -> Result<Hub, password::Refus
         health: parts.health,
         metrics: parts.metrics,
         log: parts.log,
-    };
+    }));
     let (layer, realtime) = realtime::start(&shared, &parts.announcer, &parts.revocations, lifecycle);
     let (router, document) = routes().split_for_parts();
     let router = router
         .route("/mqtt", get(mqtt_socket::upgrade))
         .with_state(shared.clone())
         .merge(document::routes(document, &settings));
-    let router = middleware::around(router, layer, &settings, realtime.upgrades(), shared.database, &shared.metrics);
+    let router =
+        middleware::around(router, layer, &settings, realtime.upgrades(), shared.database.clone(), &shared.metrics);
     Ok(Hub { router, realtime })
 }
 

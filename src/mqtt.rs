@@ -15,6 +15,7 @@ pub mod frame;
 mod front;
 pub mod gauges;
 mod inbound;
+mod input;
 pub mod link;
 mod local;
 mod lock;

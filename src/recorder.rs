@@ -29,6 +29,9 @@ pub const WAITING: usize = 4096;
 const GROUP: usize = 1000;
 /// How long a submission over HTTP waits for its commit.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How many groups are stored with a look at each event after one that had a duplicate or an unknown camera. Whoever sends
+/// things twice does so for a while, and a group that is taken for all new and is not costs twice.
+const WARY: u32 = 100;
 /// Pauses between tries while Postgres is away.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
 
@@ -94,6 +97,8 @@ pub struct Worker {
     stalled: watch::Sender<Option<String>>,
     metrics: Metrics,
     newest: Option<Newest>,
+    /// How many more groups are not taken for all new.
+    wary: u32,
     /// The month whose partition was made, or could not be made and is made later.
     month: Option<DateTime<Utc>>,
 }
@@ -109,7 +114,7 @@ impl Worker {
     #[must_use]
     pub fn new(database: &Database, announcer: Announcer, stalled: watch::Sender<Option<String>>) -> Self {
         let database = store::recording::connection(database);
-        Self { database, announcer, stalled, metrics: Metrics::default(), newest: None, month: None }
+        Self { database, announcer, stalled, metrics: Metrics::default(), newest: None, wary: 0, month: None }
     }
 
     /// Counts in these metrics.
@@ -211,6 +216,8 @@ impl Worker {
                 tracing::warn!(submissions = group.len(), "the database is away, detections wait: {error}");
             }
             self.metrics.retried();
+            // It may have been stored without our hearing of it.
+            self.wary = WARY;
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(PAUSE.1);
         }
@@ -233,7 +240,8 @@ impl Worker {
             make_month(connection, at).await?;
             self.month = Some(at);
         }
-        let answers = group.store(connection, at, newest.id).await?;
+        let answers = group.store(connection, at, newest.id, self.wary == 0).await?;
+        self.wary = if answers.iter().any(Answer::was_looked_for) { WARY } else { self.wary.saturating_sub(1) };
         let id = answers.iter().filter_map(Answer::new_id).max().max(newest.id);
         self.newest = Some(Newest { at: Some(at), id });
         Ok(answers)

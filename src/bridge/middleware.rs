@@ -41,18 +41,34 @@ pub fn around(
     database: Database,
     metrics: &Metrics,
 ) -> Router {
-    router
-        .fallback(error::unknown_route)
-        .method_not_allowed_fallback(error::wrong_method)
-        .layer(DefaultBodyLimit::max(BODY_MAX))
-        .layer(CatchPanicLayer::custom(error::panicked))
-        .layer(CompressionLayer::new())
-        .layer(socket_io)
-        .layer(from_fn_with_state(upgrades, note_upgrade))
-        .layer(from_fn_with_state(database, put_off))
-        .layer(from_fn_with_state(settings.clone(), check_origin))
-        .layer(cors(settings))
-        .layer(from_fn_with_state((settings.clone(), metrics.clone()), account))
+    let door = Arc::new(Door { settings: settings.clone(), database, upgrades });
+    let accounting = Arc::new(Accounting { settings: settings.clone(), metrics: metrics.clone() });
+    // Outermost first. Few tuples, since each `layer` of a router puts every route into one more box, and all of them are
+    // copied for each request.
+    let outer = (from_fn_with_state(accounting, account), cors(settings), from_fn_with_state(door, admit), socket_io);
+    let inner = (CompressionLayer::new(), CatchPanicLayer::custom(error::panicked), DefaultBodyLimit::max(BODY_MAX));
+    router.fallback(error::unknown_route).method_not_allowed_fallback(error::wrong_method).layer(inner).layer(outer)
+}
+
+/// What a request has to pass, and what is noted of it meanwhile.
+struct Door {
+    settings: Arc<Settings>,
+    database: Database,
+    upgrades: Upgrades,
+}
+
+/// What each request is counted and logged with.
+struct Accounting {
+    settings: Arc<Settings>,
+    metrics: Metrics,
+}
+
+/// Turns away who may not come in, or not now.
+async fn admit(State(door): State<Arc<Door>>, request: Request, next: Next) -> Response {
+    if let Err(refused) = check_origin(&door.settings, &request).and_then(|()| put_off(&door.database, &request)) {
+        return refused.into_response();
+    }
+    note_session(&door.upgrades, request, next).await
 }
 
 /// Whether a browser on a page of this origin may talk to the hub.
@@ -72,31 +88,30 @@ fn cors(settings: &Arc<Settings>) -> CorsLayer {
 
 /// Browsers let any page open a WebSocket anywhere, and only say from where: so this is where pages are turned away that
 /// CORS would. A client without an origin is no browser.
-async fn check_origin(State(settings): State<Arc<Settings>>, request: Request, next: Next) -> Response {
+fn check_origin(settings: &Settings, request: &Request) -> Result<(), ApiError> {
     let headers = request.headers();
-    let is_upgrade = is_upgrade(headers);
     match headers.get(header::ORIGIN) {
-        Some(origin) if is_upgrade && !is_welcome(&settings, origin) && !is_own(origin, headers) => {
-            ApiError::forbidden().into_response()
+        Some(origin) if is_upgrade(headers) && !is_welcome(settings, origin) && !is_own(origin, headers) => {
+            Err(ApiError::forbidden())
         }
-        _ => next.run(request).await,
+        _ => Ok(()),
     }
 }
 
 /// Puts new Socket.io sessions off while the database is away and nobody can say whose they are. A client comes back by
 /// itself after this, and not after a session that was refused.
-async fn put_off(State(database): State<Database>, request: Request, next: Next) -> Response {
+fn put_off(database: &Database, request: &Request) -> Result<(), ApiError> {
     let uri = request.uri();
     let begins = uri.path() == "/socket.io/" && !uri.query().is_some_and(|query| query.contains("sid="));
     if begins && !database.is_here() {
-        return ApiError::unavailable("The database is not available").into_response();
+        return Err(ApiError::unavailable("The database is not available"));
     }
-    next.run(request).await
+    Ok(())
 }
 
-/// Notes which connection a Socket.io session goes on by when it is upgraded to a WebSocket, and how much went out to one
-/// that polls.
-async fn note_upgrade(State(upgrades): State<Upgrades>, request: Request, next: Next) -> Response {
+/// Goes on, and notes which connection a Socket.io session goes on by when it is upgraded to a WebSocket, and how much went
+/// out to one that polls.
+async fn note_session(upgrades: &Upgrades, request: Request, next: Next) -> Response {
     let query = request.uri().query().filter(|_| request.uri().path() == "/socket.io/");
     let session = query.and_then(|query| url::form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "sid"));
     let Some(session) = session.and_then(|(_, id)| id.parse().ok()) else { return next.run(request).await };
@@ -121,20 +136,16 @@ fn is_own(origin: &HeaderValue, headers: &HeaderMap) -> bool {
 
 /// Gives the request an id, the log one line of it, and the metrics its count. Of a detection that was taken the log has a
 /// line only where `debug` is logged.
-async fn account(
-    State((settings, metrics)): State<(Arc<Settings>, Metrics)>,
-    request: Request,
-    next: Next,
-) -> Response {
+async fn account(State(accounting): State<Arc<Accounting>>, request: Request, next: Next) -> Response {
     let begun = Instant::now();
     let id = Uuid::now_v7().to_string();
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let route = request.extensions().get::<MatchedPath>().cloned();
     let (parts, body) = request.into_parts();
-    let Address(address) = Address::of(&parts, &settings);
+    let Address(address) = Address::of(&parts, &accounting.settings);
     let mut response = next.run(Request::from_parts(parts, body)).await;
     let (status, took) = (response.status().as_u16(), begun.elapsed());
-    metrics.answered(known(&method), pattern(route.as_ref(), &path), status, took);
+    accounting.metrics.answered(known(&method), pattern(route.as_ref(), &path), status, took);
     let latency_ms = took.as_secs_f64() * 1000.0;
     if method == Method::POST && path == "/api/events" && response.status().is_success() {
         // As many as detections by MQTT, of which the log has no line either.

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use bytes::{Buf as _, BufMut as _, BytesMut};
+use bytes::{Buf as _, BytesMut};
 use futures_util::{FutureExt as _, StreamExt as _};
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadHalf, WriteHalf},
@@ -15,9 +15,10 @@ use tokio::{
 };
 
 use super::{
-    decode, delivery, encode, frame,
+    decode, delivery, encode,
     front::Core,
     inbound,
+    input::Input,
     packet::{Connect, Fault, Level, Reason},
     publish::Sender,
     session::{self, Session},
@@ -30,8 +31,8 @@ use crate::events::presence::Attendance;
 pub const WRITE_AHEAD: usize = 32 * 1024;
 /// Messages taken from the router at once.
 const GULP: usize = 256;
-/// How much a read may bring: little at first, since most clients say little, and up to the second for who fills it.
-const READ: (usize, usize) = (1024, 16 * 1024);
+/// How soon a client whose long packet has to wait for room is looked at again.
+const ROOM: Duration = Duration::from_millis(50);
 
 /// What a connection runs over: TCP, TLS, or a WebSocket's bytes.
 pub trait Stream: AsyncRead + AsyncWrite + Send + 'static {}
@@ -77,6 +78,8 @@ pub struct Connection {
     heard: Instant,
     /// Whether the client is read now.
     reads: bool,
+    /// Whether it is not because of other clients' long packets.
+    waits_for_room: bool,
     /// Since when the client has taken nothing of what is to be written, if there is something.
     stalled_since: Option<Instant>,
     /// Whether publishers slow down for this client.
@@ -120,6 +123,7 @@ impl Connection {
             deadline,
             heard: now,
             reads: true,
+            waits_for_room: false,
             stalled_since: None,
             pressing: false,
             unflushed: false,
@@ -131,10 +135,11 @@ impl Connection {
     }
 
     /// Serves the client until its connection ends, and says how it did.
-    pub async fn run<S: Stream>(&mut self, stream: S, mut input: BytesMut) -> End {
+    pub async fn run<S: Stream>(&mut self, stream: S, input: BytesMut) -> End {
         let (mut reader, mut writer) = tokio::io::split(stream);
         self.session.mailbox.online.store(true, Relaxed);
         self.send_again();
+        let mut input = Input::new(&input);
         let end = match self.serve(&mut reader, &mut writer, &mut input).await {
             Ok(never) => match never {},
             Err(end) => end,
@@ -151,31 +156,26 @@ impl Connection {
         &mut self,
         reader: &mut ReadHalf<S>,
         writer: &mut WriteHalf<S>,
-        input: &mut BytesMut,
+        input: &mut Input,
     ) -> Result<std::convert::Infallible, End> {
         let stop = self.core.lifecycle.soft.clone();
         let mut stopped = pin!(stop.cancelled());
         // Set anew only when it has gone off or is to go off earlier: one that goes off too early does no harm.
         let mut alarm = pin!(sleep_until(Instant::now()));
-        let mut room = READ.0;
         loop {
             self.settle_all().await?;
             self.read_packets(input).await?;
             delivery::fill(self);
             self.press();
-            let may_read = self.read_or_pause();
-            let wake_at = self.wake_at(may_read);
+            let may_read = self.read_or_pause(input);
+            let wake_at = self.wake_at(may_read, input);
             if wake_at < alarm.deadline() || alarm.is_elapsed() {
                 alarm.as_mut().reset(wake_at);
             }
-            let most = if may_read { make_room(input, room, self.core.settings.limits.packet_bytes) } else { 0 };
             tokio::select! {
                 order = self.seat.orders.recv() => return Err(self.ordered(order)),
-                read = read_some(reader, input, most), if may_read => {
-                    let Ok(count @ 1..) = read else { return Err(End::Lost("the client closed the connection")) };
-                    if count >= room {
-                        room = (room * 2).min(READ.1);
-                    }
+                read = input.read(reader), if may_read => {
+                    let Ok(1..) = read else { return Err(End::Lost("the client closed the connection")) };
                     self.heard = Instant::now();
                 }
                 written = write_some(writer, &self.out), if !self.out.is_empty() || self.unflushed => {
@@ -195,7 +195,7 @@ impl Connection {
                 Some(shared) = self.session.mailbox.receiver.recv() => {
                     subscribe::take_in(&self.core, &mut self.session, shared.subscription, shared.message, true);
                 }
-                () = &mut alarm => self.look_at_the_clock(may_read)?,
+                () = &mut alarm => self.look_at_the_clock(may_read, input)?,
                 () = &mut stopped => {
                     encode::disconnect(&mut self.out, self.level, Reason::ServerShuttingDown, "the hub stops");
                     return Err(End::Stopping);
@@ -216,8 +216,10 @@ impl Connection {
     }
 
     /// Whether the client is read now. While it was not it could not be heard, so its silence begins when it is again.
-    fn read_or_pause(&mut self) -> bool {
-        let may_read = self.may_read();
+    fn read_or_pause(&mut self, input: &mut Input) -> bool {
+        let is_willing = self.may_read();
+        let may_read = is_willing && input.prepare(self.core.settings.limits.packet_bytes, &self.core.arriving);
+        self.waits_for_room = is_willing && !may_read;
         if may_read && !self.reads {
             self.heard = Instant::now();
         }
@@ -254,10 +256,9 @@ impl Connection {
     }
 
     /// Handles every whole packet that has arrived, as long as the client may be read.
-    async fn read_packets(&mut self, input: &mut BytesMut) -> Result<(), End> {
+    async fn read_packets(&mut self, input: &mut Input) -> Result<(), End> {
         while self.may_read() {
-            let next = frame::next(input, self.core.settings.limits.packet_bytes);
-            let packet = match next {
+            let packet = match input.next(self.core.settings.limits.packet_bytes) {
                 Ok(None) => return Ok(()),
                 Ok(Some(frame)) => decode::packet(self.level, frame),
                 Err(fault) => Err(fault),
@@ -280,7 +281,7 @@ impl Connection {
     }
 
     /// When to look at the clock.
-    fn wake_at(&mut self, may_read: bool) -> Instant {
+    fn wake_at(&mut self, may_read: bool, input: &Input) -> Instant {
         let mut at = Instant::now() + Duration::from_hours(1);
         if self.out.is_empty() {
             self.stalled_since = None;
@@ -291,10 +292,16 @@ impl Connection {
         if !self.keep_alive.is_zero() && may_read {
             at = at.min(self.heard + self.keep_alive);
         }
+        if self.waits_for_room {
+            at = at.min(Instant::now() + ROOM);
+        }
+        if let Some(since) = input.long_since() {
+            at = at.min((since + self.core.settings.limits.write_time()).max(Instant::now() + ROOM));
+        }
         self.deadline.map_or(at, |deadline| at.min(deadline))
     }
 
-    fn look_at_the_clock(&mut self, may_read: bool) -> Result<(), End> {
+    fn look_at_the_clock(&mut self, may_read: bool, input: &Input) -> Result<(), End> {
         let now = Instant::now();
         if self.deadline.is_some_and(|deadline| deadline <= now) {
             let why = "the credentials have expired";
@@ -304,6 +311,12 @@ impl Connection {
         let write_time = self.core.settings.limits.write_time();
         if self.stalled_since.is_some_and(|since| since + write_time <= now) {
             return Err(End::Lost("the client does not read what is sent to it"));
+        }
+        if may_read
+            && !self.core.arriving.has_room()
+            && input.long_since().is_some_and(|since| since + write_time <= now)
+        {
+            return Err(End::Lost("the client takes long over a packet whose room others wait for"));
         }
         if !self.keep_alive.is_zero() && may_read && self.heard + self.keep_alive <= now {
             let why = "no packet within one and a half times the keep-alive";
@@ -368,31 +381,6 @@ impl Connection {
             std::io::Result::Ok(())
         }));
     }
-}
-
-/// Makes room for what is read next, and says how much that may be: a long packet gets what it needs and no more, and what
-/// it had is given back after it.
-fn make_room(input: &mut BytesMut, room: usize, longest: usize) -> usize {
-    if input.is_empty() && input.capacity() > 2 * READ.1 {
-        *input = BytesMut::new();
-    }
-    let whole = frame::announced(input).unwrap_or(0).min(longest);
-    if whole > READ.1 && whole > input.capacity() {
-        // Growing would double it.
-        let mut larger = BytesMut::with_capacity(whole);
-        larger.extend_from_slice(input);
-        *input = larger;
-    }
-    let most = room.max(whole.saturating_sub(input.len()));
-    if whole <= READ.1 {
-        input.reserve(room);
-    }
-    most
-}
-
-/// Reads what is there, up to so many bytes. May be cancelled at any time.
-async fn read_some<R: AsyncRead + Unpin>(reader: &mut R, input: &mut BytesMut, most: usize) -> std::io::Result<usize> {
-    reader.read_buf(&mut input.limit(most)).await
 }
 
 /// Writes what the stream takes at once; with nothing to write, has the stream write what it still keeps. May be

@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     connect::{self, Origin},
     gauges::{Gauges, Rate},
+    input::ARRIVING,
     link, local,
     packet::Reason,
     queue::Budget,
@@ -117,6 +118,8 @@ pub struct Core {
     pub budget: Budget,
     /// What detections that wait for their commit hold.
     pub uncommitted: Budget,
+    /// What long packets hold that have begun to arrive.
+    pub arriving: Budget,
     pub worker: WorkerPlace,
     /// How many subscribers read and fall behind all the same: publishers slow down for them.
     pub pressure: AtomicUsize,
@@ -178,6 +181,7 @@ impl Front {
             gauges,
             budget: Budget::new(&settings.limits),
             uncommitted: Budget::of(UNCOMMITTED),
+            arriving: Budget::of(ARRIVING),
             worker: WorkerPlace::default(),
             pressure: AtomicUsize::new(0),
             refusals: Rate::new(10, LOGGED),

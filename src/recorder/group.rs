@@ -55,6 +55,11 @@ impl Answer {
             _ => None,
         }
     }
+
+    /// Whether the database had to look for it, or for its camera.
+    pub fn was_looked_for(&self) -> bool {
+        matches!(self, Self::Duplicate(_) | Self::UnknownCamera)
+    }
 }
 
 impl Group {
@@ -87,18 +92,26 @@ impl Group {
     }
 
     /// Commits the group and says what became of each submission. Events above `newest` that are there already were
-    /// stored by an earlier try of this group, whose commit was not heard of.
+    /// stored by an earlier try of this group, whose commit was not heard of. With `all_new` it is tried first as a group
+    /// that has nothing else, which is cheaper where it is true.
     pub async fn store(
         &self,
         connection: &mut Connection,
         at: DateTime<Utc>,
         newest: Option<EventId>,
+        all_new: bool,
     ) -> Result<Vec<Answer>, store::Error> {
         let rejected: Vec<_> =
             self.submissions.iter().filter_map(|(submission, key)| to_rejected(&submission.item, *key)).collect();
         let rows = match (self.events.is_empty(), rejected.is_empty()) {
             (true, true) => Vec::new(),
-            (false, true) => recording::insert(connection, &self.events, at).await?,
+            (false, true) => {
+                let new = if all_new { recording::insert_new(connection, &self.events, at).await? } else { None };
+                match new {
+                    Some(rows) => rows,
+                    None => recording::insert(connection, &self.events, at).await?,
+                }
+            }
             (_, false) => recording::insert_and_reject(connection, &self.events, &rejected, at).await?,
         };
         let duplicates = rows.iter().zip(&self.events).filter(|(row, _)| matches!(row, Row::Duplicate));

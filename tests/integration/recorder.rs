@@ -3,6 +3,7 @@
 use std::{collections::VecDeque, sync::Arc};
 
 use bytes::Bytes;
+use chrono::Utc;
 use portcullis::{
     domain::{
         camera::CameraId,
@@ -11,7 +12,10 @@ use portcullis::{
     },
     events::{Announcer, Channel, Item, Malformed, Outcome, StoredEvent, Submission},
     recorder::{Recorder, Worker},
-    store::Database,
+    store::{
+        Database,
+        recording::{self, NewEvent, Row},
+    },
 };
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -61,6 +65,7 @@ impl Bench {
     async fn count(&self, table: &'static str) -> i64 {
         let query = sqlx::query_scalar(match table {
             "events" => "SELECT count(*) FROM events",
+            "event_keys" => "SELECT count(*) FROM event_keys",
             _ => "SELECT count(*) FROM rejected_messages",
         });
         query.fetch_one(&self.database).await.expect("a count")
@@ -97,6 +102,53 @@ async fn the_same_detection_is_stored_once_also_within_one_group() {
     let before = outcomes.iter().filter(|outcome| matches!(outcome, Outcome::Duplicate(_))).count();
     assert_eq!((new, before), (1, 49));
     assert_eq!(bench.count("events").await, 1);
+}
+
+/// As the recorder makes it of a detection with this key.
+fn new_event(camera: Option<CameraId>, key: Uuid) -> NewEvent {
+    NewEvent {
+        camera_id: camera,
+        event_type: EventType::PersonDetected,
+        person_count: 1,
+        confidence: None,
+        snapshot_path: None,
+        description: None,
+        is_resolved: false,
+        detection_id: Some(key),
+        detected_at: None,
+        key,
+    }
+}
+
+#[tokio::test]
+async fn a_group_that_is_not_all_new_is_left_to_the_statement_that_looks() {
+    let bench = bench().await;
+    let mut connection = bench.database.acquire().await.expect("a connection");
+    let [first, second, third] = [(); 3].map(|()| Uuid::new_v4());
+    let camera = Some(bench.camera);
+    let group = [new_event(camera, first), new_event(None, first), new_event(camera, second)];
+    let rows =
+        recording::insert_new(&mut connection, &group, Utc::now()).await.expect("an answer").expect("all stored");
+    let ids: Vec<_> = rows.iter().map(|row| if let Row::Stored(event) = row { Some(event.id) } else { None }).collect();
+    assert!(ids.is_sorted() && ids.iter().all(Option::is_some), "{rows:?}");
+    let labels = rows.iter().map(|row| match row {
+        Row::Stored(event) => event.camera.as_ref().map(|camera| camera.name.as_str()),
+        _ => None,
+    });
+    assert_eq!(labels.collect::<Vec<_>>(), [Some("Front door"), None, Some("Front door")]);
+
+    let unknown = Some(CameraId(bench.camera.0 + 1));
+    for not_all_new in [
+        [new_event(camera, third), new_event(camera, second)],
+        [new_event(camera, third), new_event(unknown, third)],
+        [new_event(camera, third), new_event(camera, third)],
+    ] {
+        let left = recording::insert_new(&mut connection, &not_all_new, Utc::now()).await.expect("an answer");
+        assert_eq!((left, bench.count("events").await, bench.count("event_keys").await), (None, 3, 3));
+    }
+    let mixed = [new_event(camera, second), new_event(unknown, third), new_event(camera, third)];
+    let rows = recording::insert(&mut connection, &mixed, Utc::now()).await.expect("an answer");
+    assert!(matches!(&rows[..], [Row::Duplicate, Row::UnknownCamera, Row::Stored(_)]), "{rows:?}");
 }
 
 #[tokio::test]

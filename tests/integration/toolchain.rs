@@ -1,12 +1,23 @@
-//! The oldest Rust that builds this, as Cargo.toml states it: clippy refuses what of the standard library is newer
-//! (`incompatible_msrv`), and this test what of the dependencies is.
+//! The oldest Rust that builds this, as Cargo.toml states it. It is the one that the container image is built with; clippy
+//! refuses what of the standard library is newer (`incompatible_msrv`), and a test what of the dependencies is.
 
 use std::process::Command;
 
-/// Of 1.94 and of 1.94.0 the same.
+/// Of 1.95 and of 1.95.0 the same.
 fn version(text: &str) -> [u32; 3] {
     let mut parts = text.split('.').map(|part| part.parse().expect("a number"));
     std::array::from_fn(|_| parts.next().unwrap_or(0))
+}
+
+#[test]
+fn the_stated_rust_is_the_one_that_the_image_is_built_with() {
+    let stated = env!("CARGO_PKG_RUST_VERSION");
+    let containerfile = include_str!("../../Containerfile");
+    assert!(containerfile.contains(&format!("/rust:{stated}-")), "Containerfile names another Rust than {stated}");
+    let output = Command::new("rustc").arg("--version").output().expect("rustc");
+    let used = String::from_utf8(output.stdout).expect("text");
+    let number = used.split([' ', '-']).nth(1).expect("a version");
+    assert!(version(number) >= version(stated), "{used} is older than what Cargo.toml states");
 }
 
 #[test]

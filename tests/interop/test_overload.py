@@ -129,7 +129,8 @@ def test_while_postgres_stands_still_publishers_wait_for_their_acknowledgements(
     assert stored(hub) == acknowledged
 
 
-def test_payloads_that_are_no_detections_do_not_pile_up(busy_hub):
+@pytest.mark.parametrize("length", [60_000, 200_000])
+def test_payloads_that_are_no_detections_do_not_pile_up(busy_hub, length):
     hub = busy_hub
     engine = hub.device("engine", "ai-engine")
 
@@ -137,7 +138,7 @@ def test_payloads_that_are_no_detections_do_not_pile_up(busy_hub):
         clients = await open_all(hub.mqtt_port, [f"c{number}" for number in range(CLIENTS)], engine)
         stop = asyncio.Event()
         floods = [
-            asyncio.create_task(client.flood(lambda _: "camera/1/detections", lambda _: b"x" * 60_000, stop))
+            asyncio.create_task(client.flood(lambda _: "camera/1/detections", lambda _: b"x" * length, stop))
             for client in clients
         ]
         with postgres_paused(hub):
