@@ -321,7 +321,10 @@ async fn what_is_asked_for_is_answered_as_written() {
             "/readyz",
             None,
             200,
-            json!({"status": "up", "parts": [{"name": "database", "up": true}, {"name": "broker", "up": true, "detail": "0 clients"}]}),
+            json!({"status": "up", "parts": [
+                {"name": "database", "up": true, "state": "up", "since": "<time>", "detail": ""},
+                {"name": "broker", "up": true, "state": "up", "since": "<time>", "detail": "0 clients"},
+            ]}),
         ),
     ];
     for (who, method, path, body, status, answer) in cases {
@@ -538,4 +541,210 @@ async fn nobody_registers_unless_it_is_open() {
     let (status, answer) = hub.ask(Method::POST, "/auth/register", "", Some(body)).await;
     assert_eq!(status, 409);
     assert_eq!(answer["message"], "User with this email or username already exists");
+}
+
+/// What is made, changed and removed, line by line; each row finds what the rows before it have left.
+#[tokio::test]
+#[expect(clippy::too_many_lines, reason = "a table")]
+async fn what_is_made_and_changed_is_answered_as_written() {
+    let stage = Stage::set().await;
+    sqlx::query("INSERT INTO rejected_messages (topic, payload, reason, source) VALUES ('camera/1/detections', 'x', 'no JSON', 'device:cam-1')")
+        .execute(&stage.hub.database)
+        .await
+        .expect("a message");
+    let conflict = |message: &str| json!({"statusCode": 409, "message": message, "error": "Conflict"});
+    let device = |secret: bool| {
+        let mut device = json!({
+            "id": 4, "name": "pad", "role": "sensor", "cameraId": null, "createdAt": "<time>", "lastSeen": null, "online": false,
+        });
+        if secret {
+            device["username"] = "pad".into();
+            device["password"] = "<text>".into();
+            device["token"] = "<text>".into();
+        }
+        device
+    };
+    let yard = |location: Value, active: bool| {
+        json!({
+            "id": 3, "name": "Yard", "location": location, "streamUrl": "rtsp://u:p@cam/1", "webrtcUrl": "wss://cam/1",
+            "description": "at the back", "isActive": active, "createdAt": "<time>", "updatedAt": "<time>",
+        })
+    };
+    let new_yard = json!({
+        "name": "Yard", "location": "Garden", "streamUrl": "rtsp://u:p@cam/1", "webrtcUrl": "wss://cam/1", "description": "at the back",
+    });
+    let bob = |first_name: &str, role: &str, active: bool| {
+        json!({
+            "id": 4, "username": "bob", "email": "bob@example.org", "firstName": first_name, "lastName": null, "role": role,
+            "isActive": active, "createdAt": "<time>",
+        })
+    };
+    let new_bob = json!({
+        "username": "bob", "email": "bob@example.org", "password": "12345678", "firstName": "Bob", "role": "OPERATOR",
+    });
+    let taken = conflict("User with this email or username already exists");
+    let last_admin = conflict("The last active ADMIN cannot be deleted, demoted or deactivated");
+    let attempt = json!([{
+        "id": "<id>", "commandId": "<text>", "action": "open", "requestedBy": "user:2", "channel": "http", "address": "127.0.0.1",
+        "requestedAt": "<time>", "outcome": "done", "message": "<text>", "durationMs": "<any>", "eventId": 1, "cameraId": 1,
+        "detail": null, "times": 1,
+    }]);
+    let rejected = json!([{
+        "id": 1, "topic": "camera/1/detections", "payload": "x", "reason": "no JSON", "source": "device:cam-1", "receivedAt": "<time>",
+    }]);
+    let hold = json!({"until": "2030-01-01T00:00:00Z", "reason": "moving in"});
+    let numeric =
+        json!({"statusCode": 400, "message": "Validation failed (numeric string is expected)", "error": "Bad Request"});
+    let not_allowed =
+        |what: &str| json!({"statusCode": 405, "message": format!("Cannot {what}"), "error": "Method Not Allowed"});
+    let cases = [
+        (Admin, "POST", "/api/devices", Some(json!({"name": "pad", "role": "sensor"})), 201, device(true)),
+        (Admin, "POST", "/api/devices/4/rotate", None, 201, device(true)),
+        (
+            Admin,
+            "POST",
+            "/api/devices",
+            Some(json!({"name": "pad", "role": "sensor"})),
+            409,
+            conflict("Device or user with this name already exists"),
+        ),
+        (
+            Admin,
+            "POST",
+            "/api/devices",
+            Some(json!({"name": "c", "role": "camera", "cameraId": 9})),
+            404,
+            not_found("Camera with ID 9 not found"),
+        ),
+        (
+            Admin,
+            "POST",
+            "/api/devices",
+            Some(json!({"name": "c", "role": "sensor", "cameraId": 1})),
+            400,
+            faults(&["property cameraId should not exist"]),
+        ),
+        (
+            Admin,
+            "GET",
+            "/api/devices/4/explain",
+            None,
+            400,
+            faults(&["action should not be empty", "topic should not be empty"]),
+        ),
+        (Admin, "DELETE", "/api/devices/4", None, 200, device(false)),
+        (Operator, "POST", "/api/cameras", Some(new_yard), 201, yard("Garden".into(), true)),
+        (
+            Operator,
+            "POST",
+            "/api/cameras",
+            Some(json!({"name": "x", "isActive": false})),
+            400,
+            faults(&["property isActive should not exist"]),
+        ),
+        (
+            Operator,
+            "PUT",
+            "/api/cameras/3",
+            Some(json!({"isActive": false, "location": null})),
+            200,
+            yard(Value::Null, false),
+        ),
+        (Operator, "PUT", "/api/cameras/3", Some(json!({"id": 1})), 400, faults(&["property id should not exist"])),
+        (Operator, "DELETE", "/api/cameras/3", None, 200, yard(Value::Null, false)),
+        (Operator, "DELETE", "/api/cameras/3", None, 404, not_found("Camera with ID 3 not found")),
+        (Admin, "POST", "/api/users", Some(new_bob.clone()), 201, bob("Bob", "OPERATOR", true)),
+        (Admin, "POST", "/api/users", Some(new_bob), 409, taken.clone()),
+        (
+            Admin,
+            "POST",
+            "/api/users",
+            Some(json!({"username": "bobby", "email": "BOB@example.org", "password": "12345678"})),
+            409,
+            taken,
+        ),
+        (
+            Nobody,
+            "POST",
+            "/auth/login",
+            Some(json!({"username": "bob", "password": "wrong"})),
+            401,
+            json!({"statusCode": 401, "message": "Invalid credentials", "error": "Unauthorized"}),
+        ),
+        (
+            Admin,
+            "PUT",
+            "/api/users/4",
+            Some(json!({"firstName": "Rob", "role": "USER", "isActive": false})),
+            200,
+            bob("Rob", "USER", false),
+        ),
+        (
+            Nobody,
+            "POST",
+            "/auth/login",
+            Some(json!({"username": "bob", "password": "12345678"})),
+            401,
+            json!({"statusCode": 401, "message": "Account is disabled", "error": "Unauthorized"}),
+        ),
+        (
+            Admin,
+            "PUT",
+            "/api/users/4",
+            Some(json!({"username": "rob"})),
+            400,
+            faults(&["property username should not exist"]),
+        ),
+        (Admin, "DELETE", "/api/users/4", None, 200, bob("Rob", "USER", false)),
+        (Admin, "PUT", "/api/users/1", Some(json!({"role": "USER"})), 409, last_admin.clone()),
+        (Admin, "DELETE", "/api/users/1", None, 409, last_admin),
+        (Admin, "GET", "/api/users/abc", None, 400, numeric),
+        (
+            Operator,
+            "POST",
+            "/api/lock/open",
+            None,
+            200,
+            json!({"status": "SUCCESS", "message": "Door opened successfully", "pin": 17}),
+        ),
+        (Operator, "GET", "/api/lock/history?limit=1", None, 200, attempt),
+        (Operator, "POST", "/api/lock/hold", Some(hold.clone()), 403, forbidden()),
+        (
+            Admin,
+            "POST",
+            "/api/lock/hold",
+            Some(hold),
+            409,
+            conflict("Holding the door open is switched off (LOCK_HOLD_OPEN)"),
+        ),
+        (Admin, "GET", "/api/events/rejected?limit=1", None, 200, rejected),
+        (Admin, "GET", "/api/events/rejected?before=1", None, 200, json!([])),
+        (Admin, "GET", "/api/events/rejected?limit=501", None, 400, faults(&["limit must not be greater than 500"])),
+        (Operator, "GET", "/api/lock/history?before=x", None, 400, faults(&["before must be an integer number"])),
+        (User, "GET", "/api/events?limit=1.5", None, 400, faults(&["limit must be an integer number"])),
+        (
+            User,
+            "GET",
+            "/api/events?cameraId=x&before=y",
+            None,
+            400,
+            faults(&["cameraId must be an integer number", "before must be an integer number"]),
+        ),
+        (
+            User,
+            "GET",
+            "/api/events/analytics?from=2020-01-01T00:00:00Z",
+            None,
+            400,
+            faults(&["from and to must not be further apart than 10000 buckets"]),
+        ),
+        (User, "GET", "/api/events/analytics?from=2020-01-01T00:00:00Z&bucket=day&cameraId=2", None, 200, json!([])),
+        (User, "GET", "/api/events/analytics?from=2026-01-02T00:00:00Z&to=2026-01-01T00:00:00Z", None, 200, json!([])),
+        (Nobody, "PATCH", "/api/events", None, 405, not_allowed("PATCH /api/events")),
+        (Nobody, "POST", "/auth/profile", None, 405, not_allowed("POST /auth/profile")),
+        (Nobody, "GET", "/api/events/", None, 404, not_found("Cannot GET /api/events/")),
+    ];
+    for (who, method, path, body, status, answer) in cases {
+        stage.expect(who, method, path, body, status, answer).await;
+    }
 }
