@@ -19,7 +19,7 @@ use portcullis::{
         rights::Rights,
     },
     domain::device::{DeviceId, DeviceRole},
-    events::{accounts::Accounts, presence::Presence},
+    events::{accounts::Accounts, alerts::Alerts, presence::Presence},
     lifecycle::Lifecycle,
     mqtt::{Front, Hooks, Settings},
 };
@@ -71,6 +71,7 @@ async fn front() -> (SocketAddr, Lifecycle) {
         accounts: Accounts::default(),
         lock: mpsc::channel(1).0,
         presence: Presence::default(),
+        alerts: Alerts::default(),
     };
     let front = Front::start(Settings::default(), Rights::new(rights.into()), hooks, &lifecycle).expect("a front");
     let listener = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a port");

@@ -24,7 +24,7 @@ mod server;
 mod users;
 mod who;
 
-use std::{fmt, ops::Deref, sync::Arc, time::Duration};
+use std::{ops::Deref, sync::Arc, time::Duration};
 
 use axum::{Router, extract::FromRef, routing::get};
 use chrono_tz::Tz;
@@ -33,7 +33,7 @@ use tokio::sync::broadcast;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use self::identities::Identities;
-pub use self::{health::Part, metrics::alone as metrics_alone, realtime::Realtime, server::serve};
+pub use self::{metrics::alone as metrics_alone, realtime::Realtime, server::serve};
 use crate::{
     auth::{
         address::Network,
@@ -44,6 +44,7 @@ use crate::{
     },
     domain::user::UserId,
     events::{Announcer, presence::Presence},
+    health::Health,
     lifecycle::Lifecycle,
     lock_desk::LockDesk,
     mqtt::Front,
@@ -122,16 +123,6 @@ impl Revocations {
     }
 }
 
-/// How the parts besides the database are. Asked at each `/readyz`, so it must not wait.
-#[derive(Clone)]
-pub struct Readiness(pub Arc<dyn Fn() -> Vec<Part> + Send + Sync>);
-
-impl fmt::Debug for Readiness {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Readiness")
-    }
-}
-
 /// What the bridge is built from.
 #[derive(Debug)]
 pub struct Parts {
@@ -145,7 +136,7 @@ pub struct Parts {
     pub tokens: Keys,
     pub settings: Settings,
     pub revocations: Revocations,
-    pub readiness: Readiness,
+    pub health: Health,
     pub metrics: Metrics,
     pub log: Log,
 }
@@ -166,7 +157,7 @@ struct Everything {
     passwords: Passwords,
     logins: Arc<Mutex<Logins>>,
     identities: Identities,
-    readiness: Readiness,
+    health: Health,
     metrics: Metrics,
     log: Log,
 }
@@ -201,7 +192,7 @@ asked_for! {
     passwords: Passwords,
     logins: Arc<Mutex<Logins>>,
     identities: Identities,
-    readiness: Readiness,
+    health: Health,
     metrics: Metrics,
     log: Log,
 }
@@ -233,7 +224,7 @@ pub fn build(parts: Parts, lifecycle: &Lifecycle) -> Result<Hub, password::Refus
         passwords: Passwords::new()?,
         logins: Arc::default(),
         identities,
-        readiness: parts.readiness,
+        health: parts.health,
         metrics: parts.metrics,
         log: parts.log,
     }));

@@ -9,17 +9,20 @@ use std::{
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
-use tokio::sync::{broadcast, mpsc, watch};
+use tokio::sync::{broadcast, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     domain::{
         attendance::{Attendance, Change},
         camera::CameraId,
-        event::{EventType, Occurrence},
         topic::Topic,
     },
-    events::{Announcer, Channel, Item, Sighting, Submission, presence::Presence},
+    events::{
+        Announcer, Sighting,
+        alerts::{Alerts, Subject},
+        presence::Presence,
+    },
     mqtt::link::{Link, Message, QoS},
     store::{self, Database},
     wire::presence::CameraStatus,
@@ -37,11 +40,11 @@ pub struct Parts {
     pub link: Link,
     pub announcer: Announcer,
     pub presence: Presence,
-    pub submissions: mpsc::Sender<Submission>,
+    pub alerts: Alerts,
     /// Counts up when the cameras were changed.
     pub cameras_changed: watch::Receiver<u64>,
-    /// True while the database is away: then the hub reads nobody, and silence is not the cameras' fault.
-    pub stalled: watch::Receiver<bool>,
+    /// Why detections wait, while they do: then the hub reads nobody, and silence is not the cameras' fault.
+    pub stalled: watch::Receiver<Option<String>>,
     /// `CAMERA_TIMEOUT`.
     pub timeout: Duration,
 }
@@ -88,7 +91,7 @@ pub async fn run(mut parts: Parts, stop: CancellationToken) -> anyhow::Result<()
             _ = tick.tick() => {}
             incoming = parts.link.incoming.recv() => anyhow::ensure!(incoming.is_some(), "the hub's own MQTT session is gone"),
         }
-        if *parts.stalled.borrow() {
+        if parts.stalled.borrow().is_some() {
             for camera in cameras.values_mut() {
                 camera.attendance.excuse(now);
             }
@@ -130,7 +133,7 @@ async fn reload(database: &Database, changed: &mut watch::Receiver<u64>, cameras
 
 async fn judge(parts: &Parts, id: CameraId, camera: &mut Watched, now: Instant) -> anyhow::Result<()> {
     if let Some(change) = camera.attendance.judge(now, parts.timeout) {
-        alert(&parts.submissions, id, &camera.name, change);
+        parts.alerts.raise(Subject::Camera(id), words(id, &camera.name, change), Utc::now());
     }
     let status = CameraStatus { online: camera.attendance.is_online(), last_seen: camera.last_seen };
     let is_news = camera.published.as_ref().is_none_or(|(before, at)| {
@@ -150,16 +153,10 @@ async fn judge(parts: &Parts, id: CameraId, camera: &mut Watched, now: Instant) 
     Ok(())
 }
 
-/// Raises an alert. When the recorder's queue is full the alert is in the log only: detections go first.
-fn alert(submissions: &mpsc::Sender<Submission>, id: CameraId, name: &str, change: Change) {
-    let description = match change {
+/// What is told of a camera.
+fn words(id: CameraId, name: &str, change: Change) -> String {
+    match change {
         Change::Lost => format!("Camera {id} ({name}) is lost"),
         Change::Returned => format!("Camera {id} ({name}) has returned"),
-    };
-    tracing::warn!(camera.id = %id, "{description}");
-    let item = Item::Occurrence(Occurrence::new(EventType::SystemAlert, description));
-    let (submission, _) = Submission::new(Channel::Internal, item);
-    if submissions.try_send(submission).is_err() {
-        tracing::error!(camera.id = %id, "the alert was not stored: the recorder is busy");
     }
 }

@@ -5,6 +5,7 @@
 pub mod attendance;
 pub mod bolt;
 pub mod camera;
+pub mod condition;
 pub mod detection;
 pub mod device;
 pub mod event;

@@ -4,6 +4,7 @@
 //! Must not know who sends and who receives. Every channel is bounded; each bound says what happens when it is full.
 
 pub mod accounts;
+pub mod alerts;
 pub mod presence;
 
 use std::{fmt, net::IpAddr, sync::Arc, time::Instant};

@@ -37,4 +37,5 @@ mod will;
 mod worker;
 
 pub use front::{Authenticate, BoxFuture, Credentials, Front, Hooks, Refusal};
+pub use router::Pulse;
 pub use settings::Settings;

@@ -19,7 +19,7 @@ use self::group::{Answer, Group, is_about_data};
 use crate::{
     domain::event::EventId,
     events::{Announcer, Channel, Item, Outcome, Submission, accounts::Accounts},
-    store::{self, Database, months},
+    store::{self, Database, months, recording::ATTEMPT},
     telemetry::metrics::Metrics,
 };
 
@@ -93,8 +93,8 @@ impl Recorder {
 pub struct Worker {
     database: Database,
     announcer: Announcer,
-    /// True while a group cannot be stored because the database is away.
-    stalled: watch::Sender<bool>,
+    /// Why a group cannot be stored, while it cannot: the database is away, or its disk is full.
+    stalled: watch::Sender<Option<String>>,
     metrics: Metrics,
     newest: Option<Newest>,
     /// How many more groups are not taken for all new.
@@ -112,7 +112,7 @@ struct Newest {
 
 impl Worker {
     #[must_use]
-    pub fn new(database: &Database, announcer: Announcer, stalled: watch::Sender<bool>) -> Self {
+    pub fn new(database: &Database, announcer: Announcer, stalled: watch::Sender<Option<String>>) -> Self {
         let database = store::recording::connection(database);
         Self { database, announcer, stalled, metrics: Metrics::default(), newest: None, wary: 0, month: None }
     }
@@ -208,11 +208,11 @@ impl Worker {
                     if done.is_ok() {
                         self.metrics.committed(group.len(), begun.elapsed());
                     }
-                    self.stalled.send_if_modified(std::mem::take);
+                    self.stalled.send_if_modified(|why| why.take().is_some());
                     return done;
                 }
             };
-            if !self.stalled.send_replace(true) {
+            if self.stalled.send_replace(Some(error.to_string())).is_none() {
                 tracing::warn!(submissions = group.len(), "the database is away, detections wait: {error}");
             }
             self.metrics.retried();
@@ -223,19 +223,24 @@ impl Worker {
         }
     }
 
+    /// One try, which ends: a connection that the network has lost without a word would never answer.
     async fn attempt(&mut self, group: &Group) -> Result<Vec<Answer>, store::Error> {
-        let mut connection = self.database.acquire().await?;
+        let database = self.database.clone();
+        database.within(ATTEMPT, async |connection| self.commit(connection, group).await).await
+    }
+
+    async fn commit(&mut self, connection: &mut store::Connection, group: &Group) -> Result<Vec<Answer>, store::Error> {
         let newest = match self.newest {
             Some(newest) => newest,
-            None => Newest::read(&mut connection).await?,
+            None => Newest::read(connection).await?,
         };
         let at = newest.next(Utc::now());
         self.newest = Some(Newest { at: Some(at), ..newest });
         if self.month.is_none_or(|month| !months::is_in(at, month)) {
-            make_month(&mut connection, at).await?;
+            make_month(connection, at).await?;
             self.month = Some(at);
         }
-        let answers = group.store(&mut connection, at, newest.id, self.wary == 0).await?;
+        let answers = group.store(connection, at, newest.id, self.wary == 0).await?;
         self.wary = if answers.iter().any(Answer::was_looked_for) { WARY } else { self.wary.saturating_sub(1) };
         let id = answers.iter().filter_map(Answer::new_id).max().max(newest.id);
         self.newest = Some(Newest { at: Some(at), id });

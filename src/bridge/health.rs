@@ -1,22 +1,29 @@
 //! Whether the hub lives, and whether each of its parts works.
 
+use std::time::Duration;
+
 use axum::{
     Json,
     extract::State,
     http::{HeaderMap, StatusCode},
 };
+use chrono::{DateTime, Utc};
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::{
-    Readiness,
     identities::{Caller, Identities},
     who::bearer,
 };
 use crate::{
-    domain::user::Role,
+    domain::{condition::Condition, user::Role},
+    health::{self, Health},
     store::{self, Database},
+    wire::time,
 };
+
+/// How long the database may take for a sign of life before it counts as away: `portcullis healthcheck` waits 4 s.
+const ANSWER: Duration = Duration::from_secs(3);
 
 /// A part of the hub, and whether it works.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
@@ -24,8 +31,20 @@ pub struct Part {
     pub name: &'static str,
     pub up: bool,
     /// For an ADMIN only.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub detail: Option<String>,
+    #[serde(flatten)]
+    pub more: Option<More>,
+}
+
+/// What an ADMIN is told of a part.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct More {
+    /// `degraded`: it works, and somebody should look.
+    pub state: Condition,
+    /// Since when it is in this state; at most since the hub's start.
+    #[serde(serialize_with = "time::serialize")]
+    pub since: DateTime<Utc>,
+    /// Why, or how it does.
+    pub detail: String,
 }
 
 /// The answer of /readyz.
@@ -49,30 +68,47 @@ pub async fn alive() -> Json<Alive> {
     Json(Alive { status: "ok" })
 }
 
-/// Each part, up or down.
+/// Each part, up or down: the database, the broker, the recorder, the lock worker, and the disk with the hub's data.
+///
+/// An ADMIN is told of each in which state it is, since when, and why, also while the database is away.
 #[utoipa::path(get, path = "/readyz", tag = "health", security((), ("bearer" = [])),
     responses((status = 200, body = Ready), (status = 503, description = "A part is down", body = Ready)))]
 pub async fn ready(
     State(database): State<Database>,
     State(identities): State<Identities>,
-    State(readiness): State<Readiness>,
+    State(health): State<Health>,
     headers: HeaderMap,
 ) -> (StatusCode, Json<Ready>) {
-    let answered = store::ping(&database).await;
-    let mut parts =
-        vec![Part { name: "database", up: answered.is_ok(), detail: answered.err().map(|e| e.to_string()) }];
-    parts.extend((readiness.0)());
-    if !is_admin(&headers, &identities).await {
-        for part in &mut parts {
-            part.detail = None;
+    let asked = tokio::time::timeout(ANSWER, store::ping(&database));
+    let (answered, is_admin) = tokio::join!(asked, is_admin(&headers, &identities));
+    let silent = match answered {
+        Ok(answered) => answered.err().map(|error| error.to_string()),
+        Err(_) => Some(format!("no answer in {ANSWER:?}")),
+    };
+    let mut parts = health.look();
+    if let (Some(why), Some(part)) = (silent, parts.iter_mut().find(|part| part.name == health::DATABASE)) {
+        // Noticed here first.
+        if part.condition != Condition::Down {
+            (part.condition, part.since, part.detail) = (Condition::Down, Utc::now(), why);
         }
     }
+    let part = |health::State { name, condition: state, since, detail }| Part {
+        name,
+        up: state != Condition::Down,
+        more: is_admin.then_some(More { state, since, detail }),
+    };
+    let parts: Vec<_> = parts.into_iter().map(part).collect();
     let up = parts.iter().all(|part| part.up);
     let status = if up { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, Json(Ready { status: if up { "up" } else { "down" }, parts }))
 }
 
+/// While the database cannot be asked, what is known of the user is enough to read this answer: it changes nothing and
+/// has no secret in it, and whoever has to find out why the database is away needs it then.
 async fn is_admin(headers: &HeaderMap, identities: &Identities) -> bool {
     let Some(token) = bearer(headers) else { return false };
-    matches!(identities.caller(token).await, Ok(Some(Caller::User(user))) if user.role == Role::Admin)
+    match tokio::time::timeout(ANSWER, identities.caller(token)).await {
+        Ok(Ok(caller)) => matches!(caller, Some(Caller::User(user)) if user.role == Role::Admin),
+        Ok(Err(_)) | Err(_) => identities.was_admin(token),
+    }
 }

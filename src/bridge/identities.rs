@@ -22,7 +22,7 @@ use crate::{
     },
     domain::{
         device::{Device, DeviceId, DeviceName},
-        user::{User, UserId},
+        user::{Role, User, UserId},
     },
     store::{self, Database},
 };
@@ -45,10 +45,19 @@ pub enum Caller {
 pub struct Identities {
     database: Database,
     keys: Keys,
-    users: Kept<UserId, Option<User>>,
+    users: Arc<Mutex<HashMap<UserId, Remembered>>>,
     devices: Kept<DeviceName, Known>,
     /// When each device's last sign of life was written down.
     seen: Arc<Mutex<HashMap<DeviceId, Instant>>>,
+}
+
+/// What is remembered of a user.
+#[derive(Debug, Clone)]
+enum Remembered {
+    /// The answer, and when it was asked for.
+    Answer(Instant, Option<User>),
+    /// The row has changed since, and nobody has asked again.
+    Changed,
 }
 
 /// Answers, and when they were asked for.
@@ -84,23 +93,42 @@ impl Identities {
         }))
     }
 
-    /// Forgets what was known of a user.
-    pub fn forget(&self, id: UserId) {
-        self.users.lock().remove(&id);
+    /// Whether the token is an ADMIN's as far as can be told without the database: by the last answer about the user, or,
+    /// where nobody has asked yet, by what the token itself says under the hub's signature. Not enough for anything but
+    /// looking at the hub's health: a user who was demoted while this hub was not running still counts, until the token ends.
+    pub fn was_admin(&self, token: &str) -> bool {
+        let Some(claims) = self.keys.read(token, Utc::now()) else { return false };
+        match self.users.lock().get(&claims.sub) {
+            Some(Remembered::Answer(_, user)) => user
+                .as_ref()
+                .is_some_and(|user| user.is_active && user.token_version == claims.ver && user.role == Role::Admin),
+            Some(Remembered::Changed) => false,
+            None => claims.role == Role::Admin,
+        }
     }
 
-    async fn look_up(&self, id: UserId) -> Result<Option<User>, store::Error> {
-        let asked = Instant::now();
-        let kept = self.users.lock().get(&id).filter(|(at, _)| asked.duration_since(*at) < FRESH).cloned();
-        if let Some((_, user)) = kept {
-            return Ok(user);
-        }
-        let user = store::users::by_id(&self.database, id).await?;
+    /// What was known of a user is not true any more.
+    pub fn forget(&self, id: UserId) {
+        self.remember(id, Remembered::Changed);
+    }
+
+    fn remember(&self, id: UserId, remembered: Remembered) {
         let mut users = self.users.lock();
         if users.len() >= KEPT {
             users.clear();
         }
-        users.insert(id, (asked, user.clone()));
+        users.insert(id, remembered);
+    }
+
+    async fn look_up(&self, id: UserId) -> Result<Option<User>, store::Error> {
+        let asked = Instant::now();
+        if let Some(Remembered::Answer(at, user)) = self.users.lock().get(&id)
+            && asked.duration_since(*at) < FRESH
+        {
+            return Ok(user.clone());
+        }
+        let user = store::users::by_id(&self.database, id).await?;
+        self.remember(id, Remembered::Answer(asked, user.clone()));
         Ok(user)
     }
 

@@ -29,6 +29,7 @@ use self::{
     news::News,
     open_files::OpenFiles,
     opening::{Opened, Opening},
+    readiness::Asked,
     settings::Settings,
     welcome::Welcome,
 };
@@ -38,7 +39,7 @@ use crate::{
     bridge::{self, Revocations},
     camera_watch,
     config::{LockAgent, ServeOptions},
-    events::{Announcer, presence::Presence},
+    events::{Announcer, alerts::Alerts, presence::Presence},
     lifecycle::{Lifecycle, Signals, service_manager::ServiceManager},
     lock_desk::{self, LockDesk},
     mqtt::{Front, Hooks},
@@ -153,6 +154,7 @@ async fn start(
         accounts: parts.recorder.accounts().clone(),
         lock: lock_requests,
         presence: parts.presence.clone(),
+        alerts: parts.alerts.clone(),
     };
     let front = Front::start(settings.broker, settings.rights, hooks, hub)?;
     let desk = lock_desk::Parts {
@@ -174,6 +176,16 @@ async fn start(
     let revocations = Revocations::default();
     let news = parts.watch(options, data, &front, &revocations, hub);
     metrics::ask(&parts.metrics, log, data, &parts.recorder, &front, &lock);
+    let asked = Asked {
+        database: data.database.clone(),
+        front: front.clone(),
+        lock: lock.clone(),
+        alerts: parts.alerts,
+        submissions: parts.recorder.sender(),
+        stalled: parts.stalled,
+        folder: data.folder.clone(),
+    };
+    let health = readiness::watch(asked, hub);
 
     let bridge = bridge::Parts {
         database: data.database.clone(),
@@ -185,7 +197,7 @@ async fn start(
         tokens: settings.tokens,
         settings: settings.bridge,
         revocations,
-        readiness: readiness::of(lock.clone(), parts.stalled),
+        health,
         metrics: parts.metrics.clone(),
         log: log.clone(),
     };
@@ -235,19 +247,20 @@ struct Parts {
     announcer: Announcer,
     presence: Presence,
     metrics: Metrics,
-    /// True while detections wait for the database.
-    stalled: watch::Receiver<bool>,
+    alerts: Alerts,
+    /// Why detections wait, while they do.
+    stalled: watch::Receiver<Option<String>>,
 }
 
 impl Parts {
     /// Starts the recorder, which lives as long as the base.
     fn start(data: &Data, base: &Lifecycle) -> Self {
         let (announcer, presence, metrics) = (Announcer::default(), Presence::default(), Metrics::default());
-        let (stalled, is_stalled) = watch::channel(false);
+        let (stalled, is_stalled) = watch::channel(None);
         let (recorder, queue) = Recorder::new();
         let worker = Worker::new(&data.database, announcer.clone(), stalled).measured(metrics.clone());
         base.keep("recorder", worker.run(queue, base.soft.clone(), base.hard.clone()));
-        Self { recorder, announcer, presence, metrics, stalled: is_stalled }
+        Self { recorder, announcer, presence, metrics, alerts: Alerts::default(), stalled: is_stalled }
     }
 
     /// Starts those who carry news: of events to MQTT, and of cameras that come and go. Those of changed accounts begin
@@ -271,7 +284,7 @@ impl Parts {
             link: front.link(Identity::Hub, None, &[]),
             announcer: self.announcer.clone(),
             presence: self.presence.clone(),
-            submissions: self.recorder.sender(),
+            alerts: self.alerts.clone(),
             cameras_changed: cameras,
             stalled: self.stalled.clone(),
             timeout: Duration::from_secs(options.hub.camera_timeout),

@@ -80,7 +80,9 @@ pub struct Event {
     pub is_resolved: bool,
     pub resolved_at: Option<DateTime<Utc>>,
     pub detection_id: Option<Uuid>,
+    /// When it happened, by whoever saw it: the camera's engine, or the hub where it is the hub's own.
     pub detected_at: Option<DateTime<Utc>>,
+    /// When it was stored.
     pub created_at: DateTime<Utc>,
 }
 
@@ -89,6 +91,8 @@ pub struct Event {
 pub struct Occurrence {
     pub event_type: EventType,
     pub description: String,
+    /// When it happened. It may be stored much later, since the database may be away.
+    pub at: DateTime<Utc>,
     /// Under which it is stored once, however often it is told; none for what is told once.
     pub key: Option<Uuid>,
 }
@@ -96,8 +100,14 @@ pub struct Occurrence {
 impl Occurrence {
     /// Something that is told once.
     #[must_use]
-    pub fn new(event_type: EventType, description: String) -> Self {
-        Self { event_type, description, key: None }
+    pub fn new(event_type: EventType, description: String, at: DateTime<Utc>) -> Self {
+        Self { event_type, description, at, key: None }
+    }
+
+    /// Something that somebody should look at, told once.
+    #[must_use]
+    pub fn alert(description: String, at: DateTime<Utc>) -> Self {
+        Self::new(EventType::SystemAlert, description, at)
     }
 
     /// The hub's own events need nobody to resolve them, but for alerts.

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use chrono::Utc;
 use tokio::sync::mpsc;
 
 use super::{
@@ -37,7 +38,7 @@ impl Reports {
     }
 
     pub(super) fn alert(&self, subject: Subject, description: String) {
-        self.tell(News::alert(subject, description));
+        self.tell(News::alert(subject, description, Utc::now()));
     }
 }
 

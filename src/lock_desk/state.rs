@@ -52,8 +52,8 @@ pub struct News {
 
 impl News {
     #[must_use]
-    pub fn alert(subject: Subject, description: String) -> Self {
-        Self { subject, occurrence: Occurrence::new(EventType::SystemAlert, description) }
+    pub fn alert(subject: Subject, description: String, at: DateTime<Utc>) -> Self {
+        Self { subject, occurrence: Occurrence::alert(description, at) }
     }
 }
 
@@ -63,8 +63,8 @@ pub struct Follower {
     state: LockState,
     /// What the relay was last read to be, also while the worker is away.
     relay: Option<LockStatus>,
-    /// Where the relay was last said to be before the newest stored movement was known.
-    not_compared: Option<Status>,
+    /// Where the relay was last said to be, and when, before the newest stored movement was known.
+    not_compared: Option<(Status, DateTime<Utc>)>,
     /// The worker was there and is not.
     lost: bool,
     /// What the worker said last while it was there.
@@ -101,8 +101,8 @@ impl Follower {
     /// in between. Answers with what has changed since, as far as the worker has spoken.
     pub fn remember(&mut self, stored: LockStatus) -> Option<News> {
         self.relay = Some(stored);
-        let status = self.not_compared.take()?;
-        self.movement(&status)
+        let (status, heard) = self.not_compared.take()?;
+        self.movement(&status, heard)
     }
 
     #[must_use]
@@ -117,12 +117,12 @@ impl Follower {
             status.status = LockStatus::Unknown;
         }
         let news = [
-            self.presence(&status),
-            self.blindness(&status),
-            self.movement(&status),
-            self.contact(&status),
-            self.door(&status),
-            self.clock(&status),
+            self.presence(&status, now),
+            self.blindness(&status, now),
+            self.movement(&status, now),
+            self.contact(&status, now),
+            self.door(&status, now),
+            self.clock(&status, now),
         ];
         let same = status.status == self.state.status.status && self.state.changed_at.is_some();
         let untold = !status.online && self.state.changed_at.is_none();
@@ -138,7 +138,7 @@ impl Follower {
         self.take(Status::offline(pin, simulated, &reason, now), now)
     }
 
-    fn presence(&mut self, status: &Status) -> Option<News> {
+    fn presence(&mut self, status: &Status, now: DateTime<Utc>) -> Option<News> {
         let description = match (self.state.status.online, status.online) {
             (true, false) => {
                 self.lost = true;
@@ -149,22 +149,22 @@ impl Follower {
             }
             _ => return None,
         };
-        Some(News::alert(Subject::Worker, description))
+        Some(News::alert(Subject::Worker, description, now))
     }
 
-    fn blindness(&self, status: &Status) -> Option<News> {
+    fn blindness(&self, status: &Status, now: DateTime<Utc>) -> Option<News> {
         let before = &self.state.status;
         let blind = |status: &Status| status.online && status.status == LockStatus::Unknown;
         let description = format!("The lock worker cannot read the relay{}", because(status));
-        (blind(status) && !blind(before)).then(|| News::alert(Subject::Relay, description))
+        (blind(status) && !blind(before)).then(|| News::alert(Subject::Relay, description, now))
     }
 
-    fn movement(&mut self, status: &Status) -> Option<News> {
+    fn movement(&mut self, status: &Status, now: DateTime<Utc>) -> Option<News> {
         if status.status == LockStatus::Unknown {
             return None;
         }
         let Some(before) = self.relay else {
-            self.not_compared = Some(status.clone());
+            self.not_compared = Some((status.clone(), now));
             return None;
         };
         self.relay = Some(status.status);
@@ -176,11 +176,11 @@ impl Follower {
             _ => return None,
         };
         let by = status.requested_by.as_deref().map(|name| format!(" by {}", clean(name))).unwrap_or_default();
-        let occurrence = Occurrence::new(event_type, format!("{verb}{by}{}", because(status)));
+        let occurrence = Occurrence::new(event_type, format!("{verb}{by}{}", because(status)), now);
         Some(News { subject: Subject::Movement, occurrence })
     }
 
-    fn contact(&mut self, status: &Status) -> Option<News> {
+    fn contact(&mut self, status: &Status, now: DateTime<Utc>) -> Option<News> {
         if !status.online {
             return None;
         }
@@ -194,10 +194,10 @@ impl Follower {
             }
             _ => return None,
         };
-        Some(News::alert(Subject::Contact, description))
+        Some(News::alert(Subject::Contact, description, now))
     }
 
-    fn door(&mut self, status: &Status) -> Option<News> {
+    fn door(&mut self, status: &Status, now: DateTime<Utc>) -> Option<News> {
         let alarm = status.alarm.map(|alarm| (alarm, status.alarm_since));
         if !status.online || std::mem::replace(&mut self.alarm, alarm) == alarm {
             return None;
@@ -210,7 +210,7 @@ impl Follower {
             self.heard.pop_front();
         }
         self.heard.push_back((kind, since));
-        let key = since.map(|since| kind.key(since));
+        let (key, began) = (since.map(|since| kind.key(since)), since.unwrap_or(now));
         let since = since.map(|since| format!(" since {}", time::text(since))).unwrap_or_default();
         let shut = if status.door == Some(LockStatus::Closed) { "; it is shut now" } else { "" };
         let description = match kind {
@@ -220,11 +220,11 @@ impl Follower {
             }
         };
         // What this hub has not heard yet, the one before its restart may have.
-        let occurrence = Occurrence { key, ..Occurrence::new(EventType::SystemAlert, description) };
+        let occurrence = Occurrence { key, ..Occurrence::alert(description, began) };
         Some(News { subject: Subject::Door, occurrence })
     }
 
-    fn clock(&mut self, status: &Status) -> Option<News> {
+    fn clock(&mut self, status: &Status, now: DateTime<Utc>) -> Option<News> {
         // A worker that has just started has not measured yet.
         let offset = status.clock_offset_ms.filter(|_| status.online)?;
         let description = match (std::mem::replace(&mut self.clock_alert, status.clock_alert), status.clock_alert) {
@@ -234,7 +234,7 @@ impl Follower {
             (true, false) => format!("The lock worker's clock is right again, {offset} ms off the hub's"),
             _ => return None,
         };
-        Some(News::alert(Subject::Clock, description))
+        Some(News::alert(Subject::Clock, description, now))
     }
 }
 

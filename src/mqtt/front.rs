@@ -8,6 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use chrono::Utc;
 use parking_lot::Mutex;
 use rustix::net::sockopt;
 use tokio::{
@@ -25,7 +26,7 @@ use super::{
     link, local,
     packet::Reason,
     queue::Budget,
-    router::Router,
+    router::{Pulse, Router},
     sessions::Sessions,
     settings::Settings,
     shares::Shares,
@@ -34,8 +35,12 @@ use super::{
 };
 use crate::{
     auth::{identity::Identity, rights::Rights},
-    domain::event::{EventType, Occurrence},
-    events::{Channel, Item, LockRequest, Submission, accounts::Accounts, presence::Presence},
+    events::{
+        LockRequest, Submission,
+        accounts::Accounts,
+        alerts::{Alerts, Subject},
+        presence::Presence,
+    },
     lifecycle::Lifecycle,
 };
 
@@ -96,6 +101,8 @@ pub struct Hooks {
     /// lock/command from clients, to the lock desk, which gives the command itself. The front never routes a client's.
     pub lock: mpsc::Sender<LockRequest>,
     pub presence: Presence,
+    /// What somebody should look at.
+    pub alerts: Alerts,
 }
 
 /// What all connections share.
@@ -135,15 +142,11 @@ impl Core {
 
     /// Has an alert stored, at a limited rate, for somebody to look at.
     pub fn alarm(&self, description: String) {
-        tracing::warn!("{description}");
-        if self.alarms.pass(Instant::now()).is_none() {
-            return;
+        if self.alarms.pass(Instant::now()).is_some() {
+            self.hooks.alerts.raise(Subject::Intruder, description, Utc::now());
+        } else {
+            tracing::warn!("{description}");
         }
-        // Nobody waits for the answer.
-        let occurrence = Occurrence::new(EventType::SystemAlert, description);
-        let (submission, _) = Submission::new(Channel::Internal, Item::Occurrence(occurrence));
-        let submissions = self.hooks.submissions.clone();
-        self.lifecycle.track(async move { submissions.send(submission).await.is_ok() });
     }
 }
 
@@ -312,6 +315,12 @@ impl Front {
     /// Ends the sessions of those whom `whose` names, with all that waits in them.
     pub fn end_sessions(&self, whose: impl Fn(&Identity) -> bool) {
         self.0.sessions.end(whose, Reason::AdministrativeAction, "the rights of this session have ended");
+    }
+
+    /// The router's signs of life.
+    #[must_use]
+    pub fn pulse(&self) -> Pulse {
+        self.0.router.pulse()
     }
 
     #[must_use]

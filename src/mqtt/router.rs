@@ -81,6 +81,18 @@ struct Shared {
     interest: Arc<Interest>,
     gauges: Arc<Gauges>,
     epoch: Instant,
+    pulse: Mutex<Pulse>,
+}
+
+/// The router's signs of life, as [`Router::watch`] asks for them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pulse {
+    /// When it answered last.
+    pub answered: Instant,
+    /// How long it took for that.
+    pub took: Duration,
+    /// When it was asked for the sign that it owes; none while it owes none.
+    pub asked: Option<Instant>,
 }
 
 enum Command {
@@ -165,7 +177,8 @@ impl Router {
             .name("mqtt-feed".to_owned())
             .spawn(move || feed.run(inbox))
             .context("cannot start a thread for the MQTT router")?;
-        Ok(Self(Arc::new(Shared { commands, ended, retained, interest, gauges, epoch })))
+        let pulse = Mutex::new(Pulse { answered: epoch, took: Duration::ZERO, asked: None });
+        Ok(Self(Arc::new(Shared { commands, ended, retained, interest, gauges, epoch, pulse })))
     }
 
     /// Opens a link for a session: what it subscribes to arrives there. Dropping the link ends it.
@@ -220,10 +233,19 @@ impl Router {
                 self.command(Command::Beat(reply)).await?;
                 answer.await.map_err(|_| Dead)
             };
+            let asked = Instant::now();
+            self.0.pulse.lock().asked = Some(asked);
             tokio::time::timeout(FENCE_TIME + BEAT, beat).await.context("the MQTT router does not answer")??;
+            *self.0.pulse.lock() = Pulse { answered: Instant::now(), took: asked.elapsed(), asked: None };
             self.0.retained.lock().expire(Instant::now());
             tokio::time::sleep(BEAT).await;
         }
+    }
+
+    /// Its signs of life, while somebody watches over it.
+    #[must_use]
+    pub fn pulse(&self) -> Pulse {
+        *self.0.pulse.lock()
     }
 
     async fn command(&self, command: Command) -> Result<(), Dead> {

@@ -239,7 +239,7 @@ fn to_event(item: &Item, key: Uuid) -> Option<NewEvent> {
             description: Some(occurrence.description.clone()),
             is_resolved: occurrence.is_resolved(),
             detection_id: None,
-            detected_at: None,
+            detected_at: Some(wire::time::millis(occurrence.at)),
             key,
         }),
     }

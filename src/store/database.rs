@@ -29,6 +29,14 @@ const ACQUIRE: Duration = Duration::from_secs(3);
 const PROOF: Duration = Duration::from_secs(1);
 /// How long a question may take; one connection can be dead while others are not.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// When the server gives up a connection whose other end is silent, half a minute after the last word: else those that a
+/// network has lost would take up its places, and hold their rows, for hours.
+const SILENCE: [(&str, &str); 4] = [
+    ("tcp_keepalives_idle", "15"),
+    ("tcp_keepalives_interval", "5"),
+    ("tcp_keepalives_count", "3"),
+    ("tcp_user_timeout", "30s"),
+];
 /// How long connections may take to close.
 const CLOSE: Duration = Duration::from_secs(3);
 
@@ -98,7 +106,8 @@ impl Database {
         let options = address.0.clone().application_name("portcullis");
         // Each statement is planned for its arguments, because which month of events is asked for, and by which filter,
         // makes the plan.
-        let pool = pool(options.options([("plan_cache_mode", "force_custom_plan")]), connections);
+        let options = options.options(SILENCE).options([("plan_cache_mode", "force_custom_plan")]);
+        let pool = pool(options, connections);
         let away = Availability { is_here: false, since: Instant::now(), why: Some("not reached yet".to_owned()) };
         let (sender, availability) = watch::channel(away);
         (Self { pool, availability }, Gate(sender))
@@ -106,7 +115,7 @@ impl Database {
 
     /// More connections to the same database behind the same gate, with other settings.
     #[must_use]
-    pub fn beside(&self, connections: u32, settings: [(&'static str, &'static str); 1]) -> Self {
+    pub fn beside<const N: usize>(&self, connections: u32, settings: [(&'static str, &'static str); N]) -> Self {
         let options = self.pool.connect_options().as_ref().clone().options(settings);
         Self { pool: pool(options, connections), availability: self.availability.clone() }
     }
@@ -157,6 +166,28 @@ impl Database {
         self.unless_away(self.pool.begin().boxed()).await
     }
 
+    /// Has one of the connections worked with, for no longer than `limit`. One that is given up is closed at once: its
+    /// answer may never come, because the network has lost the connection without a word.
+    ///
+    /// # Errors
+    /// The work's own; also when the database is away or goes away meanwhile, and after the limit. Then nobody knows what
+    /// of the work was done.
+    pub async fn within<T>(
+        &self,
+        limit: Duration,
+        work: impl AsyncFnOnce(&mut PgConnection) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        let mut connection = self.acquire().await?;
+        tokio::select! {
+            biased;
+            error = self.failure(limit) => {
+                drop(connection.detach());
+                Err(error)
+            }
+            done = work(&mut connection) => done,
+        }
+    }
+
     /// A connection beside the others, for whoever must not wait for them.
     ///
     /// # Errors
@@ -191,13 +222,13 @@ impl Database {
     async fn unless_away<T>(&self, attempt: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
         tokio::select! {
             biased;
-            error = self.failure() => Err(error),
+            error = self.failure(PATIENCE) => Err(error),
             done = attempt => done,
         }
     }
 
-    /// Comes true when the database is away, or after the time that a question may take.
-    fn failure(&self) -> BoxFuture<'static, Error> {
+    /// Comes true when the database is away, or after the time that something may take.
+    fn failure(&self, limit: Duration) -> BoxFuture<'static, Error> {
         let mut availability = self.availability.clone();
         let gone = async move {
             let why = availability.wait_for(|now| !now.is_here).await.ok().map(|away| away.why.clone());
@@ -208,9 +239,9 @@ impl Database {
             }
         };
         async move {
-            match tokio::time::timeout(PATIENCE, gone).await {
+            match tokio::time::timeout(limit, gone).await {
                 Ok(why) => Error::Io(io::Error::new(io::ErrorKind::NotConnected, why)),
-                Err(_) => Error::Io(io::ErrorKind::TimedOut.into()),
+                Err(_) => Error::Io(io::Error::new(io::ErrorKind::TimedOut, format!("no answer in {limit:?}"))),
             }
         }
         .boxed()
@@ -219,7 +250,7 @@ impl Database {
     /// What `items` brings, or the failure in its place.
     fn guarded<'e, T: Send + 'e>(&self, items: BoxStream<'e, Result<T, Error>>) -> BoxStream<'e, Result<T, Error>> {
         let items = items.map(Some).chain(stream::once(future::ready(None)));
-        let failure = self.failure().map(|error| Some(Err(error))).into_stream();
+        let failure = self.failure(PATIENCE).map(|error| Some(Err(error))).into_stream();
         // The failure is looked at first, so that nothing is sent to a database that is away.
         let both = stream::select_with_strategy(failure, items, |(): &mut ()| stream::PollNext::Left);
         both.take_while(|item| future::ready(item.is_some())).filter_map(future::ready).boxed()

@@ -1,6 +1,6 @@
 //! Storing a whole group of what has come in, in one commit: events, and what could not become one.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, time::Duration};
 
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
@@ -95,11 +95,20 @@ impl<'a> Columns<'a> {
     }
 }
 
+/// How long one try to commit a group may take, which on a small machine under load takes a tenth of a second.
+pub const ATTEMPT: Duration = Duration::from_secs(15);
+
 /// The recorder's own connection: its statements are planned once. Everybody else's are planned for their arguments,
-/// see [`super::Address::open`].
+/// see [`super::Address::open`]. A try that was given up ends on the server, too: its transaction would keep the next
+/// one, which stores the same keys, waiting.
 #[must_use]
 pub fn connection(database: &Database) -> Database {
-    database.beside(1, [("plan_cache_mode", "force_generic_plan")])
+    let settings = [
+        ("plan_cache_mode", "force_generic_plan"),
+        ("statement_timeout", "15s"),
+        ("idle_in_transaction_session_timeout", "15s"),
+    ];
+    database.beside(1, settings)
 }
 
 /// Stores a group of events in one statement, in the group's order, if all of it is new and of cameras that are there, as

@@ -6,11 +6,11 @@ use std::{io::IsTerminal as _, sync::Arc};
 
 use anyhow::Context as _;
 use parking_lot::Mutex;
-use tracing::Level;
+use tracing::{Level, Subscriber};
 use tracing_subscriber::{
     EnvFilter, Layer as _, Registry,
-    filter::{FilterExt as _, filter_fn},
-    layer::SubscriberExt as _,
+    filter::{DynFilterFn, FilterExt as _},
+    layer::{Filter, SubscriberExt as _},
     reload,
     util::SubscriberInitExt as _,
 };
@@ -46,7 +46,7 @@ impl Log {
         let (parsed, handle) = reload::Layer::new(parse(filter)?);
         let log = Self { reload: Some(handle), ..Self::none(filter) };
         let counting = log.errors.clone().with_filter(LevelFilter::WARN);
-        let shown = parsed.and(filter_fn(|line| *line.level() <= Level::INFO || line.target().starts_with(OWN)));
+        let shown = shown(parsed);
         let writing =
             tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal());
         let writing = if json {
@@ -127,9 +127,41 @@ fn quiet(filter: &str) -> String {
     directives.join(",")
 }
 
+/// Libraries' lines from `info` up, and of the rest what `parsed` lets through.
+fn shown<S: Subscriber>(parsed: impl Filter<S>) -> impl Filter<S> {
+    // Asked anew for each line: where a filter's answer is kept, a line is lost after a library has asked whether it may
+    // say something, and was told no. The hint leaves the level to the other filter.
+    let own = DynFilterFn::new(|line, _| *line.level() <= Level::INFO || line.target().starts_with(OWN));
+    parsed.and(own.with_max_level_hint(LevelFilter::TRACE))
+}
+
 #[cfg(test)]
 mod tests {
+    use tracing::{callsite::Callsite as _, metadata::Kind};
+
     use super::*;
+
+    #[test]
+    fn no_line_is_lost_because_a_library_asked_whether_it_may_say_something() {
+        let errors = Errors::default();
+        let log = Registry::default()
+            .with(
+                tracing_subscriber::fmt::layer().with_writer(std::io::sink).with_filter(shown(EnvFilter::new("debug"))),
+            )
+            .with(errors.clone().with_filter(shown(EnvFilter::new("debug"))));
+        tracing::subscriber::with_default(log, || {
+            // As the bridge from the crate `log` asks for those that write to it.
+            let library = tracing::callsite! {
+                name: "asks", kind: Kind::EVENT, target: "library", level: Level::DEBUG, fields: message
+            };
+            for _ in 0..3 {
+                tracing::dispatcher::get_default(|log| log.enabled(library.metadata()));
+                tracing::warn!(target: OWN, "the database is away");
+            }
+        });
+        let counted = format!("{:?}", errors.reading());
+        assert!(counted.contains('3'), "{counted}");
+    }
 
     #[test]
     fn a_level_is_about_the_hubs_own_lines() {

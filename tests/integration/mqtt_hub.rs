@@ -19,7 +19,8 @@ use portcullis::{
         user::{Role, UserId},
     },
     events::{
-        Arrival, Channel, Item, LockRequest, Outcome, StoredEvent, Submission, accounts::Accounts, presence::Presence,
+        Arrival, Channel, Item, LockRequest, Outcome, StoredEvent, Submission, accounts::Accounts, alerts::Alerts,
+        presence::Presence,
     },
     lifecycle::Lifecycle,
     mqtt::{Credentials, Front, Hooks, Refusal, Settings},
@@ -64,12 +65,15 @@ impl Hub {
         let (to_recorder, submissions) = mpsc::channel(1000);
         let (to_desk, lock) = mpsc::channel(100);
         let (presence, lifecycle) = (Presence::default(), Lifecycle::default());
+        let alerts = Alerts::default();
+        lifecycle.keep("alerts", alerts.clone().deliver(to_recorder.clone(), lifecycle.soft.clone()));
         let hooks = Hooks {
             authenticate: Arc::new(|credentials| Box::pin(async move { identify(&credentials) })),
             submissions: to_recorder,
             accounts: Accounts::default(),
             lock: to_desk,
             presence: presence.clone(),
+            alerts,
         };
         let front = Front::start(settings, rights, hooks, &lifecycle).expect("a front");
         let listener = TcpListener::bind((host, 0)).await.expect("a port");

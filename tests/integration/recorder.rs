@@ -27,7 +27,7 @@ struct Bench {
     database: Database,
     recorder: Recorder,
     announcer: Announcer,
-    stalled: watch::Receiver<bool>,
+    stalled: watch::Receiver<Option<String>>,
     stop: CancellationToken,
     worker: tokio::task::JoinHandle<anyhow::Result<()>>,
     camera: CameraId,
@@ -38,7 +38,7 @@ async fn bench() -> Bench {
     let camera = sqlx::query_scalar::<_, i32>("INSERT INTO cameras (name) VALUES ('Front door') RETURNING id");
     let camera = CameraId(camera.fetch_one(&database).await.expect("a camera"));
     let (announcer, stop) = (Announcer::default(), CancellationToken::new());
-    let (stalled, is_stalled) = watch::channel(false);
+    let (stalled, is_stalled) = watch::channel(None);
     let (recorder, queue) = Recorder::new();
     let worker = Worker::new(&database, announcer.clone(), stalled);
     let worker = tokio::spawn(worker.run(queue, stop.clone(), CancellationToken::new()));
@@ -199,11 +199,13 @@ async fn a_rejected_message_is_kept_and_cut() {
 #[tokio::test]
 async fn the_hubs_own_events_bear_no_camera() {
     let bench = bench().await;
-    let occurrence = |event_type| Item::Occurrence(Occurrence::new(event_type, "the door".to_owned()));
+    let at = chrono::DateTime::from_timestamp(1_790_000_000, 0).expect("a time");
+    let occurrence = |event_type| Item::Occurrence(Occurrence::new(event_type, "the door".to_owned(), at));
     let opened = stored(bench.record(occurrence(EventType::DoorOpened)).await);
     assert!(opened.event.camera.is_none() && opened.event.is_resolved && opened.event.resolved_at.is_some());
     let alert = stored(bench.record(occurrence(EventType::SystemAlert)).await);
     assert!(!alert.event.is_resolved);
+    assert_eq!([opened.event.detected_at, alert.event.detected_at], [Some(at); 2], "when it happened, not when stored");
 }
 
 #[tokio::test]
@@ -211,7 +213,7 @@ async fn an_alarm_that_is_told_twice_is_stored_and_announced_once() {
     let bench = bench().await;
     let mut news = bench.announcer.listen();
     let key = Some(uuid::Uuid::from_u128(7));
-    let alarm = Occurrence { key, ..Occurrence::new(EventType::SystemAlert, "DOOR_FORCED".to_owned()) };
+    let alarm = Occurrence { key, ..Occurrence::alert("DOOR_FORCED".to_owned(), chrono::Utc::now()) };
     let first = stored(bench.record(Item::Occurrence(alarm.clone())).await);
     assert_eq!(news.recv().await.expect("news").event.id, first.event.id);
     let again = bench.record(Item::Occurrence(alarm)).await;
@@ -231,7 +233,7 @@ async fn while_the_table_is_locked_detections_wait_and_none_is_lost() {
     assert!(!waiting.is_finished());
     blocker.rollback().await.unwrap();
     stored(waiting.await.unwrap().expect("an answer"));
-    assert!(!*bench.stalled.borrow_and_update());
+    assert_eq!(*bench.stalled.borrow_and_update(), None);
 }
 
 #[tokio::test]

@@ -6,11 +6,7 @@ use std::sync::{
 };
 
 use portcullis::{
-    domain::{
-        camera::CameraId,
-        detection::Detection,
-        event::{EventType, Occurrence},
-    },
+    domain::{camera::CameraId, detection::Detection, event::Occurrence},
     events::{Announcer, Channel, Item, Malformed, Outcome},
     recorder::{Recorder, Worker},
     store::{self, Address},
@@ -93,7 +89,7 @@ async fn a_commit_whose_answer_is_lost_stores_nothing_twice() {
     let (announcer, stop) = (Announcer::default(), CancellationToken::new());
     let mut news = announcer.listen();
     let (recorder, queue) = Recorder::new();
-    let worker = Worker::new(&line, announcer, watch::channel(false).0);
+    let worker = Worker::new(&line, announcer, watch::channel(None).0);
     let worker = tokio::spawn(worker.run(queue, stop.clone(), CancellationToken::new()));
     let detection = |description: &str| {
         Item::Detection(Detection {
@@ -112,7 +108,7 @@ async fn a_commit_whose_answer_is_lost_stores_nothing_twice() {
         reason: MARK.to_owned(),
         source: "device:front-door".to_owned(),
     };
-    let alert = Occurrence::new(EventType::SystemAlert, MARK.to_owned());
+    let alert = Occurrence::alert(MARK.to_owned(), chrono::Utc::now());
     let cases: [Vec<Item>; 4] = [
         vec![detection("before")],
         vec![detection(MARK), detection("beside"), detection("beside")],

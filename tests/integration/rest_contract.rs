@@ -321,7 +321,10 @@ async fn what_is_asked_for_is_answered_as_written() {
             "/readyz",
             None,
             200,
-            json!({"status": "up", "parts": [{"name": "database", "up": true}, {"name": "broker", "up": true, "detail": "0 clients"}]}),
+            json!({"status": "up", "parts": [
+                {"name": "database", "up": true, "state": "up", "since": "<time>", "detail": ""},
+                {"name": "broker", "up": true, "state": "up", "since": "<time>", "detail": "0 clients"},
+            ]}),
         ),
     ];
     for (who, method, path, body, status, answer) in cases {

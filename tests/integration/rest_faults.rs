@@ -2,11 +2,17 @@
 
 use std::{os::unix::fs::PermissionsExt as _, time::Duration};
 
-use portcullis::store::{self, private::Private};
+use portcullis::{
+    domain::user::Role,
+    store::{self, private::Private},
+};
 use reqwest::Method;
 use serde_json::json;
 
-use crate::rest_hub::{Hub, Options};
+use crate::{
+    rest_hub::{DEADLINE, Hub, Options},
+    server,
+};
 
 #[tokio::test]
 async fn without_postgres_reads_and_writes_are_refused_with_a_time_to_wait() {
@@ -60,4 +66,35 @@ async fn without_postgres_reads_and_writes_are_refused_with_a_time_to_wait() {
     let (status, answer) = hub.ask(Method::GET, "/readyz", "", None).await;
     assert_eq!((status.as_u16(), &answer["parts"][0]), (503, &json!({"name": "database", "up": false})));
     assert_eq!(hub.get("/healthz", "").await, json!({"status": "ok"}));
+}
+
+#[tokio::test]
+async fn an_admin_is_told_why_also_while_the_database_is_away() {
+    let (database, gate) = server::gated().await;
+    let hub = Hub::start_on(database, Options::default()).await;
+    let details = async |token: &str| {
+        let (status, answer) = hub.ask(Method::GET, "/readyz", token, None).await;
+        assert_eq!(status.as_u16(), 503);
+        answer["parts"][0]["detail"].as_str().map(str::to_owned)
+    };
+    let (demoted, their_token) = hub.make_user("dora", Role::Admin).await;
+    // The last answer about one was that they are an ADMIN; of the other it is known that something changed.
+    hub.get("/readyz", &hub.admin).await;
+    hub.get("/readyz", &their_token).await;
+    hub.revocations.user_changed(demoted);
+    hub.get("/api/cameras", &hub.user).await;
+    gate.shut("pulled the plug".to_owned());
+    let forgotten = async {
+        while details(&their_token).await.is_some() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(DEADLINE, forgotten).await.expect("what was known of the demoted is forgotten");
+    assert!(details(&hub.admin).await.expect("a detail").contains("pulled the plug"));
+    for nobody in [&hub.user, &hub.operator, "", "nonsense"] {
+        assert_eq!(details(nobody).await, None, "{nobody}");
+    }
+    gate.open();
+    let (status, answer) = hub.ask(Method::GET, "/readyz", &their_token, None).await;
+    assert_eq!((status.as_u16(), &answer["parts"][0]["state"]), (200, &json!("up")));
 }

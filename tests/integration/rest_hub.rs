@@ -13,12 +13,14 @@ use std::{
 use bytes::Bytes;
 use portcullis::{
     auth::{password, rights::Rights, token::Keys},
-    bridge::{self, Heartbeat, Part, Parts, Readiness, Realtime, Registration, Revocations, Settings},
+    bridge::{self, Heartbeat, Parts, Realtime, Registration, Revocations, Settings},
     domain::{
+        condition::Condition,
         lock::{Action, LockStatus},
         user::{Role, UserId},
     },
-    events::{Announcer, presence::Presence},
+    events::{Announcer, alerts::Alerts, presence::Presence},
+    health::{Finding, Health},
     lifecycle::Lifecycle,
     lock_desk::{self, DeskSettings, LockDesk, OnDetection},
     mqtt::link::{self, Carrier, Incoming, Message, QoS},
@@ -92,7 +94,7 @@ impl Hub {
     pub async fn start_on(database: Database, options: Options) -> Self {
         let (lifecycle, announcer) = (Lifecycle::default(), Announcer::default());
         let (recorder, queue) = Recorder::new();
-        let worker = Worker::new(&database, announcer.clone(), watch::channel(false).0);
+        let worker = Worker::new(&database, announcer.clone(), watch::channel(None).0);
         lifecycle.keep("recorder", worker.run(queue, lifecycle.soft.clone(), lifecycle.hard.clone()));
         let folder = tempfile::tempdir().expect("a folder");
         let (lock, carrier) = desk(&database, &folder, &recorder, &announcer, options.hold_open, &lifecycle);
@@ -119,9 +121,9 @@ impl Hub {
             tokens: Keys::new(b"0f8a6c1e9b7d5324a1b2c3d4e5f60718", options.token_lifetime).expect("a key"),
             settings,
             revocations: revocations.clone(),
-            readiness: Readiness(Arc::new(|| {
-                vec![Part { name: "broker", up: true, detail: Some("0 clients".into()) }]
-            })),
+            health: Health::new(Alerts::default())
+                .with("database", None, Box::new(|_| Finding::new(Condition::Up, "")))
+                .with("broker", None, Box::new(|_| Finding::new(Condition::Up, "0 clients"))),
             metrics: Metrics::default(),
             log: Log::none("info"),
         };

@@ -10,7 +10,7 @@ use std::{
     },
 };
 
-use portcullis::store::{self, Address, Database, private::Private};
+use portcullis::store::{self, Address, Database, Gate, private::Private};
 
 static URL: OnceLock<String> = OnceLock::new();
 static COUNT: AtomicU32 = AtomicU32::new(0);
@@ -20,6 +20,14 @@ pub async fn database() -> Database {
     let database = Address::parse(&create().await).expect("an address").open(10);
     store::migrate(&database).await.expect("a schema");
     database
+}
+
+/// The same behind a gate, which is open.
+pub async fn gated() -> (Database, Gate) {
+    let (database, gate) = Address::parse(&create().await).expect("an address").gated(10);
+    gate.open();
+    store::migrate(&database).await.expect("a schema");
+    (database, gate)
 }
 
 /// The server's URL, with a database that is none of the tests'.

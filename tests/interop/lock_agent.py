@@ -16,7 +16,7 @@ class LockAgent:
             "MQTT_PASSWORD": credentials["password"],
             **settings,
         }
-        environment = hub.environment(**hub.WORKER, **wanted)
+        environment = hub.environment(**{**hub.WORKER, **wanted})
         # It knows the hub by MQTT alone.
         for name in ("DATA_DIR", "PORT", "MQTT_PORT", "LOCK_AGENT"):
             environment.pop(name, None)

@@ -1,5 +1,6 @@
 """A PostgreSQL of a test's own, on a TCP port, that the test starts, ends and hangs as it likes."""
 
+import contextlib
 import os
 import pathlib
 import shutil
@@ -77,7 +78,9 @@ class Postgres:
 
     def go_on(self):
         for pid in self.pids():
-            os.kill(pid, signal.SIGCONT)
+            # One whose session has just ended needs nothing.
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
 
     def stop(self, number=signal.SIGINT):
         """Ends it: SIGINT cuts the sessions and stores everything, SIGKILL does nothing of the kind."""

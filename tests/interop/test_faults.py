@@ -35,9 +35,9 @@ class MqttPublisher:
     """Publishes without end, at QoS 1; a lost connection is made anew and what was not acknowledged is sent again.
     `copies`: how often each is published. `malformed`: the share of messages that are no detections."""
 
-    def __init__(self, hub, credentials, port=None, copies=1, malformed=0.0):
+    def __init__(self, hub, credentials, port=None, copies=1, malformed=0.0, description=None):
         self.acknowledged, self.refused, self.under_way = set(), set(), {}
-        self.stopped, self.copies, self.malformed = threading.Event(), copies, malformed
+        self.stopped, self.copies, self.malformed, self.description = threading.Event(), copies, malformed, description
         # paho calls back with its own locks held, so the callback only passes on.
         self.heard = queue.SimpleQueue()
         self.client = mqtt.Client(
@@ -65,7 +65,8 @@ class MqttPublisher:
     def send(self):
         detection = str(uuid.uuid4())
         is_malformed = random.random() < self.malformed
-        body = json.dumps({"personCount": "nobody knows" if is_malformed else 1, "detectionId": detection})
+        count = "nobody knows" if is_malformed else 1
+        body = json.dumps({"personCount": count, "detectionId": detection, "description": self.description})
         for _ in range(self.copies):
             sent = self.client.publish("camera/1/detections", body, qos=1)
             self.under_way[sent.mid] = (self.refused if is_malformed else self.acknowledged, detection)
@@ -157,11 +158,19 @@ def under_load(publishers):
     )
 
 
+def is_recorders(first_words):
+    """Whether the hub's recorder began a connection to PostgreSQL with these words: it alone asks for this."""
+    return b"force_generic_plan" in first_words
+
+
 class Proxy:
-    """Between publishers and the hub: it can swallow what the hub says, and cut every connection."""
+    """Before the hub, or before its PostgreSQL: it can swallow what is answered, cut every connection, and lose some
+    without a word, as a router does that has forgotten them: both ends stand, and nothing comes through any more."""
 
     def __init__(self, port):
         self.port, self.swallows, self.swallowed, self.pairs = port, False, 0, set()
+        # By what a client said first; and what loses a connection that says it, once.
+        self.first_words, self.lost, self.loses_at = {}, set(), None
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.own_port = self.listener.getsockname()[1]
         threading.Thread(target=self.accept, daemon=True).start()
@@ -174,19 +183,31 @@ class Proxy:
             except OSError:
                 return
             hub.settimeout(None)
-            self.pairs.add((client, hub))
-            threading.Thread(target=self.carry, args=(client, hub, False), daemon=True).start()
-            threading.Thread(target=self.carry, args=(hub, client, True), daemon=True).start()
+            pair = (client, hub)
+            self.pairs.add(pair)
+            threading.Thread(target=self.carry, args=(pair, client, hub, False), daemon=True).start()
+            threading.Thread(target=self.carry, args=(pair, hub, client, True), daemon=True).start()
 
-    def carry(self, source, sink, is_answer):
+    def carry(self, pair, source, sink, is_answer):
         try:
             while received := source.recv(65536):
+                if not is_answer:
+                    # PostgreSQL is first asked for TLS, then told who asks for what.
+                    if len(self.first_words.get(pair, b"")) < 100:
+                        self.first_words[pair] = self.first_words.get(pair, b"") + received
+                    if self.loses_at and self.loses_at in received and is_recorders(self.first_words[pair]):
+                        self.loses_at = None
+                        self.lost.add(pair)
+                if pair in self.lost:
+                    continue
                 if is_answer and self.swallows:
                     self.swallowed += len(received)
                 else:
                     sink.sendall(received)
         except OSError:
             pass
+        if pair in self.lost:
+            return
         for end in (source, sink):
             end.close()
 
@@ -196,6 +217,12 @@ class Proxy:
         until(lambda: self.swallowed > before, "an answer is lost")
         self.break_all()
         self.swallows = False
+
+    def lose(self, matches=lambda first_words: True):
+        """Loses the connections that stand now and began with such words; how many."""
+        lost = {pair for pair, first in self.first_words.items() if pair in self.pairs and matches(first)} - self.lost
+        self.lost |= lost
+        return len(lost)
 
     def break_all(self):
         pairs, self.pairs = self.pairs, set()
@@ -313,6 +340,46 @@ def test_a_network_that_is_cut_loses_nothing(new_hub, figures):
         proxy.close()
     hub.accounts_balance()
     check(hub, publishers, ROUNDS, "network cut", figures)
+
+
+@pytest.mark.parametrize("when", ["idle, like all others", "idle", "with a group on its way", "before its commit"])
+def test_a_connection_to_postgresql_that_is_lost_without_a_word(new_hub, new_postgres, paho, detection, when):
+    """The recorder's. Neither end hears of it, so no answer ever comes: the hub gives the try up and makes it anew."""
+    postgres = new_postgres().start()
+    proxy = Proxy(postgres.port)
+    hub = new_hub(DATABASE_URL=postgres.url.replace(str(postgres.port), str(proxy.own_port))).start()
+    hub.token()
+    session = paho(hub, hub.device("engine", "ai-engine"), version=4)
+    session.publish("camera/1/detections", detection())
+    # Only a message that is kept as malformed needs a transaction. It is open on the server when the connection is lost,
+    # and holds the key that the next try stores as well.
+    is_kept = when == "before its commit"
+    waiting = detection("nobody knows" if is_kept else 1)
+    if when == "with a group on its way":
+        proxy.loses_at = waiting["description"].encode()
+    elif is_kept:
+        proxy.loses_at = b"COMMIT"
+    else:
+        assert proxy.lose(is_recorders if when == "idle" else lambda first: True) >= 1
+    sent = session.client.publish("camera/1/detections", json.dumps(waiting), qos=1)
+    session.wait(f"(puback {sent.mid})", seconds=90)
+    assert proxy.loses_at is None and proxy.lost, "one was lost"
+    if when == "idle, like all others":
+        # The recorder is quicker than whoever watches over the database.
+        try:
+            until(lambda: "the database is away" in hub.log.read_text(), "the loss is noticed")
+        except AssertionError:
+            print(hub.log.read_text(), [(f[:300], p in proxy.lost) for p,f in proxy.first_words.items()])
+            raise
+    until(lambda: hub.call("GET", "/readyz").status_code == 200, "all is well", 30)
+    if is_kept:
+        payloads = [message["payload"] for message in hub.get("/api/events/rejected?limit=500")]
+        assert len([payload for payload in payloads if waiting["detectionId"] in payload]) == 1
+    else:
+        assert stored(hub)[waiting["detectionId"]] == 1
+    assert not session.all("(disconnect)")
+    hub.stop()
+    proxy.close()
 
 
 def test_twice_sent_and_malformed_messages(new_hub, figures):

@@ -362,8 +362,34 @@ def test_what_only_a_real_chip_shows_is_seen_in_the_virtual_machine():
         assert f"{name}=" in cases, name
 
 
-# Not yet in this version: refused, so that nobody counts on them.
-exercises("METRICS_ADDR", "RETENTION_DAYS")
+@exercises("METRICS_ADDR")
+def test_metrics_on_an_address_of_their_own(new_hub):
+    port = free_port()
+    hub = new_hub(METRICS_ADDR=f"127.0.0.1:{port}").start()
+    metrics = requests.get(f"http://127.0.0.1:{port}/metrics", timeout=5)
+    assert metrics.status_code == 200 and "portcullis_build_info" in metrics.text
+    assert requests.get(f"{hub.url}/metrics", timeout=5).status_code == 404
+    with socket.socket() as other:
+        assert other.connect_ex(("127.0.0.2", port)) != 0
+
+
+@exercises("RETENTION_DAYS")
+def test_months_are_dropped_after_their_days_and_not_before(new_hub, set_hub):
+    psql(set_hub, "CREATE DATABASE kept", "postgres")
+    url = server_url(set_hub, "kept")
+    new_hub(DATABASE_URL=url).run("migrate")
+    # A month that ended more than 30 days ago, and one that did not.
+    psql(set_hub, """
+        SELECT make_event_month(now() - interval '3 months'), make_event_month(now());
+        INSERT INTO events (event_type, person_count, is_resolved, created_at)
+        SELECT 'SYSTEM_ALERT', 0, true, at FROM unnest(ARRAY[now() - interval '3 months', now()]) AS at""", "kept")
+    hub = new_hub(DATABASE_URL=url)
+    for days, events in [("", 2), ("10000", 2), ("30", 1)]:
+        hub.settings["RETENTION_DAYS"] = days
+        hub.start()
+        # It looks when the database is open, beside answering.
+        until(lambda: len(hub.get("/api/events")) == events, f"after {days or 'no'} days")
+        hub.stop()
 
 
 def shown(folder, *arguments, **environment):

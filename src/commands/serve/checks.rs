@@ -8,16 +8,19 @@ use std::{
 
 use chrono::{Datelike as _, Utc};
 
-use super::{listeners::Addresses, open_files::OpenFiles};
+use super::{
+    listeners::Addresses,
+    open_files::OpenFiles,
+    readiness::{room, size},
+};
 use crate::{
     commands::data::Data,
     config::{LockAgent, ServeOptions},
+    domain::condition::NEARLY_FULL,
     lock_desk::LockDesk,
     store::{self, Database},
 };
 
-/// With less of it free, in bytes, a person should look after the disk.
-const LITTLE: u64 = 1 << 30;
 /// A clock that says less was never set: this program was not there yet.
 const FIRST_YEAR: i32 = 2026;
 /// How far the database's clock may be from this one before it is said, in milliseconds.
@@ -132,30 +135,17 @@ async fn told_of_database(options: &ServeOptions, database: &Database) {
 }
 
 fn told_of_disk(folder: &Path) {
-    match free(folder) {
+    match room(folder) {
         Ok((free, all)) => {
-            let gibibytes = |bytes: u64| bytes >> 30;
-            tracing::info!(
-                check = "disk",
-                "disk: {} of {} GiB free in {}",
-                gibibytes(free),
-                gibibytes(all),
-                folder.display()
-            );
-            if free < LITTLE {
+            tracing::info!(check = "disk", "disk: {} of {} free in {}", size(free), size(all), folder.display());
+            if free < NEARLY_FULL {
                 tracing::warn!(
                     check = "disk",
-                    "disk: less than a GiB is free: detections are stored only as long as it lasts"
+                    "disk: less than {} is free: detections are stored only as long as it lasts",
+                    size(NEARLY_FULL)
                 );
             }
         }
         Err(error) => tracing::warn!(check = "disk", "disk: {} does not say what is free: {error}", folder.display()),
     }
-}
-
-/// Free and all bytes of the file system that the folder is on.
-fn free(folder: &Path) -> std::io::Result<(u64, u64)> {
-    let system = rustix::fs::statvfs(folder)?;
-    let size = system.f_frsize;
-    Ok((system.f_bavail.saturating_mul(size), system.f_blocks.saturating_mul(size)))
 }

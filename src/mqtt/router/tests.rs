@@ -64,6 +64,8 @@ async fn the_routers_death_stops_the_hub() {
     let links = futures_util::future::join_all((0..6).map(|_| router.open())).await;
     assert!(links.iter().all(Result::is_ok));
     // The seventh kills it.
+    let killed = Instant::now();
     let _ = tokio::time::timeout(FENCE_TIME, router.open()).await;
     tokio::time::timeout(FENCE_TIME * 3, hub.soft.cancelled()).await.expect("the hub stops");
+    assert!(router.pulse().asked.is_some_and(|asked| asked + BEAT * 2 > killed), "it owes a sign of life since then");
 }
