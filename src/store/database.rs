@@ -37,6 +37,11 @@ const SILENCE: [(&str, &str); 4] = [
     ("tcp_keepalives_count", "3"),
     ("tcp_user_timeout", "30s"),
 ];
+/// How statements are planned. Each for its arguments, because which month of events is asked for, and by which filter,
+/// makes the plan. And in the order of an index wherever there is one: a month that PostgreSQL has no statistics of yet
+/// seems to hold so little that it would be read and sorted as a whole for each page. What can only be sorted still is; its
+/// price is then beyond all bounds, so that machine code would be made for it.
+const PLANS: [(&str, &str); 3] = [("plan_cache_mode", "force_custom_plan"), ("enable_sort", "off"), ("jit", "off")];
 /// How long connections may take to close.
 const CLOSE: Duration = Duration::from_secs(3);
 
@@ -104,9 +109,7 @@ impl Database {
     #[must_use]
     pub fn gated(address: &Address, connections: u32) -> (Self, Gate) {
         let options = address.0.clone().application_name("portcullis");
-        // Each statement is planned for its arguments, because which month of events is asked for, and by which filter,
-        // makes the plan.
-        let options = options.options(SILENCE).options([("plan_cache_mode", "force_custom_plan")]);
+        let options = options.options(SILENCE).options(PLANS);
         let pool = pool(options, connections);
         let away = Availability { is_here: false, since: Instant::now(), why: Some("not reached yet".to_owned()) };
         let (sender, availability) = watch::channel(away);

@@ -98,13 +98,14 @@ impl<'a> Columns<'a> {
 /// How long one try to commit a group may take, which on a small machine under load takes a tenth of a second.
 pub const ATTEMPT: Duration = Duration::from_secs(15);
 
-/// The recorder's own connection: its statements are planned once. Everybody else's are planned for their arguments,
-/// see [`super::Address::open`]. A try that was given up ends on the server, too: its transaction would keep the next
-/// one, which stores the same keys, waiting.
+/// The recorder's own connection: its statements are planned once, with no regard to pages. Everybody else's are planned
+/// for their arguments, see [`Database::gated`]. A try that was given up ends on the server, too: its transaction would
+/// keep the next one, which stores the same keys, waiting.
 #[must_use]
 pub fn connection(database: &Database) -> Database {
     let settings = [
         ("plan_cache_mode", "force_generic_plan"),
+        ("enable_sort", "on"),
         ("statement_timeout", "15s"),
         ("idle_in_transaction_session_timeout", "15s"),
     ];

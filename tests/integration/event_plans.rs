@@ -143,3 +143,26 @@ async fn a_page_of_whatever_filter_is_read_without_going_through_the_table() {
     .expect("a size");
     assert!(all > 8 * BLOCKS, "{all} blocks in all");
 }
+
+#[tokio::test]
+async fn a_month_that_has_no_statistics_yet_is_not_sorted_for_a_page() {
+    let database = server::database().await;
+    for statement in [
+        "INSERT INTO cameras (name) VALUES ('Door')",
+        "SELECT make_event_month(now())",
+        "DO $$ BEGIN
+            EXECUTE format('ALTER TABLE %I SET (autovacuum_enabled = off)', event_month_name(now()));
+         END $$",
+        "INSERT INTO events (camera_id, event_type, person_count, created_at)
+         SELECT 1, 'PERSON_DETECTED', 1, now() FROM generate_series(1, 50000)",
+    ] {
+        sqlx::query(statement).execute(&database).await.expect(statement);
+    }
+    let (query, none) = (page(), Filter::default());
+    let window = Months::read(&database).await.expect("months").windows(&Among::default(), Order::NewestFirst)[0];
+    for filter in [none, Filter { camera_id: Some(CameraId(1)), ..none }, Filter { is_resolved: Some(false), ..none }] {
+        let (blocks, rows) = explain(&database, &query, &filter, window, PAGE).await;
+        assert_eq!(rows, PAGE, "{filter:?}");
+        assert!(blocks < 200, "{filter:?}: {blocks} blocks");
+    }
+}
