@@ -277,8 +277,37 @@ def test_dashboards_that_read_nothing_take_nothing_from_those_that_do(busy_hub, 
         dashboard.socket.close()
 
 
+def test_http_is_told_at_once_that_the_recorders_queue_is_full(busy_hub):
+    """MQTT's clients fill it and wait; who reports by HTTP is turned away without waiting."""
+    hub = busy_hub
+    engine = hub.device("engine", "ai-engine")
+    body = {"cameraId": 1, "personCount": 1}
+
+    async def run():
+        clients = await open_all(hub.mqtt_port, [f"c{number}" for number in range(60)], engine)
+        stop = asyncio.Event()
+        with events_locked(hub):
+            floods = [
+                asyncio.create_task(client.flood(lambda _: "camera/1/detections", detection, stop)) for client in clients
+            ]
+            await asyncio.sleep(0)
+            await standing_still(lambda: sum(client.sent for client in clients))
+            stop.set()
+            answer = await asyncio.to_thread(hub.call, "POST", "/api/events", body, engine["token"])
+        await asyncio.wait_for(asyncio.gather(*floods), 120)
+        return answer, sum(client.acknowledged for client in clients)
+
+    answer, acknowledged = asyncio.run(run())
+    assert answer.status_code == 503 and int(answer.headers["retry-after"]) >= 1, answer.text
+    assert stored(hub) == acknowledged
+    balances = hub.accounts_balance()
+    # Whatever waits for its commit until its patience ends has been received.
+    assert (balances["http"]["received"], balances["http"]["turned away"]) == (0, 1)
+    assert balances["mqtt"]["stored"] == acknowledged
+
+
 def test_http_is_told_to_come_back(busy_hub):
-    """More than the recorder's queue holds would need more connections; here its patience ends."""
+    """With room in the recorder's queue it is its patience that ends."""
     hub = busy_hub
     token = hub.device("engine", "ai-engine")["token"]
     body = {"cameraId": 1, "personCount": 1}

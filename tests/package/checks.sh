@@ -63,9 +63,9 @@ check "the units are sound" systemd-analyze verify portcullis.service portcullis
 
 # ---- it starts under its unit's user and restrictions
 started=$SECONDS
-check "systemctl start returns once the hub is ready" systemctl enable --now --quiet portcullis
+check "systemctl start returns once the hub listens" systemctl enable --now --quiet portcullis
+check "/readyz answers 200 once its database is open" soon ready
 echo "         after $((SECONDS - started)) s, the first start, which makes a database"
-check "/readyz answers 200" ready
 pid=$(property portcullis MainPID)
 status() { awk -v key="$1:" '$1 == key { print $2 }' "/proc/$pid/status"; }
 check "it runs as portcullis" is "$(stat -c %U "/proc/$pid")" portcullis
@@ -90,6 +90,7 @@ check "a detection is stored" report 1
 check "and shown" newest_count 1
 check "the door opens" as_admin -X POST $hub/api/lock/open
 check "systemctl restart keeps the data" sh -c "systemctl restart portcullis"
+soon ready
 check "the detection is still there" newest_count 1
 
 # ---- a backup, made while the hub runs, and restored on what is as good as another machine
@@ -104,6 +105,7 @@ check "PostgreSQL has stopped with it" refuse pgrep postgres
 find /var/lib/portcullis -mindepth 1 -delete
 check "it is restored where nothing is" portcullis-ctl restore $backup
 check "the hub starts with it" systemctl start portcullis
+check "and is ready" soon ready
 check "with the accounts of then" sign_in
 check "and with what was stored then" newest_count 1
 check "and the device's secret" report 1
@@ -114,11 +116,13 @@ restarts=$(property portcullis NRestarts)
 more_restarts() { [[ $(property portcullis NRestarts) -gt $restarts && $(systemctl is-active portcullis) == active ]]; }
 kill -9 "$(property portcullis MainPID)"
 check "killed, it is started again" soon more_restarts
+check "and is ready again" soon ready
 check "with its data" newest_count 1
 mkdir -p /run/systemd/system/portcullis.service.d
 printf '[Service]\nWatchdogSec=3\n' >/run/systemd/system/portcullis.service.d/soon.conf
 systemctl daemon-reload
 systemctl restart portcullis
+soon ready
 restarts=$(property portcullis NRestarts)
 kill -STOP "$(property portcullis MainPID)"
 check "hung, it is killed by the watchdog and started again" soon more_restarts
