@@ -371,7 +371,8 @@ def test_a_connection_to_postgresql_that_is_lost_without_a_word(new_hub, new_pos
         except AssertionError:
             print(hub.log.read_text(), [(f[:300], p in proxy.lost) for p,f in proxy.first_words.items()])
             raise
-    until(lambda: hub.call("GET", "/readyz").status_code == 200, "all is well", 30)
+    for path in ("/readyz", "/api/events"):
+        until(lambda: hub.call("GET", path).status_code == 200, f"{path} is well", 30)
     if is_kept:
         payloads = [message["payload"] for message in hub.get("/api/events/rejected?limit=500")]
         assert len([payload for payload in payloads if waiting["detectionId"] in payload]) == 1

@@ -68,6 +68,7 @@ def test_a_lost_and_a_returned_database_are_told_with_the_time_at_which_it_was(n
     assert parts(hub, False)["database"] == {"name": "database", "up": False}
     back = now()
     postgres.start()
+    until(lambda: parts(hub)["database"]["up"], "the hub goes on by itself", 30)
     told = alert(hub, "The database is lost: ")
     # When it happened, and when that was stored.
     assert lost <= at(told) <= back <= at(told, "createdAt"), told
