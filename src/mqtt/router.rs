@@ -84,7 +84,7 @@ struct Shared {
     pulse: Mutex<Pulse>,
 }
 
-/// The router's signs of life, as [`Router::watch`] asks for them.
+/// The router's signs of life, as it is asked for them over and over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Pulse {
     /// When it answered last.
