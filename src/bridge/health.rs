@@ -30,21 +30,18 @@ const ANSWER: Duration = Duration::from_secs(3);
 pub struct Part {
     pub name: &'static str,
     pub up: bool,
-    /// For an ADMIN only.
-    #[serde(flatten)]
-    pub more: Option<More>,
-}
-
-/// What an ADMIN is told of a part.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
-pub struct More {
-    /// `degraded`: it works, and somebody should look.
-    pub state: Condition,
+    /// `degraded`: it works, and somebody should look. This and what follows is for an ADMIN only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub state: Option<Condition>,
     /// Since when it is in this state; at most since the hub's start.
-    #[serde(serialize_with = "time::serialize")]
-    pub since: DateTime<Utc>,
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "time::serialize_option")]
+    #[schema(nullable = false)]
+    pub since: Option<DateTime<Utc>>,
     /// Why, or how it does.
-    pub detail: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub detail: Option<String>,
 }
 
 /// The answer of /readyz.
@@ -95,7 +92,9 @@ pub async fn ready(
     let part = |health::State { name, condition: state, since, detail }| Part {
         name,
         up: state != Condition::Down,
-        more: is_admin.then_some(More { state, since, detail }),
+        state: is_admin.then_some(state),
+        since: is_admin.then_some(since),
+        detail: is_admin.then_some(detail),
     };
     let parts: Vec<_> = parts.into_iter().map(part).collect();
     let up = parts.iter().all(|part| part.up);

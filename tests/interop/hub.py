@@ -1,5 +1,6 @@
 """A hub of the suite's own: the built binary in a temporary DATA_DIR, on free ports, with nothing else set up."""
 
+import contextlib
 import json
 import os
 import pathlib
@@ -134,7 +135,8 @@ class Hub:
                 self.process.kill()
                 self.process.wait()
         for pid in self.postgres():
-            os.kill(pid, signal.SIGQUIT)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGQUIT)
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def postgres(self):

@@ -1,8 +1,11 @@
 //! What a client may ask for over its socket.
 
+use std::sync::Arc;
+
 use chrono::Utc;
 use serde_json::{Value, json, value::to_raw_value};
 use socketioxide::extract::{AckSender, SocketRef, State, TryData};
+use tokio::sync::Mutex;
 
 use super::Context;
 use crate::{
@@ -24,6 +27,7 @@ type Fault = String;
 
 /// Registers the answers to all that the client may ask.
 pub fn answer(socket: &SocketRef) {
+    socket.extensions.insert(Turn::default());
     socket.on(
         "subscribe:camera",
         async |socket: SocketRef, State(context): State<Context>, TryData(data): Arguments, ack: AckSender| {
@@ -41,27 +45,21 @@ pub fn answer(socket: &SocketRef) {
     socket.on(
         "request:latest-events",
         async |socket: SocketRef, State(context): State<Context>, TryData(data): Arguments, ack: AckSender| {
-            reply(&socket, &context, ack, "latest:events", latest(&context, &data.unwrap_or_default()).await);
+            let data = data.unwrap_or_default();
+            in_turn(&socket, &context, ack, "latest:events", latest(&context, &data)).await;
         },
     );
     socket.on(
         "request:events-since",
         async |socket: SocketRef, State(context): State<Context>, TryData(data): Arguments, ack: AckSender| {
-            // The longest answers. Others that it asked for may have made an end of it while this one waited.
-            let is_dropped = || context.sessions.is_too_slow(socket.id);
-            if is_dropped() {
-                return;
-            }
-            let answer = since(&context, &data.unwrap_or_default()).await;
-            if !is_dropped() {
-                reply(&socket, &context, ack, "events:since", answer);
-            }
+            let data = data.unwrap_or_default();
+            in_turn(&socket, &context, ack, "events:since", since(&context, &data)).await;
         },
     );
     socket.on(
         "request:unresolved-events",
         async |socket: SocketRef, State(context): State<Context>, ack: AckSender| {
-            reply(&socket, &context, ack, "unresolved:events", unresolved(&context).await);
+            in_turn(&socket, &context, ack, "unresolved:events", unresolved(&context)).await;
         },
     );
     socket.on("ping", async |socket: SocketRef, State(context): State<Context>, ack: AckSender| {
@@ -74,6 +72,31 @@ type Arguments = TryData<Value>;
 
 fn now() -> String {
     time::text(Utc::now())
+}
+
+/// Held while a socket's question is put to the database: one that asks much at once waits for itself, not others for it.
+#[derive(Debug, Clone, Default)]
+struct Turn(Arc<Mutex<()>>);
+
+/// Answers with what the database says, one question of a socket after the other. Those that it asked before may have
+/// made an end of it meanwhile; then nobody is asked any more.
+async fn in_turn(
+    socket: &SocketRef,
+    context: &Context,
+    ack: AckSender,
+    event: &str,
+    answer: impl Future<Output = Result<Value, Fault>>,
+) {
+    let Some(Turn(turn)) = socket.extensions.get() else { return };
+    let _turn = turn.lock().await;
+    let is_dropped = || !socket.connected() || context.sessions.is_too_slow(socket.id);
+    if is_dropped() {
+        return;
+    }
+    let answer = answer.await;
+    if !is_dropped() {
+        reply(socket, context, ack, event, answer);
+    }
 }
 
 /// Sends the answer as an event, and to the acknowledgement if the client wants one. A client that asks and does not read

@@ -113,8 +113,8 @@ impl Sessions {
         self.sockets.lock().get(&socket).is_some_and(|entry| entry.too_slow)
     }
 
-    /// The socket's buffer is full, or it is owed too much. Its WebSocket is cut, so that it comes back and replays. One that polls is dropped
-    /// as soon as the packet that says so fits in, or by its missing pong.
+    /// The socket's buffer is full, or it is owed too much. Its WebSocket is cut, so that it comes back and replays. One
+    /// that polls is dropped as soon as the packet that says so fits in, or by its missing pong.
     pub fn too_slow(&self, socket: Sid) {
         let mut sockets = self.sockets.lock();
         let Some(entry) = sockets.get_mut(&socket) else { return };
