@@ -1,5 +1,12 @@
 # Sourced by vm.sh: what the worker must and must not do. The relay is line 17's bit in the chip's output register.
 
+LOCKED=
+# locked_for SECONDS: whether the relay has been seen at 0 for so long
+locked_for() {
+  [ "$(relay)" = 0 ] || LOCKED=
+  [ -n "$LOCKED" ] || LOCKED=$(date +%s%N)
+  [ "$(relay)" = 0 ] && [ $(($(date +%s%N) - LOCKED)) -ge $(($1 * 1000000000)) ]
+}
 # stays WHAT BIT: watched for a second
 stays() {
   local seen end=$(($(date +%s%N) + 1000000000))
@@ -155,8 +162,9 @@ must 5 door_is "CLOSED null"
 say "ok    a door that was opened while it might be is not forced"
 if [ "$BROKER" = hub ]; then
   must 5 forced_doors 1
-  # Begun and ended while nobody could hear of it.
+  # Begun and ended while nobody could hear of it. Whoever opens a door just as it is locked does not force it.
   broker_kill
+  must 10 locked_for 3
   contact 1
   stays "a forced door without a hub" 0
   contact 0
