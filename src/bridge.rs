@@ -145,23 +145,6 @@ pub struct Parts {
 #[derive(Debug, Clone)]
 struct Shared(Arc<Everything>);
 
-#[derive(Debug)]
-struct Everything {
-    database: Database,
-    recorder: Recorder,
-    lock: LockDesk,
-    presence: Presence,
-    front: Option<Front>,
-    tokens: Keys,
-    settings: Arc<Settings>,
-    passwords: Passwords,
-    logins: Arc<Mutex<Logins>>,
-    identities: Identities,
-    health: Health,
-    metrics: Metrics,
-    log: Log,
-}
-
 impl Deref for Shared {
     type Target = Everything;
 
@@ -170,15 +153,20 @@ impl Deref for Shared {
     }
 }
 
-/// What a handler can ask for, and where it is.
+/// What a handler can ask for: kept in one place, and had from there by its type.
 macro_rules! asked_for {
-    ($($part:ident: $kind:ty,)+) => {$(
-        impl FromRef<Shared> for $kind {
+    ($($part:ident: $kind:ty,)+) => {
+        #[derive(Debug)]
+        struct Everything {
+            $($part: $kind,)+
+        }
+
+        $(impl FromRef<Shared> for $kind {
             fn from_ref(shared: &Shared) -> Self {
                 shared.$part.clone()
             }
-        }
-    )+};
+        })+
+    };
 }
 
 asked_for! {
