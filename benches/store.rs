@@ -28,7 +28,7 @@ use portcullis::{
         events::Filter,
         months,
         private::Private,
-        recording::{self, NewEvent},
+        recording::{self, Cameras, NewEvent},
     },
 };
 use uuid::Uuid;
@@ -234,8 +234,19 @@ fn detections(count: usize) -> Vec<NewEvent> {
 
 async fn groups(database: &Database) {
     months::make(&mut database.acquire().await.expect("a connection"), Utc::now()).await.expect("a month");
-    let recorder = recording::connection(database);
-    let mut connection = recorder.acquire().await.expect("a connection");
+    let mut recorder = recording::connection(database);
+    let all = recorder.within(Duration::from_hours(1), async |connection| {
+        ways(connection).await;
+        Ok(())
+    });
+    all.await.expect("an end");
+    database.close().await;
+}
+
+async fn ways(connection: &mut Connection) {
+    let mut cameras = Cameras::default();
+    // The first of its month, which the statement for what is all new leaves to the other.
+    recording::insert(connection, &detections(1), Utc::now()).await.expect("a commit");
     sqlx::raw_sql(
         "CREATE TEMPORARY TABLE staging (camera_id integer, event_type event_type, person_count integer,
              confidence double precision, snapshot_path text, description text, is_resolved boolean, detection_id uuid,
@@ -261,11 +272,11 @@ async fn groups(database: &Database) {
             let (began, worked) = (Instant::now(), processor_time(pid));
             match way {
                 0 => {
-                    let rows = recording::insert_new(&mut connection, &group, Utc::now()).await.expect("a commit");
-                    assert!(rows.is_some(), "all of it is new");
+                    let rows = recording::insert_new(connection, &group, Utc::now(), &mut cameras).await;
+                    assert!(rows.expect("a commit").is_some(), "all of it is new");
                 }
-                1 => drop(recording::insert(&mut connection, &group, Utc::now()).await.expect("a commit")),
-                _ => stage(&mut connection, &group).await,
+                1 => drop(recording::insert(connection, &group, Utc::now()).await.expect("a commit")),
+                _ => stage(connection, &group).await,
             }
             spent[way] += began.elapsed();
             cpu[way] += processor_time(pid).saturating_sub(worked);
@@ -280,9 +291,6 @@ async fn groups(database: &Database) {
             );
         }
     }
-    drop(connection);
-    recorder.close().await;
-    database.close().await;
 }
 
 /// The same as the recorder's statement, from a staging table that was filled by a binary COPY.
@@ -293,7 +301,7 @@ async fn stage(connection: &mut Connection, rows: &[NewEvent]) {
         "WITH input AS MATERIALIZED (
              SELECT nextval('events_id_seq') AS id, staging.* FROM staging
          ), known AS MATERIALIZED (
-             SELECT id, name, location FROM cameras WHERE id IN (SELECT camera_id FROM input) FOR KEY SHARE OF cameras
+             SELECT id, name, location FROM cameras WHERE id IN (SELECT camera_id FROM input)
          ), keyed AS (
              INSERT INTO event_keys (camera_id, key, event_id, created_at)
              SELECT coalesce(camera_id, 0), detection_id, id, $1 FROM input

@@ -8,18 +8,23 @@
 //! Must not know MQTT, HTTP or Socket.io.
 
 mod group;
+mod progress;
 
 use std::time::{Duration, Instant};
 
-use chrono::{DateTime, Utc};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-use self::group::{Answer, Group, is_about_data};
+use self::{
+    group::{Answer, Group, is_about_data},
+    progress::Progress,
+};
 use crate::{
-    domain::event::EventId,
     events::{Announcer, Channel, Item, Outcome, Submission, accounts::Accounts},
-    store::{self, Database, months, recording::ATTEMPT},
+    store::{
+        self, Database, Kept,
+        recording::{self, ATTEMPT},
+    },
     telemetry::metrics::Metrics,
 };
 
@@ -29,9 +34,6 @@ pub const WAITING: usize = 4096;
 const GROUP: usize = 1000;
 /// How long a submission over HTTP waits for its commit.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// How many groups are stored with a look at each event after one that had a duplicate or an unknown camera. Whoever sends
-/// things twice does so for a while, and a group that is taken for all new and is not costs twice.
-const WARY: u32 = 100;
 /// Pauses between tries while Postgres is away.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
 
@@ -91,30 +93,24 @@ impl Recorder {
 /// What the recorder works with.
 #[derive(Debug)]
 pub struct Worker {
-    database: Database,
+    connection: Kept,
     announcer: Announcer,
     /// Why a group cannot be stored, while it cannot: the database is away, or its disk is full.
     stalled: watch::Sender<Option<String>>,
     metrics: Metrics,
-    newest: Option<Newest>,
-    /// How many more groups are not taken for all new.
-    wary: u32,
-    /// The month whose partition was made, or could not be made and is made later.
-    month: Option<DateTime<Utc>>,
-}
-
-/// The newest of what has been stored.
-#[derive(Debug, Clone, Copy, Default)]
-struct Newest {
-    id: Option<EventId>,
-    at: Option<DateTime<Utc>>,
+    progress: Progress,
 }
 
 impl Worker {
     #[must_use]
     pub fn new(database: &Database, announcer: Announcer, stalled: watch::Sender<Option<String>>) -> Self {
-        let database = store::recording::connection(database);
-        Self { database, announcer, stalled, metrics: Metrics::default(), newest: None, wary: 0, month: None }
+        Self {
+            connection: recording::connection(database),
+            announcer,
+            stalled,
+            metrics: Metrics::default(),
+            progress: Progress::default(),
+        }
     }
 
     /// Counts in these metrics.
@@ -162,7 +158,7 @@ impl Worker {
                 // Nobody is left who could submit anything.
                 return stop.cancelled().await;
             }
-            let group = Group::new(std::mem::replace(&mut waiting, Vec::with_capacity(GROUP)));
+            let group = Group::new(waiting.drain(..));
             if give_up.run_until_cancelled(self.record(group, &committed)).await.is_none() {
                 tracing::warn!(
                     submissions = count + queue.len(),
@@ -217,7 +213,7 @@ impl Worker {
             }
             self.metrics.retried();
             // It may have been stored without our hearing of it.
-            self.wary = WARY;
+            self.progress.be_wary();
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(PAUSE.1);
         }
@@ -225,26 +221,8 @@ impl Worker {
 
     /// One try, which ends: a connection that the network has lost without a word would never answer.
     async fn attempt(&mut self, group: &Group) -> Result<Vec<Answer>, store::Error> {
-        let database = self.database.clone();
-        database.within(ATTEMPT, async |connection| self.commit(connection, group).await).await
-    }
-
-    async fn commit(&mut self, connection: &mut store::Connection, group: &Group) -> Result<Vec<Answer>, store::Error> {
-        let newest = match self.newest {
-            Some(newest) => newest,
-            None => Newest::read(connection).await?,
-        };
-        let at = newest.next(Utc::now());
-        self.newest = Some(Newest { at: Some(at), ..newest });
-        if self.month.is_none_or(|month| !months::is_in(at, month)) {
-            make_month(connection, at).await?;
-            self.month = Some(at);
-        }
-        let answers = group.store(connection, at, newest.id, self.wary == 0).await?;
-        self.wary = if answers.iter().any(Answer::was_looked_for) { WARY } else { self.wary.saturating_sub(1) };
-        let id = answers.iter().filter_map(Answer::new_id).max().max(newest.id);
-        self.newest = Some(Newest { at: Some(at), id });
-        Ok(answers)
+        let Self { connection, progress, .. } = self;
+        connection.within(ATTEMPT, async |connection| progress.commit(connection, group).await).await
     }
 }
 
@@ -255,44 +233,5 @@ type Committed = (Group, Vec<Answer>);
 async fn tell(mut committed: mpsc::Receiver<Committed>, announcer: Announcer, metrics: Metrics) {
     while let Some((group, answers)) = committed.recv().await {
         group.answer(answers, &announcer, &metrics).await;
-    }
-}
-
-/// Makes the partition of a month. That is done ahead by others; here it is for a clock that has jumped. When it cannot
-/// be made the events lie elsewhere for a while, and none is lost.
-async fn make_month(connection: &mut store::Connection, at: DateTime<Utc>) -> Result<(), store::Error> {
-    match months::make(connection, at).await {
-        Ok(made) if made => tracing::info!(month = %at.format("%Y-%m"), "made a partition for a month of events"),
-        Ok(_) => {}
-        Err(error) if store::is_away(&error) => return Err(error),
-        Err(error) => tracing::warn!(month = %at.format("%Y-%m"), "a month of events has no partition yet: {error}"),
-    }
-    Ok(())
-}
-
-impl Newest {
-    async fn read(connection: &mut store::Connection) -> Result<Self, store::Error> {
-        let (id, at) = store::recording::newest(connection).await?.unzip();
-        Ok(Self { id, at })
-    }
-
-    /// The time of the next group: never before that of an event with a lower id, whatever the system's clock does.
-    fn next(self, now: DateTime<Utc>) -> DateTime<Utc> {
-        let now = crate::wire::time::millis(now);
-        self.at.map_or(now, |at| at.max(now))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn time_never_goes_back() {
-        let (early, late) = (DateTime::UNIX_EPOCH, DateTime::UNIX_EPOCH + Duration::from_secs(1));
-        let newest = |at| Newest { id: None, at };
-        assert_eq!(newest(None).next(early), early);
-        assert_eq!(newest(Some(late)).next(early), late);
-        assert_eq!(newest(Some(early)).next(late), late);
     }
 }

@@ -23,7 +23,7 @@ pub mod users;
 
 use sqlx::postgres::PgConnectOptions;
 
-pub use self::database::{Availability, Database, Gate};
+pub use self::database::{Availability, Database, Gate, Kept};
 
 /// A connection to the hub's database.
 pub type Connection = sqlx::PgConnection;

@@ -28,7 +28,7 @@ extracted! {
 }
 
 async fn admit(parts: &Parts, shared: &Shared, least: Role) -> Result<Requester, ApiError> {
-    let address = Address::of(parts, &shared.settings);
+    let address = Address::of(&parts.headers, &parts.extensions, &shared.settings);
     let what = parts.uri.path().rsplit('/').next().unwrap_or_default();
     let (name, may) = match caller(parts, shared).await {
         Ok(Caller::User(user)) => (format!("user:{}", user.id), user.role >= least),

@@ -36,8 +36,8 @@ extracted! {
 /// Whether the request was made on this machine: its connection comes from here, and no proxy that nobody trusts has
 /// brought it, since behind one everybody seems to be here.
 fn is_local(parts: &Parts, settings: &Settings) -> bool {
-    let peer = who::peer(parts).to_canonical();
-    let Address(client) = Address::of(parts, settings);
+    let peer = who::peer(&parts.extensions).to_canonical();
+    let Address(client) = Address::of(&parts.headers, &parts.extensions, settings);
     let trusted = settings.trusted_proxies.iter().any(|proxy| proxy.contains(peer));
     peer.is_loopback() && client.is_loopback() && (trusted || !is_forwarded(&parts.headers))
 }

@@ -1,7 +1,13 @@
 //! What happens to every request: an id, a line in the access log, limits, headers, compression, CORS, and an answer
 //! even when a handler panics.
 
-use std::{borrow::Cow, sync::Arc, time::Instant};
+use std::{
+    borrow::Cow,
+    convert::Infallible,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Instant,
+};
 
 use axum::{
     Router,
@@ -9,9 +15,12 @@ use axum::{
     extract::{ConnectInfo, DefaultBodyLimit, MatchedPath, Request, State},
     http::{HeaderMap, HeaderName, HeaderValue, Method, header},
     middleware::{Next, from_fn_with_state},
-    response::{IntoResponse as _, Response},
+    response::{IntoResponse, Response},
+    routing::{MethodRouter, any},
 };
+use futures_util::{FutureExt as _, future::BoxFuture};
 use socketioxide::layer::SocketIoLayer;
+use tower::{Service, layer::layer_fn};
 use tower_http::{
     catch_panic::CatchPanicLayer,
     compression::CompressionLayer,
@@ -30,27 +39,35 @@ use crate::{store::Database, telemetry::metrics::Metrics};
 
 /// The largest body: larger than any description that fits its limit.
 const BODY_MAX: usize = 64 * 1024;
+/// Where Socket.io is.
+const SOCKET_IO: &str = "/socket.io/";
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// Puts everything around the routes.
+/// Puts around the routes what each needs, and beside them the ways to a socket.
 pub fn around(
     router: Router,
     socket_io: SocketIoLayer,
+    mqtt: MethodRouter,
     settings: &Arc<Settings>,
     upgrades: Upgrades,
     database: Database,
     metrics: &Metrics,
 ) -> Router {
-    let door = Arc::new(Door { settings: settings.clone(), database, upgrades });
     let accounting = Arc::new(Accounting { settings: settings.clone(), metrics: metrics.clone() });
-    // Outermost first. Few tuples, since each `layer` of a router puts every route into one more box, and all of them are
-    // copied for each request.
-    let outer = (from_fn_with_state(accounting, account), cors(settings), from_fn_with_state(door, admit), socket_io);
     let inner = (CompressionLayer::new(), CatchPanicLayer::custom(error::panicked), DefaultBodyLimit::max(BODY_MAX));
-    router.fallback(error::unknown_route).method_not_allowed_fallback(error::wrong_method).layer(inner).layer(outer)
+    let router = router.fallback(error::unknown_route).method_not_allowed_fallback(error::wrong_method).layer(inner);
+    let door = Arc::new(Door { settings: settings.clone(), database, upgrades });
+    let sockets = Router::new()
+        .route(SOCKET_IO, any(error::unknown_route).layer(socket_io))
+        .route("/mqtt", mqtt)
+        .layer(from_fn_with_state(door, admit));
+    // In one tuple, outermost first: each `layer` of a router puts every route into one more box, and all of them are copied
+    // for each request.
+    let account = layer_fn(move |inner| Account { accounting: accounting.clone(), inner });
+    router.merge(sockets).layer((account, cors(settings)))
 }
 
-/// What a request has to pass, and what is noted of it meanwhile.
+/// What a request for a socket has to pass, and what is noted of it meanwhile.
 struct Door {
     settings: Arc<Settings>,
     database: Database,
@@ -63,7 +80,7 @@ struct Accounting {
     metrics: Metrics,
 }
 
-/// Turns away who may not come in, or not now.
+/// Turns away who may not have a socket, or not now.
 async fn admit(State(door): State<Arc<Door>>, request: Request, next: Next) -> Response {
     if let Err(refused) = check_origin(&door.settings, &request).and_then(|()| put_off(&door.database, &request)) {
         return refused.into_response();
@@ -102,7 +119,7 @@ fn check_origin(settings: &Settings, request: &Request) -> Result<(), ApiError> 
 /// itself after this, and not after a session that was refused.
 fn put_off(database: &Database, request: &Request) -> Result<(), ApiError> {
     let uri = request.uri();
-    let begins = uri.path() == "/socket.io/" && !uri.query().is_some_and(|query| query.contains("sid="));
+    let begins = uri.path() == SOCKET_IO && !uri.query().is_some_and(|query| query.contains("sid="));
     if begins && !database.is_here() {
         return Err(ApiError::unavailable("The database is not available"));
     }
@@ -112,7 +129,7 @@ fn put_off(database: &Database, request: &Request) -> Result<(), ApiError> {
 /// Goes on, and notes which connection a Socket.io session goes on by when it is upgraded to a WebSocket, and how much went
 /// out to one that polls.
 async fn note_session(upgrades: &Upgrades, request: Request, next: Next) -> Response {
-    let query = request.uri().query().filter(|_| request.uri().path() == "/socket.io/");
+    let query = request.uri().query().filter(|_| request.uri().path() == SOCKET_IO);
     let session = query.and_then(|query| url::form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "sid"));
     let Some(session) = session.and_then(|(_, id)| id.parse().ok()) else { return next.run(request).await };
     let peer = request.extensions().get::<ConnectInfo<Peer>>();
@@ -134,30 +151,80 @@ fn is_own(origin: &HeaderValue, headers: &HeaderMap) -> bool {
     host.is_some() && host == origin
 }
 
-/// Gives the request an id, the log one line of it, and the metrics its count. Of a detection that was taken the log has a
-/// line only where `debug` is logged.
-async fn account(State(accounting): State<Arc<Accounting>>, request: Request, next: Next) -> Response {
-    let begun = Instant::now();
-    let id = Uuid::now_v7().to_string();
-    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
-    let route = request.extensions().get::<MatchedPath>().cloned();
-    let (parts, body) = request.into_parts();
-    let Address(address) = Address::of(&parts, &accounting.settings);
-    let mut response = next.run(Request::from_parts(parts, body)).await;
-    let (status, took) = (response.status().as_u16(), begun.elapsed());
-    accounting.metrics.answered(known(&method), pattern(route.as_ref(), &path), status, took);
-    let latency_ms = took.as_secs_f64() * 1000.0;
-    if method == Method::POST && path == "/api/events" && response.status().is_success() {
-        // As many as detections by MQTT, of which the log has no line either.
-        tracing::debug!(request.id = %id, client.address = %address, %method, path, status, latency_ms, "request");
-    } else {
-        tracing::info!(request.id = %id, client.address = %address, %method, path, status, latency_ms, "request");
+/// Gives each request an id, the log one line of it, and the metrics its count. Of a detection that was taken the log has a
+/// line only where `debug` is logged. A service and no function for `from_fn`, which would copy all that is inside once
+/// more for each request.
+#[derive(Clone)]
+struct Account<S> {
+    accounting: Arc<Accounting>,
+    inner: S,
+}
+
+impl<S> Service<Request> for Account<S>
+where
+    S: Service<Request, Response: IntoResponse, Error = Infallible, Future: Send + 'static>,
+{
+    type Response = Response;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<Response, Infallible>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(context)
     }
-    secure(&mut response, &path);
-    if let Ok(id) = HeaderValue::try_from(id) {
-        response.headers_mut().insert(REQUEST_ID, id);
+
+    fn call(&mut self, request: Request) -> Self::Future {
+        let entry = Entry::of(&request, self.accounting.clone());
+        let answered = self.inner.call(request);
+        async move {
+            let mut response = answered.await?.into_response();
+            entry.close(&mut response);
+            Ok(response)
+        }
+        .boxed()
     }
-    response
+}
+
+/// What is known of a request before it is answered.
+struct Entry {
+    accounting: Arc<Accounting>,
+    begun: Instant,
+    id: Uuid,
+    method: Method,
+    path: String,
+    route: Option<MatchedPath>,
+    client: Address,
+}
+
+impl Entry {
+    fn of(request: &Request, accounting: Arc<Accounting>) -> Self {
+        Self {
+            begun: Instant::now(),
+            id: Uuid::now_v7(),
+            method: request.method().clone(),
+            path: request.uri().path().to_owned(),
+            route: request.extensions().get::<MatchedPath>().cloned(),
+            client: Address::of(request.headers(), request.extensions(), &accounting.settings),
+            accounting,
+        }
+    }
+
+    fn close(self, response: &mut Response) {
+        let Self { accounting, begun, id, method, path, route, client: Address(address) } = self;
+        let (status, took) = (response.status().as_u16(), begun.elapsed());
+        accounting.metrics.answered(known(&method), pattern(route.as_ref()), status, took);
+        let latency_ms = took.as_secs_f64() * 1000.0;
+        if method == Method::POST && path == "/api/events" && response.status().is_success() {
+            // As many as detections by MQTT, of which the log has no line either.
+            tracing::debug!(request.id = %id, client.address = %address, %method, path, status, latency_ms, "request");
+        } else {
+            tracing::info!(request.id = %id, client.address = %address, %method, path, status, latency_ms, "request");
+        }
+        secure(response, &path);
+        let mut written = Uuid::encode_buffer();
+        if let Ok(id) = HeaderValue::from_str(id.hyphenated().encode_lower(&mut written)) {
+            response.headers_mut().insert(REQUEST_ID, id);
+        }
+    }
 }
 
 /// The method, or one word for all that no route has.
@@ -167,12 +234,8 @@ fn known(method: &Method) -> &'static str {
 }
 
 /// The pattern that a path matched. What is asked for on no route counts as one, whatever it is.
-fn pattern(route: Option<&MatchedPath>, path: &str) -> Cow<'static, str> {
-    match route {
-        Some(route) => route.as_str().to_owned().into(),
-        None if path == "/socket.io/" => "/socket.io/".into(),
-        None => "none".into(),
-    }
+fn pattern(route: Option<&MatchedPath>) -> Cow<'static, str> {
+    route.map_or("none".into(), |route| route.as_str().to_owned().into())
 }
 
 /// What a browser may do with an answer: nothing but read it, except for the page of the documentation.
@@ -268,7 +331,8 @@ mod tests {
             .route("/ill", get(async || -> &'static str { panic!("a secret: {}", 42) }));
         let (socket_io, _) = socketioxide::SocketIo::new_layer();
         let nowhere = crate::store::Address::parse("postgres://nobody@localhost/nothing").expect("an address").open(1);
-        let router = around(pages, socket_io, &settings(), Upgrades::default(), nowhere, &Metrics::default());
+        let (mqtt, upgrades) = (get(async || ""), Upgrades::default());
+        let router = around(pages, socket_io, mqtt, &settings(), upgrades, nowhere, &Metrics::default());
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
         let stop = CancellationToken::new();

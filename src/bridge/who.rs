@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use axum::{
     extract::ConnectInfo,
-    http::{HeaderMap, header, request::Parts},
+    http::{Extensions, HeaderMap, header, request::Parts},
 };
 
 use super::{Settings, Shared, error::ApiError, identities::Caller, line::Peer};
@@ -72,22 +72,22 @@ impl Reporter {
 pub struct Address(pub IpAddr);
 
 impl Address {
-    pub fn of(parts: &Parts, settings: &Settings) -> Self {
-        let forwarded = parts.headers.get_all("x-forwarded-for").iter();
+    pub fn of(headers: &HeaderMap, extensions: &Extensions, settings: &Settings) -> Self {
+        let forwarded = headers.get_all("x-forwarded-for").iter();
         let forwarded: Vec<_> = forwarded.filter_map(|value| value.to_str().ok()).collect();
-        Self(address::client(peer(parts), &forwarded, &settings.trusted_proxies))
+        Self(address::client(peer(extensions), &forwarded, &settings.trusted_proxies))
     }
 }
 
 /// Whoever is at the other end of the connection, be it a proxy.
-pub fn peer(parts: &Parts) -> IpAddr {
-    let peer = parts.extensions.get::<ConnectInfo<Peer>>();
+pub fn peer(extensions: &Extensions) -> IpAddr {
+    let peer = extensions.get::<ConnectInfo<Peer>>();
     peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |ConnectInfo(peer)| peer.address.ip())
 }
 
 /// Whether the client's own connection is encrypted, by the word of a trusted proxy.
 pub fn is_secure(parts: &Parts, settings: &Settings) -> bool {
-    let peer = peer(parts);
+    let peer = peer(&parts.extensions);
     settings.trusted_proxies.iter().any(|proxy| proxy.contains(peer))
         && parts.headers.get("x-forwarded-proto").is_some_and(|proto| proto == "https")
 }
@@ -115,7 +115,7 @@ extracted! {
     Operator(parts, shared) => user(parts, shared, Role::Operator).await.map(Self);
     Admin(parts, shared) => user(parts, shared, Role::Admin).await.map(|_| Self);
     Known(parts, shared) => caller(parts, shared).await.map(Self);
-    Address(parts, shared) => Ok(Self::of(parts, &shared.settings));
+    Address(parts, shared) => Ok(Self::of(&parts.headers, &parts.extensions, &shared.settings));
 }
 
 /// Whose token it is.

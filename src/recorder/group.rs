@@ -19,7 +19,7 @@ use crate::{
     },
     store::{
         self, Connection,
-        recording::{self, NewEvent, Rejected, Row},
+        recording::{self, Cameras, NewEvent, Rejected, Row},
     },
     telemetry::metrics::Metrics,
     wire,
@@ -63,12 +63,12 @@ impl Answer {
 }
 
 impl Group {
-    pub fn new(submissions: Vec<Submission>) -> Self {
+    pub fn new(submissions: impl Iterator<Item = Submission>) -> Self {
         let keyed = |submission: Submission| {
             let key = key(&submission.item);
             (submission, key)
         };
-        Self::keyed(submissions.into_iter().map(keyed).collect())
+        Self::keyed(submissions.map(keyed).collect())
     }
 
     fn keyed(submissions: Vec<(Submission, Uuid)>) -> Self {
@@ -92,21 +92,24 @@ impl Group {
     }
 
     /// Commits the group and says what became of each submission. Events above `newest` that are there already were
-    /// stored by an earlier try of this group, whose commit was not heard of. With `all_new` it is tried first as a group
-    /// that has nothing else, which is cheaper where it is true.
+    /// stored by an earlier try of this group, whose commit was not heard of. With the known `cameras` it is tried first as a
+    /// group that is all new, which is cheaper where it is true.
     pub async fn store(
         &self,
         connection: &mut Connection,
         at: DateTime<Utc>,
         newest: Option<EventId>,
-        all_new: bool,
+        cameras: Option<&mut Cameras>,
     ) -> Result<Vec<Answer>, store::Error> {
         let rejected: Vec<_> =
             self.submissions.iter().filter_map(|(submission, key)| to_rejected(&submission.item, *key)).collect();
         let rows = match (self.events.is_empty(), rejected.is_empty()) {
             (true, true) => Vec::new(),
             (false, true) => {
-                let new = if all_new { recording::insert_new(connection, &self.events, at).await? } else { None };
+                let new = match cameras {
+                    Some(cameras) => recording::insert_new(connection, &self.events, at, cameras).await?,
+                    None => None,
+                };
                 match new {
                     Some(rows) => rows,
                     None => recording::insert(connection, &self.events, at).await?,

@@ -27,6 +27,9 @@ use super::{Address, Error};
 const ACQUIRE: Duration = Duration::from_secs(3);
 /// How long an idle connection may take to prove that it is alive before another one is made.
 const PROOF: Duration = Duration::from_secs(1);
+/// How long a connection may idle before it has to: the proof costs as much as a small question, and one that answered a
+/// moment ago needs none.
+const IDLE: Duration = Duration::from_millis(500);
 /// How long a question may take; one connection can be dead while others are not.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// When the server gives up a connection whose other end is silent, half a minute after the last word: else those that a
@@ -116,11 +119,11 @@ impl Database {
         (Self { pool, availability }, Gate(sender))
     }
 
-    /// More connections to the same database behind the same gate, with other settings.
+    /// One more connection to the same database, behind the same gate, for a worker of its own, with other settings.
     #[must_use]
-    pub fn beside<const N: usize>(&self, connections: u32, settings: [(&'static str, &'static str); N]) -> Self {
+    pub fn kept<const N: usize>(&self, settings: [(&'static str, &'static str); N]) -> Kept {
         let options = self.pool.connect_options().as_ref().clone().options(settings);
-        Self { pool: pool(options, connections), availability: self.availability.clone() }
+        Kept { options, availability: self.availability.clone(), connection: None }
     }
 
     /// Whether it is there, and each change of it.
@@ -169,28 +172,6 @@ impl Database {
         self.unless_away(self.pool.begin().boxed()).await
     }
 
-    /// Has one of the connections worked with, for no longer than `limit`. One that is given up is closed at once: its
-    /// answer may never come, because the network has lost the connection without a word.
-    ///
-    /// # Errors
-    /// The work's own; also when the database is away or goes away meanwhile, and after the limit. Then nobody knows what
-    /// of the work was done.
-    pub async fn within<T>(
-        &self,
-        limit: Duration,
-        work: impl AsyncFnOnce(&mut PgConnection) -> Result<T, Error>,
-    ) -> Result<T, Error> {
-        let mut connection = self.acquire().await?;
-        tokio::select! {
-            biased;
-            error = self.failure(limit) => {
-                drop(connection.detach());
-                Err(error)
-            }
-            done = work(&mut connection) => done,
-        }
-    }
-
     /// A connection beside the others, for whoever must not wait for them.
     ///
     /// # Errors
@@ -230,24 +211,8 @@ impl Database {
         }
     }
 
-    /// Comes true when the database is away, or after the time that something may take.
     fn failure(&self, limit: Duration) -> BoxFuture<'static, Error> {
-        let mut availability = self.availability.clone();
-        let gone = async move {
-            let why = availability.wait_for(|now| !now.is_here).await.ok().map(|away| away.why.clone());
-            match why {
-                Some(why) => why.unwrap_or_default(),
-                // Nobody is left who could shut the gate.
-                None => future::pending().await,
-            }
-        };
-        async move {
-            match tokio::time::timeout(limit, gone).await {
-                Ok(why) => Error::Io(io::Error::new(io::ErrorKind::NotConnected, why)),
-                Err(_) => Error::Io(io::Error::new(io::ErrorKind::TimedOut, format!("no answer in {limit:?}"))),
-            }
-        }
-        .boxed()
+        failure(self.availability.clone(), limit)
     }
 
     /// What `items` brings, or the failure in its place.
@@ -260,13 +225,90 @@ impl Database {
     }
 }
 
+/// Comes true when the database is away, or after the time that something may take.
+fn failure(mut availability: watch::Receiver<Availability>, limit: Duration) -> BoxFuture<'static, Error> {
+    let gone = async move {
+        let why = availability.wait_for(|now| !now.is_here).await.ok().map(|away| away.why.clone());
+        match why {
+            Some(why) => why.unwrap_or_default(),
+            // Nobody is left who could shut the gate.
+            None => future::pending().await,
+        }
+    };
+    async move {
+        match tokio::time::timeout(limit, gone).await {
+            Ok(why) => Error::Io(io::Error::new(io::ErrorKind::NotConnected, why)),
+            Err(_) => Error::Io(io::Error::new(io::ErrorKind::TimedOut, format!("no answer in {limit:?}"))),
+        }
+    }
+    .boxed()
+}
+
+/// A connection that one worker keeps from one piece of work to the next: one out of a pool is asked for a sign of life
+/// whenever it is taken and given back, which costs as much as a small commit.
+#[derive(Debug)]
+pub struct Kept {
+    options: PgConnectOptions,
+    availability: watch::Receiver<Availability>,
+    /// And when it was last used. None until it is needed, and after a failure.
+    connection: Option<(PgConnection, Instant)>,
+}
+
+impl Kept {
+    /// Has the connection worked with, for no longer than `limit`. After a failure it is closed, and the next work gets a
+    /// new one: its answer may never come, because the network has lost the connection without a word.
+    ///
+    /// # Errors
+    /// The work's own; also when the database is away or goes away meanwhile, and after the limit. Then nobody knows what
+    /// of the work was done.
+    pub async fn within<T>(
+        &mut self,
+        limit: Duration,
+        work: impl AsyncFnOnce(&mut PgConnection) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        let failure = failure(self.availability.clone(), limit);
+        let attempt = async {
+            let mut connection = match alive(self.connection.take()).await {
+                Some(connection) => connection,
+                None => connect(&self.options).await?,
+            };
+            let done = work(&mut connection).await?;
+            self.connection = Some((connection, Instant::now()));
+            Ok(done)
+        };
+        tokio::select! {
+            biased;
+            error = failure => Err(error),
+            done = attempt => done,
+        }
+    }
+}
+
+/// The connection that was kept, unless it has idled for long and gives no sign of life any more.
+async fn alive(kept: Option<(PgConnection, Instant)>) -> Option<PgConnection> {
+    let (mut connection, used) = kept?;
+    let is_alive = !is_doubtful(used.elapsed()) || prove(&mut connection).await.is_ok();
+    is_alive.then_some(connection)
+}
+
+async fn connect(options: &PgConnectOptions) -> Result<PgConnection, Error> {
+    tokio::time::timeout(ACQUIRE, PgConnection::connect_with(options)).await.map_err(|_| Error::PoolTimedOut)?
+}
+
+/// Whether a connection that has idled for so long has to prove that it is alive before it is used.
+fn is_doubtful(idle: Duration) -> bool {
+    idle > IDLE
+}
+
 fn pool(options: PgConnectOptions, connections: u32) -> PgPool {
     PgPoolOptions::new()
         .max_connections(connections)
         .acquire_timeout(ACQUIRE)
         // A server that hangs answers no ping: without a limit to it, connections would be lost one by one.
         .test_before_acquire(false)
-        .before_acquire(|connection, _| Box::pin(prove(connection)))
+        .before_acquire(|connection, kept| {
+            Box::pin(async move { if is_doubtful(kept.idle_for) { prove(connection).await } else { Ok(true) } })
+        })
         .after_release(|connection, _| Box::pin(prove(connection)))
         .connect_lazy_with(options)
 }

@@ -1,13 +1,17 @@
 //! Storing a whole group of what has come in, in one commit: events, and what could not become one.
 
+mod all_new;
+
 use std::{collections::HashMap, time::Duration};
 
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
+pub use self::all_new::{Cameras, insert_new};
 use super::{
-    Database, Error,
+    Error,
+    database::{Database, Kept},
     event_row::{events as read, select_events},
 };
 use crate::domain::{
@@ -85,14 +89,6 @@ impl<'a> Columns<'a> {
         }
         columns
     }
-
-    /// Each camera of the group once.
-    fn cameras(&self) -> Vec<i32> {
-        let mut cameras: Vec<_> = self.camera_id.iter().flatten().copied().collect();
-        cameras.sort_unstable();
-        cameras.dedup();
-        cameras
-    }
 }
 
 /// How long one try to commit a group may take, which on a small machine under load takes a tenth of a second.
@@ -102,92 +98,14 @@ pub const ATTEMPT: Duration = Duration::from_secs(15);
 /// for their arguments, see [`Database::gated`]. A try that was given up ends on the server, too: its transaction would
 /// keep the next one, which stores the same keys, waiting.
 #[must_use]
-pub fn connection(database: &Database) -> Database {
+pub fn connection(database: &Database) -> Kept {
     let settings = [
         ("plan_cache_mode", "force_generic_plan"),
         ("enable_sort", "on"),
         ("statement_timeout", "15s"),
         ("idle_in_transaction_session_timeout", "15s"),
     ];
-    database.beside(1, settings)
-}
-
-/// Stores a group of events in one statement, in the group's order, if all of it is new and of cameras that are there, as
-/// nearly every group is; at less than the price of [`insert`], which looks at each event. None if something is not:
-/// then nothing is stored.
-///
-/// # Errors
-/// When the database is away or refuses a row; then nothing of the group is stored.
-pub async fn insert_new(
-    db: &mut PgConnection,
-    events: &[NewEvent],
-    at: DateTime<Utc>,
-) -> Result<Option<Vec<Row>>, Error> {
-    let columns = Columns::of(events);
-    // Either every camera is there, and locked against being deleted, or the group is left alone as a whole. An `UNNEST`
-    // for each column goes through all of them in step, and makes no table of each beforehand as one for all would.
-    let stored = sqlx::query!(
-        r#"
-        WITH known AS MATERIALIZED (
-            SELECT id, name, location FROM cameras WHERE id = ANY ($11) FOR KEY SHARE OF cameras
-        ), input AS MATERIALIZED (
-            SELECT nextval('events_id_seq') AS id, sent.*
-            FROM (SELECT UNNEST($1::int4[]) AS camera_id, UNNEST($2::text[]) AS event_type,
-                         UNNEST($3::int4[]) AS person_count, UNNEST($4::float8[]) AS confidence,
-                         UNNEST($5::text[]) AS snapshot_path, UNNEST($6::text[]) AS description,
-                         UNNEST($7::bool[]) AS is_resolved, UNNEST($8::uuid[]) AS detection_id,
-                         UNNEST($9::timestamptz[]) AS detected_at, UNNEST($10::uuid[]) AS key) AS sent
-            WHERE (SELECT count(*) FROM known) = cardinality($11::int4[])
-        ), keyed AS (
-            INSERT INTO event_keys (camera_id, key, event_id, created_at)
-            SELECT coalesce(camera_id, 0), key, id, $12 FROM input
-        ), stored AS (
-            INSERT INTO events (id, camera_id, event_type, person_count, confidence, snapshot_path, description,
-                                is_resolved, resolved_at, detection_id, detected_at, created_at)
-            SELECT id, camera_id, event_type::event_type, person_count, confidence, snapshot_path, description,
-                   is_resolved, CASE WHEN is_resolved THEN $12::timestamptz END, detection_id, detected_at, $12
-            FROM input
-        )
-        SELECT (SELECT array_agg(id ORDER BY id) FROM input) AS "ids",
-               (SELECT array_agg(id ORDER BY id) FROM known) AS "cameras",
-               (SELECT array_agg(name ORDER BY id) FROM known) AS "names",
-               (SELECT array_agg(location ORDER BY id) FROM known) AS "locations: Vec<Option<String>>"
-        "#,
-        &columns.camera_id as &[Option<i32>],
-        &columns.event_type as &[&str],
-        &columns.person_count,
-        &columns.confidence as &[Option<f64>],
-        &columns.snapshot_path as &[Option<&str>],
-        &columns.description as &[Option<&str>],
-        &columns.is_resolved,
-        &columns.detection_id as &[Option<Uuid>],
-        &columns.detected_at as &[Option<DateTime<Utc>>],
-        &columns.key,
-        &columns.cameras(),
-        at,
-    )
-    .fetch_one(db)
-    .await;
-    let found = match stored {
-        Err(Error::Database(error)) if error.constraint() == Some("event_keys_pkey") => return Ok(None),
-        found => found?,
-    };
-    // None where a camera is not there.
-    let Some(ids) = found.ids.filter(|ids| ids.len() == events.len()) else { return Ok(None) };
-    let names = found.names.into_iter().flatten().zip(found.locations.into_iter().flatten());
-    let labels = found.cameras.into_iter().flatten().zip(names).map(|(id, (name, location))| {
-        let id = CameraId(id);
-        (id, CameraLabel { id, name, location })
-    });
-    let labels: HashMap<_, _> = labels.collect();
-    let label = |new: &NewEvent| new.camera_id.and_then(|id| labels.get(&id)).cloned();
-    // Ids are drawn in the order of the group.
-    Ok(Some(
-        ids.into_iter()
-            .zip(events)
-            .map(|(id, new)| Row::Stored(stored_event(EventId(id), new, label(new), at)))
-            .collect(),
-    ))
+    database.kept(settings)
 }
 
 /// Stores what is new of a group of events in one statement, in the group's order, and says of each what became of it.
@@ -196,8 +114,8 @@ pub async fn insert_new(
 /// When the database is away or refuses a row; then nothing of the group is stored.
 pub async fn insert(db: &mut PgConnection, events: &[NewEvent], at: DateTime<Utc>) -> Result<Vec<Row>, Error> {
     let columns = Columns::of(events);
-    // The cameras are locked against being deleted, once for a group. `IN (SELECT …)` where it stands is answered from a
-    // hash table whatever the planner thinks of the group's size; a join might be a loop of a million rounds.
+    // `IN (SELECT …)` where it stands is answered from a hash table whatever the planner thinks of the group's size; a join
+    // might be a loop of a million rounds. That no camera goes meanwhile is seen to by the trigger of its deletion.
     let found = sqlx::query!(
         r#"
         WITH input AS MATERIALIZED (
@@ -208,7 +126,7 @@ pub async fn insert(db: &mut PgConnection, events: &[NewEvent], at: DateTime<Utc
                                          is_resolved, detection_id, detected_at, key, place)
         ), known AS MATERIALIZED (
             SELECT id, name, location FROM cameras
-            WHERE id IN (SELECT camera_id FROM input) FOR KEY SHARE OF cameras
+            WHERE id IN (SELECT camera_id FROM input)
         ), keyed AS (
             INSERT INTO event_keys (camera_id, key, event_id, created_at)
             SELECT coalesce(camera_id, 0), key, id, $11 FROM input

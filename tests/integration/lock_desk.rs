@@ -226,7 +226,7 @@ async fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
     eventually_async(what, || std::future::ready(condition())).await;
 }
 
-async fn eventually_async<F: Future<Output = bool>>(what: &str, mut condition: impl FnMut() -> F) {
+pub async fn eventually_async<F: Future<Output = bool>>(what: &str, mut condition: impl FnMut() -> F) {
     let deadline = Instant::now() + DEADLINE;
     while !condition().await {
         assert!(Instant::now() < deadline, "not in time: {what}");

@@ -14,14 +14,14 @@ use portcullis::{
     recorder::{Recorder, Worker},
     store::{
         Database,
-        recording::{self, NewEvent, Row},
+        recording::{self, Cameras, NewEvent, Row},
     },
 };
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::server;
+use crate::{lock_desk::eventually_async, server};
 
 struct Bench {
     database: Database,
@@ -125,10 +125,13 @@ async fn a_group_that_is_not_all_new_is_left_to_the_statement_that_looks() {
     let bench = bench().await;
     let mut connection = bench.database.acquire().await.expect("a connection");
     let [first, second, third] = [(); 3].map(|()| Uuid::new_v4());
-    let camera = Some(bench.camera);
+    let (camera, mut cameras) = (Some(bench.camera), Cameras::default());
     let group = [new_event(camera, first), new_event(None, first), new_event(camera, second)];
-    let rows =
-        recording::insert_new(&mut connection, &group, Utc::now()).await.expect("an answer").expect("all stored");
+    let of_no_month = recording::insert_new(&mut connection, &group, Utc::now(), &mut cameras).await;
+    assert_eq!((of_no_month.expect("an answer"), bench.count("events").await), (None, 0), "no month is noted yet");
+    recording::insert(&mut connection, &[new_event(None, Uuid::new_v4())], Utc::now()).await.expect("a first event");
+    let rows = recording::insert_new(&mut connection, &group, Utc::now(), &mut cameras).await.expect("an answer");
+    let rows = rows.expect("all stored");
     let ids: Vec<_> = rows.iter().map(|row| if let Row::Stored(event) = row { Some(event.id) } else { None }).collect();
     assert!(ids.is_sorted() && ids.iter().all(Option::is_some), "{rows:?}");
     let labels = rows.iter().map(|row| match row {
@@ -143,12 +146,125 @@ async fn a_group_that_is_not_all_new_is_left_to_the_statement_that_looks() {
         [new_event(camera, third), new_event(unknown, third)],
         [new_event(camera, third), new_event(camera, third)],
     ] {
-        let left = recording::insert_new(&mut connection, &not_all_new, Utc::now()).await.expect("an answer");
-        assert_eq!((left, bench.count("events").await, bench.count("event_keys").await), (None, 3, 3));
+        let left = recording::insert_new(&mut connection, &not_all_new, Utc::now(), &mut cameras).await;
+        let left = left.expect("an answer");
+        assert_eq!((left, bench.count("events").await, bench.count("event_keys").await), (None, 4, 4));
     }
     let mixed = [new_event(camera, second), new_event(unknown, third), new_event(camera, third)];
     let rows = recording::insert(&mut connection, &mixed, Utc::now()).await.expect("an answer");
     assert!(matches!(&rows[..], [Row::Duplicate, Row::UnknownCamera, Row::Stored(_)]), "{rows:?}");
+}
+
+/// The sums as they are kept, and as they would be counted.
+async fn sums(bench: &Bench) -> [Vec<(i32, i64, i64)>; 2] {
+    let places = "SELECT unnest(ARRAY[0, camera_id]) AS place, event_type, is_resolved FROM events";
+    let kept = "SELECT camera_id, total, unresolved FROM event_totals WHERE total <> 0 UNION ALL
+                SELECT camera_id, sum(count)::bigint, -1 FROM event_buckets GROUP BY camera_id, event_type ORDER BY 1, 2, 3";
+    let counted = format!(
+        "SELECT place, count(*), count(*) FILTER (WHERE NOT is_resolved)
+         FROM ({places}) AS all_events WHERE place IS NOT NULL GROUP BY place UNION ALL
+         SELECT place, count(*), -1 FROM ({places}) AS all_events
+         WHERE place IS NOT NULL GROUP BY place, event_type ORDER BY 1, 2, 3"
+    );
+    let kept = sqlx::query_as(kept).fetch_all(&bench.database).await.expect("sums");
+    let counted = sqlx::query_as(sqlx::AssertSqlSafe(counted)).fetch_all(&bench.database).await.expect("counts");
+    [kept, counted]
+}
+
+#[tokio::test]
+async fn whoever_stores_an_event_it_is_counted_once() {
+    let bench = bench().await;
+    let mut connection = bench.database.acquire().await.expect("a connection");
+    let mut cameras = Cameras::default();
+    let opened = |key| NewEvent { event_type: EventType::DoorOpened, is_resolved: true, ..new_event(None, key) };
+    for _ in 0..3 {
+        let group = [new_event(Some(bench.camera), Uuid::new_v4()), opened(Uuid::new_v4())];
+        recording::insert(&mut connection, &group, Utc::now()).await.expect("an answer");
+        let group = [new_event(Some(bench.camera), Uuid::new_v4()), opened(Uuid::new_v4()), opened(Uuid::new_v4())];
+        let new = recording::insert_new(&mut connection, &group, Utc::now(), &mut cameras).await.expect("an answer");
+        assert!(new.is_some(), "all stored");
+        let plain = "INSERT INTO events (camera_id, event_type, person_count, created_at)
+                     VALUES ($1, 'PERSON_DETECTED', 1, now())";
+        sqlx::query(plain).bind(bench.camera.0).execute(&mut *connection).await.expect("a row");
+    }
+    let [kept, counted] = sums(&bench).await;
+    assert_eq!((&kept, bench.count("events").await), (&counted, 18));
+}
+
+#[tokio::test]
+async fn a_camera_is_known_as_it_is_now() {
+    let bench = bench().await;
+    let label = async |camera| {
+        let outcome = bench.record(Item::Detection(detection(camera, 1))).await;
+        let Outcome::Stored(event) = outcome else { return Err(outcome) };
+        Ok(event.event.camera.clone().map(|camera| (camera.name, camera.location)).expect("a camera"))
+    };
+    let named = |name: &str, location: Option<&str>| (name.to_owned(), location.map(str::to_owned));
+    for _ in 0..2 {
+        assert_eq!(label(bench.camera).await.expect("stored"), named("Front door", None));
+    }
+    let change = async |sql: &'static str| sqlx::query(sql).execute(&bench.database).await.expect("a change");
+    change("UPDATE cameras SET name = 'Back door', location = 'Yard'").await;
+    assert_eq!(label(bench.camera).await.expect("stored"), named("Back door", Some("Yard")));
+    let other: i32 = sqlx::query_scalar("INSERT INTO cameras (name) VALUES ('Roof') RETURNING id")
+        .fetch_one(&bench.database)
+        .await
+        .expect("a camera");
+    let removed: i32 = sqlx::query_scalar("INSERT INTO cameras (name) VALUES ('Cellar') RETURNING id")
+        .fetch_one(&bench.database)
+        .await
+        .expect("a camera");
+    assert_eq!(label(CameraId(other)).await.expect("stored"), named("Roof", None));
+    change("DELETE FROM cameras WHERE name = 'Cellar'").await;
+    assert!(matches!(label(CameraId(removed)).await, Err(Outcome::UnknownCamera)));
+    assert_eq!(label(CameraId(other)).await.expect("stored"), named("Roof", None));
+}
+
+#[tokio::test]
+async fn a_camera_does_not_go_while_its_event_is_being_stored() {
+    let bench = bench().await;
+    let alert = Occurrence::alert("the first of its month".to_owned(), Utc::now());
+    bench.record(Item::Occurrence(alert)).await;
+    let (mut storing, mut removing) = (begin(&bench).await, begin(&bench).await);
+    let (group, mut cameras) = ([new_event(Some(bench.camera), Uuid::new_v4())], Cameras::default());
+    let new = recording::insert_new(&mut storing, &group, Utc::now(), &mut cameras).await.expect("an answer");
+    assert!(new.is_some(), "stored, not committed");
+    let remove = sqlx::query("DELETE FROM cameras").execute(&mut *removing);
+    let (removed, ()) = tokio::join!(remove, async {
+        waits(&bench, "DELETE FROM cameras").await;
+        storing.commit().await.expect("a commit");
+    });
+    assert!(removed.is_err_and(|error| portcullis::store::is_about_a_reference(&error)), "it has an event");
+}
+
+#[tokio::test]
+async fn no_event_is_stored_of_a_camera_that_goes_meanwhile() {
+    let bench = bench().await;
+    for _ in 0..2 {
+        let alert = Occurrence::alert("so that the cameras are known".to_owned(), Utc::now());
+        bench.record(Item::Occurrence(alert)).await;
+    }
+    let mut removing = begin(&bench).await;
+    sqlx::query("DELETE FROM cameras").execute(&mut *removing).await.expect("it has no events");
+    let storing = bench.record(Item::Detection(detection(bench.camera, 1)));
+    let (outcome, ()) = tokio::join!(storing, async {
+        waits(&bench, "WITH input").await;
+        removing.commit().await.expect("a commit");
+    });
+    assert!(matches!(outcome, Outcome::UnknownCamera), "{outcome:?}");
+}
+
+async fn begin(bench: &Bench) -> sqlx::Transaction<'static, sqlx::Postgres> {
+    bench.database.begin().await.expect("a transaction")
+}
+
+/// Waits until a statement with these words waits for a lock.
+async fn waits(bench: &Bench, words: &str) {
+    let waiting = "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock'
+                       AND datname = current_database() AND strpos(query, $1) > 0 AND pid <> pg_backend_pid())";
+    let is_waiting =
+        async || sqlx::query_scalar(waiting).bind(words).fetch_one(&bench.database).await.expect("an answer");
+    eventually_async(words, is_waiting).await;
 }
 
 #[tokio::test]
