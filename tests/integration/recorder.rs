@@ -1,6 +1,10 @@
 //! The recorder against a real Postgres: what is answered is committed, and what is sent twice is stored once.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::{
+    collections::VecDeque,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
 use chrono::Utc;
@@ -252,6 +256,23 @@ async fn no_event_is_stored_of_a_camera_that_goes_meanwhile() {
         removing.commit().await.expect("a commit");
     });
     assert!(matches!(outcome, Outcome::UnknownCamera), "{outcome:?}");
+}
+
+#[tokio::test]
+async fn a_connection_that_ended_while_it_idled_is_replaced_and_nobody_waits() {
+    let bench = bench().await;
+    bench.record(Item::Detection(detection(bench.camera, 1))).await;
+    let (stored, mut stalled) = (Instant::now(), bench.stalled.clone());
+    let end = "SELECT count(pg_terminate_backend(pid, 5000)) FROM pg_stat_activity
+               WHERE datname = current_database() AND strpos(query, 'events_id_seq') > 0 AND pid <> pg_backend_pid()";
+    let ended: i64 = sqlx::query_scalar(end).fetch_one(&bench.database).await.expect("an answer");
+    assert_eq!(ended, 1, "the recorder's");
+    stalled.mark_unchanged();
+    // Long enough that it has to prove that it is alive.
+    eventually_async("it has idled", async || stored.elapsed() > Duration::from_millis(600)).await;
+    let outcome = bench.record(Item::Detection(detection(bench.camera, 1))).await;
+    assert!(matches!(outcome, Outcome::Stored(_)), "{outcome:?}");
+    assert!(!stalled.has_changed().expect("a recorder"), "no try failed");
 }
 
 async fn begin(bench: &Bench) -> sqlx::Transaction<'static, sqlx::Postgres> {
