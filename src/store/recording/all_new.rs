@@ -85,6 +85,23 @@ impl Sums {
         }
         sums
     }
+
+    fn columns(self) -> SumColumns {
+        let (totals, unresolved) = self.totals.values().copied().unzip();
+        let (kind_places, kinds) = self.kinds.keys().map(|(place, kind)| (*place, kind.as_str())).unzip();
+        let (places, counts) = (self.totals.into_keys().collect(), self.kinds.into_values().collect());
+        SumColumns { places, totals, unresolved, kind_places, kinds, counts }
+    }
+}
+
+/// The same side by side, as `UNNEST` takes it.
+struct SumColumns {
+    places: Vec<i32>,
+    totals: Vec<i64>,
+    unresolved: Vec<i64>,
+    kind_places: Vec<i32>,
+    kinds: Vec<&'static str>,
+    counts: Vec<i64>,
 }
 
 /// Stores a group of events in one statement, in the group's order, if all of it is new and the cameras are as they are
@@ -102,14 +119,32 @@ pub async fn insert_new(
     if !cameras.know(db, events).await? {
         return Ok(None);
     }
-    let (columns, sums) = (Columns::of(events), Sums::of(events));
-    let places: Vec<_> = sums.totals.keys().copied().collect();
-    let (totals, unresolved): (Vec<_>, Vec<_>) = sums.totals.values().copied().unzip();
-    let (kind_places, kinds): (Vec<_>, Vec<_>) = sums.kinds.keys().map(|(place, kind)| (*place, kind.as_str())).unzip();
-    let counts: Vec<_> = sums.kinds.values().copied().collect();
+    let stored = store(db, &Columns::of(events), &Sums::of(events).columns(), at, cameras.version).await;
+    let ids = match stored {
+        Err(Error::Database(error)) if error.constraint() == Some("event_keys_pkey") => return Ok(None),
+        ids => ids?,
+    };
+    let Some(mut ids) = ids.filter(|ids| ids.len() == events.len()) else {
+        cameras.forget();
+        return Ok(None);
+    };
+    // They are drawn, rising, in the order of the group.
+    ids.sort_unstable();
+    let rows = ids.into_iter().zip(events);
+    Ok(Some(rows.map(|(id, new)| Row::Stored(stored_event(EventId(id), new, cameras.label(new), at))).collect()))
+}
+
+/// The statement. The ids of what it stored; none where the cameras are of another version, or the month has no event yet.
+async fn store(
+    db: &mut PgConnection,
+    columns: &Columns<'_>,
+    sums: &SumColumns,
+    at: DateTime<Utc>,
+    version: Option<i64>,
+) -> Result<Option<Vec<i64>>, Error> {
     // An `UNNEST` for each column goes through all of them in step, and makes no table of each beforehand as one for all
     // would. The first event of a month is left to the other statement, whose trigger notes the month's lowest id.
-    let stored = sqlx::query_scalar!(
+    sqlx::query_scalar!(
         r#"
         WITH input AS MATERIALIZED (
             SELECT nextval('events_id_seq') AS id, sent.*
@@ -156,28 +191,16 @@ pub async fn insert_new(
         &columns.detected_at as &[Option<DateTime<Utc>>],
         &columns.key,
         at,
-        cameras.version,
-        &places,
-        &totals,
-        &unresolved,
-        &kind_places,
-        &kinds as &[&str],
-        &counts,
+        version,
+        &sums.places,
+        &sums.totals,
+        &sums.unresolved,
+        &sums.kind_places,
+        &sums.kinds as &[&str],
+        &sums.counts,
     )
     .fetch_one(db)
-    .await;
-    let ids = match stored {
-        Err(Error::Database(error)) if error.constraint() == Some("event_keys_pkey") => return Ok(None),
-        ids => ids?,
-    };
-    let Some(mut ids) = ids.filter(|ids| ids.len() == events.len()) else {
-        cameras.forget();
-        return Ok(None);
-    };
-    // They are drawn, rising, in the order of the group.
-    ids.sort_unstable();
-    let rows = ids.into_iter().zip(events);
-    Ok(Some(rows.map(|(id, new)| Row::Stored(stored_event(EventId(id), new, cameras.label(new), at))).collect()))
+    .await
 }
 
 #[cfg(test)]
