@@ -27,8 +27,9 @@ use super::{Address, Error};
 const ACQUIRE: Duration = Duration::from_secs(3);
 /// How long an idle connection may take to prove that it is alive before another one is made.
 const PROOF: Duration = Duration::from_secs(1);
-/// How long a connection may idle before it has to: the proof costs as much as a small question, and one that answered a
-/// moment ago needs none.
+/// How long one that is kept may idle before it has to: the proof costs as much as a small commit, and one that answered a
+/// moment ago needs none. Those of the pool always have to, because what they are for, a command to the lock say, is not
+/// tried again.
 const IDLE: Duration = Duration::from_millis(500);
 /// How long a question may take; one connection can be dead while others are not.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -287,17 +288,12 @@ impl Kept {
 /// The connection that was kept, unless it has idled for long and gives no sign of life any more.
 async fn alive(kept: Option<(PgConnection, Instant)>) -> Option<PgConnection> {
     let (mut connection, used) = kept?;
-    let is_alive = !is_doubtful(used.elapsed()) || prove(&mut connection).await.is_ok();
+    let is_alive = used.elapsed() < IDLE || prove(&mut connection).await.is_ok();
     is_alive.then_some(connection)
 }
 
 async fn connect(options: &PgConnectOptions) -> Result<PgConnection, Error> {
     tokio::time::timeout(ACQUIRE, PgConnection::connect_with(options)).await.map_err(|_| Error::PoolTimedOut)?
-}
-
-/// Whether a connection that has idled for so long has to prove that it is alive before it is used.
-fn is_doubtful(idle: Duration) -> bool {
-    idle > IDLE
 }
 
 fn pool(options: PgConnectOptions, connections: u32) -> PgPool {
@@ -306,9 +302,7 @@ fn pool(options: PgConnectOptions, connections: u32) -> PgPool {
         .acquire_timeout(ACQUIRE)
         // A server that hangs answers no ping: without a limit to it, connections would be lost one by one.
         .test_before_acquire(false)
-        .before_acquire(|connection, kept| {
-            Box::pin(async move { if is_doubtful(kept.idle_for) { prove(connection).await } else { Ok(true) } })
-        })
+        .before_acquire(|connection, _| Box::pin(prove(connection)))
         .after_release(|connection, _| Box::pin(prove(connection)))
         .connect_lazy_with(options)
 }

@@ -140,6 +140,7 @@ set_clock
 give open
 is "with the clock set, open" "$OUTCOME $(relay)" "done 1"
 stop -TERM
+must 10 status_is offline
 
 # -- The door's contact. It is no command: whatever it says, the relay stays.
 contact 0
@@ -173,6 +174,7 @@ if [ "$BROKER" = hub ]; then
   say "ok    the hub hears of a door that was forced while it was away"
 fi
 stop -TERM
+must 10 status_is offline
 
 # -- Active low: locked is the high level
 start GPIO_ACTIVE_LOW=true
@@ -186,6 +188,7 @@ start GPIO_ACTIVE_LOW=true
 must 20 status_is CLOSED
 is "active-low, started again after kill -9: the pin" "$(relay)" 1
 stop -TERM
+must 10 status_is offline
 is "active-low, SIGTERM: the pin" "$(relay)" 1
 
 # -- Fail-safe: locked is the energised level
