@@ -13,6 +13,7 @@ use crate::{
 /// How many groups are stored with a look at each event after one that had a duplicate or an unknown camera. Whoever sends
 /// things twice does so for a while, and a group that is taken for all new and is not costs twice.
 const WARY: u32 = 100;
+
 /// Where the recorder is.
 #[derive(Debug, Default)]
 pub struct Progress {
