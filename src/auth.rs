@@ -6,6 +6,7 @@ pub mod address;
 pub mod attempts;
 pub mod chain;
 pub mod device_token;
+pub mod holder;
 pub mod identity;
 pub mod password;
 pub mod rights;

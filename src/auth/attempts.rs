@@ -3,9 +3,11 @@
 use std::{
     collections::{HashMap, VecDeque},
     hash::Hash,
-    net::{IpAddr, Ipv6Addr},
+    net::IpAddr,
     time::{Duration, Instant},
 };
+
+use super::holder::network;
 
 /// How long a failed login is remembered.
 const LOGIN_WINDOW: Duration = Duration::from_mins(5);
@@ -101,14 +103,6 @@ impl Logins {
         let address = network(address);
         self.addresses.note(&address, now);
         self.accounts.note(&(account.to_owned(), address), now);
-    }
-}
-
-/// One customer of an IPv6 provider has a whole /64, so that counts as one address.
-fn network(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() & !u128::from(u64::MAX)).into(),
-        v4 @ IpAddr::V4(_) => v4,
     }
 }
 
