@@ -1,13 +1,24 @@
 # shellcheck shell=bash
 # Sourced by the other scripts: installs what is missing, by apt-get, and says what.
-# `want COMMAND PACKAGE…` notes packages for a command that is not there; `install` gets all that was noted.
+# `want COMMAND PACKAGE…` notes packages for a command that is not there, `want_package PACKAGE…` those that are not
+# installed; `install` gets all that was noted. With LIST_PACKAGES=1 `install` names all that the script ever wants,
+# and the script ends there: scripts/bare asks so.
 
 missing=()
 
 want() {
     local command=$1
     shift
-    command -v "$command" >/dev/null || missing+=("$@")
+    if [[ -n ${LIST_PACKAGES-} ]] || ! command -v "$command" >/dev/null; then missing+=("$@"); fi
+}
+
+want_package() {
+    local package
+    for package; do
+        if [[ -n ${LIST_PACKAGES-} || $(dpkg-query -Wf '${db:Status-Status}' "$package" 2>/dev/null) != installed ]]; then
+            missing+=("$package")
+        fi
+    done
 }
 
 # The folder of PostgreSQL's server programs, which Debian keeps off the PATH. Nothing where there is no server.
@@ -35,8 +46,25 @@ want_rust() {
 }
 
 want_postgresql() {
-    [[ -n $(postgres_bin) ]] || missing+=(postgresql)
+    if [[ -n ${LIST_PACKAGES-} || -z $(postgres_bin) ]]; then missing+=(postgresql); fi
     want psql postgresql-client
+}
+
+# A Python with what makes virtual environments, which Debian keeps in a package of its own.
+want_python() {
+    want python3 python3
+    if [[ -n ${LIST_PACKAGES-} ]] || ! python3 -c 'import ensurepip' 2>/dev/null; then missing+=(python3-venv); fi
+}
+
+# The proxies that deploy/ has examples for.
+want_proxies() {
+    want_package nginx libnginx-mod-stream caddy
+}
+
+# What tests/gpio/vm.sh boots a machine with, and talks to it by.
+want_virtual_machine() {
+    want_package qemu-system-x86 busybox-static cpio acpica-tools xz-utils binutils curl jq openssl iproute2 \
+        mosquitto mosquitto-clients
 }
 
 as_root() {
@@ -48,9 +76,20 @@ apt_install() {
 }
 
 install() {
+    if [[ -n ${LIST_PACKAGES-} ]]; then
+        printf '%s\n' "${missing[@]}" | sort -u
+        exit
+    fi
     [[ ${#missing[@]} -gt 0 ]] || return 0
     echo "Installing by apt-get: ${missing[*]}"
     as_root apt-get update -qq
+    # Debian starts a server as soon as it is installed, on ports that somebody may use; here they only have to be there.
+    local server
+    for server in nginx caddy mosquitto; do
+        if [[ " ${missing[*]} " == *" $server "* ]] && command -v systemctl >/dev/null; then
+            as_root systemctl mask --quiet "$server" || true
+        fi
+    done
     if [[ " ${missing[*]} " == *" postgresql "* && ! -e /etc/postgresql-common/createcluster.conf ]]; then
         # The hub runs a server of its own: Debian need not start one as well.
         apt_install postgresql-common

@@ -37,24 +37,23 @@ say() { printf '%7.2fs  %s\n' "$((($(date +%s%N) - BEGUN) / 10000000))e-2" "$*";
 
 # ---- 1: packages, kernel and memory image, with the host's network; then this script again in the namespace
 packages() {
-  local missing=() package wanted=(qemu-system-x86 busybox-static mosquitto-clients cpio acpica-tools xz-utils curl jq openssl)
-  [ "$BROKER" = hub ] || wanted+=(mosquitto)
-  for package in "${wanted[@]}"; do
-    dpkg-query -Wf '${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing+=("$package")
-  done
-  if [ ${#missing[@]} != 0 ]; then
-    # Debian starts a broker as soon as it is installed, on the hub's own port; this test starts its own.
-    [[ " ${missing[*]} " != *" mosquitto "* ]] || ! command -v systemctl >/dev/null || systemctl mask --quiet mosquitto || true
-    DEBIAN_FRONTEND=noninteractive apt-get install -qqy --no-install-recommends "${missing[@]}" >apt.log 2>&1 \
-      || { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qqy --no-install-recommends "${missing[@]}"; } >apt.log 2>&1 \
-      || { cat apt.log; exit 1; }
-  fi
-  say "packages are here (${#missing[@]} installed)"
+  (
+    cd "$HERE/../.."
+    # shellcheck source=scripts/packages.sh
+    source scripts/packages.sh
+    want_virtual_machine
+    install
+  )
+  say "packages are here"
 }
 
 kernel() {
   local package offset image
-  package=$(apt-cache depends linux-image-amd64 | awk '/Depends: linux-image/ { print $2; exit }')
+  package=$(apt-cache depends linux-image-amd64 2>/dev/null | awk '/Depends: linux-image/ { print $2; exit }')
+  if [ -z "$package" ]; then
+    apt-get update -qq
+    package=$(apt-cache depends linux-image-amd64 | awk '/Depends: linux-image/ { print $2; exit }')
+  fi
   KERNEL=$W/$package
   if [ ! -d "$KERNEL/lib/modules" ]; then
     rm -rf "$KERNEL" "$package"_*.deb
