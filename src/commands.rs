@@ -13,6 +13,7 @@ pub mod lock;
 pub mod lock_agent;
 mod log_level;
 pub mod migrate;
+mod pools;
 pub mod restore;
 pub mod retention;
 pub mod serve;

@@ -21,6 +21,7 @@ mod local;
 mod lock;
 mod message;
 pub mod packet;
+pub mod pools;
 mod property;
 mod publish;
 mod queue;

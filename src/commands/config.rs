@@ -29,8 +29,11 @@ pub struct ConfigCommand {
     #[arg(long, conflicts_with = "env_example")]
     markdown: bool,
     /// Print .env.example instead.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "pools")]
     env_example: bool,
+    /// Print the table of docs/security.md instead: what many share, and how.
+    #[arg(long, conflicts_with_all = ["markdown", "json"])]
+    pools: bool,
     /// The command whose settings are shown, serve or lock-agent, with its flags; serve if none is given.
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "COMMAND")]
     command: Vec<OsString>,
@@ -57,6 +60,10 @@ pub fn run(command: ConfigCommand, sources: &Sources) -> anyhow::Result<Verdict>
     }
     if command.env_example {
         write!(out, "{}", page::env_example(&catalogue::all(&root)))?;
+        return Ok(Verdict::Good);
+    }
+    if command.pools {
+        write!(out, "{}", super::pools::markdown())?;
         return Ok(Verdict::Good);
     }
     let mut line = vec![OsString::from("portcullis")];

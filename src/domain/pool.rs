@@ -42,6 +42,76 @@ impl Bounds {
     }
 }
 
+/// A pool as docs/security.md lists it, declared by whoever owns it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Listed {
+    /// What is shared: "MQTT sessions, those without a connection among them".
+    pub what: &'static str,
+    pub unit: Unit,
+    /// Its numbers where nothing is set.
+    pub bounds: Bounds,
+    /// Who is one holder: "identity", "address".
+    pub holder: &'static str,
+    /// The settings that change its numbers, in Markdown; empty if they are fixed.
+    pub settings: &'static str,
+    /// What somebody meets who gets nothing.
+    pub when_full: &'static str,
+}
+
+/// What a pool counts in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unit {
+    Pieces,
+    Bytes,
+}
+
+impl Unit {
+    /// A number of them as a person reads it: `20,000`, `64 MiB`.
+    #[must_use]
+    pub fn shown(self, number: u64) -> String {
+        const KIB: u64 = 1024;
+        const MIB: u64 = 1024 * KIB;
+        match self {
+            Self::Bytes if number >= MIB && number.is_multiple_of(MIB) => format!("{} MiB", thousands(number / MIB)),
+            Self::Bytes if number >= KIB => format!("{} KiB", thousands(number / KIB)),
+            Self::Bytes => format!("{} bytes", thousands(number)),
+            Self::Pieces => thousands(number),
+        }
+    }
+}
+
+fn thousands(number: u64) -> String {
+    let digits = number.to_string();
+    let groups: Vec<&str> =
+        digits.as_bytes().rchunks(3).rev().filter_map(|group| std::str::from_utf8(group).ok()).collect();
+    groups.join(",")
+}
+
+/// The pools as a table in Markdown.
+#[must_use]
+pub fn table(pools: &[Listed]) -> String {
+    use std::fmt::Write as _;
+    let mut table =
+        "| what | in all | for each | open to everybody | and to controllers, ADMINs | set by | when it is full |\n\
+        |---|---|---|---|---|---|---|\n"
+            .to_owned();
+    for Listed { what, unit, bounds, holder, settings, when_full } in pools {
+        let shown = |number| unit.shown(number);
+        let open = |standing| shown(bounds.for_standing(standing));
+        let settings = if settings.is_empty() { "fixed" } else { settings };
+        let _ = writeln!(
+            table,
+            "| {what} | {} | {}: {} | {} | {} | {settings} | {when_full} |",
+            shown(bounds.in_all),
+            holder,
+            shown(bounds.each.min(bounds.in_all)),
+            open(Standing::Common),
+            open(Standing::Trusted),
+        );
+    }
+    table
+}
+
 /// Why there was nothing to be had.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Full {
@@ -205,6 +275,28 @@ mod tests {
         assert_eq!((share.amount(), pool.taken()), (25, 35));
         share.grow(5).expect("given back");
         let _agent = pool.take("agent", Standing::Vital, 60).expect("no part bounds the lock agent");
+    }
+
+    #[test]
+    fn a_table_says_what_is_open_to_whom() {
+        let pool = Listed {
+            what: "Bytes that wait",
+            unit: Unit::Bytes,
+            bounds: Bounds { in_all: 64 << 20, each: 16 << 20, reserve: 1536 << 10 },
+            holder: "identity",
+            settings: "`limits.bytes`",
+            when_full: "the oldest goes",
+        };
+        let table = table(&[pool, Listed { unit: Unit::Pieces, settings: "", bounds: BOUNDS, ..pool }]);
+        let lines: Vec<_> = table.lines().skip(2).collect();
+        assert_eq!(
+            lines,
+            [
+                "| Bytes that wait | 64 MiB | identity: 16 MiB | 64,000 KiB | 64,768 KiB | `limits.bytes` | the oldest goes |",
+                "| Bytes that wait | 100 | identity: 40 | 80 | 90 | fixed | the oldest goes |",
+            ]
+        );
+        assert_eq!([1, 999, 1000, 1_234_567].map(thousands), ["1", "999", "1,000", "1,234,567"]);
     }
 
     proptest! {

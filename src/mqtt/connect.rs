@@ -160,8 +160,8 @@ async fn admit(core: &Arc<Core>, origin: &Origin, mut connect: Connect) -> Resul
     if lock::is_worker(&who) {
         guards.worker = Some(admit_worker(core, origin, &who, &key)?);
     }
-    let (seat, previous) =
-        core.sessions.claim(key, who.clone()).map_err(|_| Refused(Reason::QuotaExceeded, "too many sessions"))?;
+    let claimed = core.sessions.claim(key, who.clone(), origin.address);
+    let (seat, previous) = claimed.map_err(|_| Refused(Reason::QuotaExceeded, "too many sessions"))?;
     if core.sessions.endings() != endings {
         // Somebody's sessions were ended meanwhile, perhaps this one's: ask again, now that an end would find it.
         who = authenticate(core, origin, &connect).await?;

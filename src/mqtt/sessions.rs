@@ -5,6 +5,7 @@
 
 use std::{
     collections::HashMap,
+    net::IpAddr,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
@@ -14,10 +15,14 @@ use std::{
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
 
-use super::{gauges::Gauges, packet::Reason, session::Session, settings::Limits};
+use super::{gauges::Gauges, packet::Reason, pools, session::Session, settings::Limits};
 use crate::{
-    auth::identity::Identity,
-    domain::{device::DeviceId, user::UserId},
+    auth::{holder::Holder, identity::Identity},
+    domain::{
+        device::DeviceId,
+        pool::{Full, Pool, Share},
+        user::UserId,
+    },
 };
 
 /// Orders that wait for a session's task. When it is full the session is being ended or handed over anyway.
@@ -64,33 +69,19 @@ struct Entry {
     number: u64,
     orders: mpsc::Sender<Order>,
     who: Identity,
-}
-
-#[derive(Debug, Default)]
-struct Table {
-    entries: HashMap<Key, Entry>,
-    of_owner: HashMap<Owner, usize>,
+    /// Its place among all sessions, which goes on to whoever takes the session over.
+    place: Share<Holder>,
 }
 
 /// All sessions.
 #[derive(Debug)]
 pub struct Sessions {
-    table: Mutex<Table>,
+    table: Mutex<HashMap<Key, Entry>>,
     last_number: AtomicU64,
     /// How often sessions were ended from outside: who signs in meanwhile has to be asked again.
     endings: AtomicU64,
-    most: usize,
-    most_of_owner: usize,
+    places: Pool<Holder>,
     gauges: Arc<Gauges>,
-}
-
-/// Why no session can begin.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Full {
-    #[error("more sessions than limits.sessions")]
-    InAll,
-    #[error("more sessions of one device or user than limits.sessions_per_identity")]
-    OfOwner,
 }
 
 impl Sessions {
@@ -100,8 +91,7 @@ impl Sessions {
             table: Mutex::default(),
             last_number: AtomicU64::new(0),
             endings: AtomicU64::new(0),
-            most: limits.sessions,
-            most_of_owner: limits.sessions_per_identity,
+            places: Pool::new(pools::sessions(limits)),
             gauges,
         })
     }
@@ -115,32 +105,31 @@ impl Sessions {
     ///
     /// # Errors
     /// When there is no such session and no room for one more.
-    pub fn claim(self: &Arc<Self>, key: Key, who: Identity) -> Result<(Seat, Option<mpsc::Sender<Order>>), Full> {
+    pub fn claim(
+        self: &Arc<Self>,
+        key: Key,
+        who: Identity,
+        address: IpAddr,
+    ) -> Result<(Seat, Option<mpsc::Sender<Order>>), Full> {
         let mut table = self.table.lock();
-        let is_new = !table.entries.contains_key(&key);
-        if is_new && table.entries.len() >= self.most {
-            return Err(Full::InAll);
-        }
-        let of_owner = table.of_owner.entry(key.owner).or_default();
-        if is_new && *of_owner >= self.most_of_owner {
-            return Err(Full::OfOwner);
-        }
-        *of_owner += usize::from(is_new);
+        let (place, previous) = match table.remove(&key) {
+            Some(entry) => (entry.place, Some(entry.orders)),
+            None => (self.places.take(Holder::of(&who, address), who.standing(), 1)?, None),
+        };
         let number = self.new_number();
         let (sender, orders) = mpsc::channel(ORDERS);
-        let previous = table.entries.insert(key.clone(), Entry { number, orders: sender, who });
-        if is_new {
+        table.insert(key.clone(), Entry { number, orders: sender, who, place });
+        if previous.is_none() {
             self.gauges.sessions.shift(1);
         }
-        let seat = Seat { key, number, orders, sessions: self.clone() };
-        Ok((seat, previous.map(|entry| entry.orders)))
+        Ok((Seat { key, number, orders, sessions: self.clone() }, previous))
     }
 
     /// Ends the sessions of those whom `whose` names.
     pub fn end(&self, whose: impl Fn(&Identity) -> bool, reason: Reason, why: &'static str) {
         self.endings.fetch_add(1, Relaxed);
         let table = self.table.lock();
-        for entry in table.entries.values().filter(|entry| whose(&entry.who)) {
+        for entry in table.values().filter(|entry| whose(&entry.who)) {
             // A full channel holds an end or a hand-over to somebody whose own entry is here.
             let _ = entry.orders.try_send(Order::End { reason, why });
         }
@@ -153,17 +142,11 @@ impl Sessions {
 
     fn leave(&self, key: &Key, number: u64) {
         let mut table = self.table.lock();
-        if table.entries.get(key).is_none_or(|entry| entry.number != number) {
+        if table.get(key).is_none_or(|entry| entry.number != number) {
             return;
         }
-        table.entries.remove(key);
+        table.remove(key);
         self.gauges.sessions.shift(-1);
-        if let Some(count) = table.of_owner.get_mut(&key.owner) {
-            *count -= 1;
-            if *count == 0 {
-                table.of_owner.remove(&key.owner);
-            }
-        }
     }
 }
 
@@ -184,7 +167,11 @@ impl Drop for Seat {
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
     use super::*;
+
+    const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
     fn sessions(limits: &Limits) -> Arc<Sessions> {
         Sessions::new(limits, Arc::default())
@@ -198,32 +185,36 @@ mod tests {
     fn a_newer_claim_finds_the_older_one_and_outlives_it() {
         let sessions = sessions(&Limits::default());
         let one = key(Owner::Device(DeviceId(1)), "c");
-        let (first, none) = sessions.claim(one.clone(), Identity::Anonymous).expect("room");
+        let (first, none) = sessions.claim(one.clone(), Identity::Anonymous, HERE).expect("room");
         assert!(none.is_none());
-        let (second, previous) = sessions.claim(one.clone(), Identity::Anonymous).expect("room");
+        let (second, previous) = sessions.claim(one.clone(), Identity::Anonymous, HERE).expect("room");
         assert!(previous.is_some());
         drop(first);
         assert_eq!(sessions.gauges.sessions.get(), 1);
         drop(second);
         assert_eq!(sessions.gauges.sessions.get(), 0);
-        assert!(sessions.table.lock().of_owner.is_empty());
+        assert_eq!(sessions.places.taken(), 0);
     }
 
     #[test]
     fn the_same_client_id_of_somebody_else_is_another_session() {
         let sessions = sessions(&Limits::default());
-        let _first = sessions.claim(key(Owner::Device(DeviceId(1)), "c"), Identity::Anonymous).expect("room");
-        let (_, previous) = sessions.claim(key(Owner::Device(DeviceId(2)), "c"), Identity::Anonymous).expect("room");
+        let _first = sessions.claim(key(Owner::Device(DeviceId(1)), "c"), Identity::Anonymous, HERE).expect("room");
+        let (_, previous) =
+            sessions.claim(key(Owner::Device(DeviceId(2)), "c"), Identity::Anonymous, HERE).expect("room");
         assert!(previous.is_none());
     }
 
     #[test]
     fn there_is_an_end_to_sessions() {
         let sessions = sessions(&Limits { sessions: 2, sessions_per_identity: 1, ..Limits::default() });
-        let first = sessions.claim(key(Owner::Anonymous, "a"), Identity::Anonymous).expect("room");
-        let second = sessions.claim(key(Owner::Anonymous, "b"), Identity::Anonymous);
-        assert_eq!(second.expect_err("full"), Full::OfOwner);
-        assert!(sessions.claim(key(Owner::Anonymous, "a"), Identity::Anonymous).is_ok(), "a takeover needs no room");
+        let first = sessions.claim(key(Owner::Anonymous, "a"), Identity::Anonymous, HERE).expect("room");
+        let second = sessions.claim(key(Owner::Anonymous, "b"), Identity::Anonymous, HERE);
+        assert_eq!(second.expect_err("full"), Full::Holder(1));
+        assert!(
+            sessions.claim(key(Owner::Anonymous, "a"), Identity::Anonymous, HERE).is_ok(),
+            "a takeover needs no room"
+        );
         drop(first);
     }
 }
