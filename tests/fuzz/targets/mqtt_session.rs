@@ -15,7 +15,7 @@ use portcullis::{
         rights::Rights,
     },
     domain::device::{DeviceId, DeviceRole},
-    events::{Outcome, accounts::Accounts, alerts::Alerts, presence::Presence},
+    events::{LockRequest, Outcome, Submission, accounts::Accounts, alerts::Alerts, presence::Presence},
     lifecycle::Lifecycle,
     mqtt::{Front, Hooks, Settings},
 };
@@ -43,8 +43,8 @@ fn bench() -> &'static (Runtime, Front) {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
         let runtime = runtime.expect("a runtime");
         let inside = runtime.enter();
-        let (to_recorder, mut submissions) = mpsc::channel(1000);
-        let (to_desk, mut commands) = mpsc::channel(100);
+        let (to_recorder, mut submissions) = mpsc::channel::<Submission>(1000);
+        let (to_desk, mut commands) = mpsc::channel::<LockRequest>(100);
         runtime.spawn(async move {
             loop {
                 tokio::select! {
