@@ -3,7 +3,14 @@
 //!
 //! It knows nothing of what it counts: connections, sessions, bytes, places. docs/security.md has the table of all pools.
 
-use std::{collections::HashMap, hash::Hash, sync::Arc};
+use std::{
+    collections::HashMap,
+    hash::Hash,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+};
 
 use parking_lot::Mutex;
 
@@ -123,12 +130,6 @@ pub enum Full {
     Pool(u64),
 }
 
-#[derive(Debug)]
-struct Taken<K> {
-    in_all: u64,
-    by_holder: HashMap<K, u64>,
-}
-
 /// A pool, shared by its clones. `K` says whose something is: an identity, or the network of an address.
 #[derive(Debug)]
 pub struct Pool<K>(Arc<Inner<K>>);
@@ -136,8 +137,19 @@ pub struct Pool<K>(Arc<Inner<K>>);
 #[derive(Debug)]
 struct Inner<K> {
     bounds: Bounds,
-    taken: Mutex<Taken<K>>,
+    in_all: AtomicU64,
+    holders: Mutex<Holders<K>>,
 }
+
+/// What each holder has. Who has nothing any more is forgotten when the table has doubled.
+#[derive(Debug)]
+struct Holders<K> {
+    counts: HashMap<K, Arc<AtomicU64>>,
+    swept_at: usize,
+}
+
+/// How many holders are kept at least before the table is swept.
+const KEPT: usize = 64;
 
 impl<K> Clone for Pool<K> {
     fn clone(&self) -> Self {
@@ -148,7 +160,8 @@ impl<K> Clone for Pool<K> {
 impl<K: Eq + Hash + Clone> Pool<K> {
     #[must_use]
     pub fn new(bounds: Bounds) -> Self {
-        Self(Arc::new(Inner { bounds, taken: Mutex::new(Taken { in_all: 0, by_holder: HashMap::new() }) }))
+        let holders = Mutex::new(Holders { counts: HashMap::new(), swept_at: KEPT });
+        Self(Arc::new(Inner { bounds, in_all: AtomicU64::new(0), holders }))
     }
 
     #[must_use]
@@ -159,7 +172,19 @@ impl<K: Eq + Hash + Clone> Pool<K> {
     /// What is taken in all.
     #[must_use]
     pub fn taken(&self) -> u64 {
-        self.0.taken.lock().in_all
+        self.0.in_all.load(Relaxed)
+    }
+
+    /// A holder's account, for whoever takes and gives back often: only this takes a lock.
+    #[must_use]
+    pub fn account(&self, holder: K, standing: Standing) -> Account<K> {
+        let mut holders = self.0.holders.lock();
+        if holders.counts.len() >= holders.swept_at {
+            holders.counts.retain(|_, count| Arc::strong_count(count) > 1);
+            holders.swept_at = KEPT.max(2 * holders.counts.len());
+        }
+        let count = holders.counts.entry(holder.clone()).or_default().clone();
+        Account { pool: self.clone(), holder, standing, count }
     }
 
     /// Takes `amount` for `holder`, until the share is dropped. Nothing is taken if it cannot be the whole amount.
@@ -167,22 +192,102 @@ impl<K: Eq + Hash + Clone> Pool<K> {
     /// # Errors
     /// [`Full`], and whose bound it was.
     pub fn take(&self, holder: K, standing: Standing, amount: u64) -> Result<Share<K>, Full> {
-        let mut share = Share { pool: self.clone(), holder, standing, amount: 0 };
+        self.account(holder, standing).take(amount)
+    }
+}
+
+/// What one holder has of a pool, shared by its clones.
+#[derive(Debug)]
+pub struct Account<K> {
+    pool: Pool<K>,
+    holder: K,
+    standing: Standing,
+    count: Arc<AtomicU64>,
+}
+
+impl<K: Clone> Clone for Account<K> {
+    fn clone(&self) -> Self {
+        Self {
+            pool: self.pool.clone(),
+            holder: self.holder.clone(),
+            standing: self.standing,
+            count: self.count.clone(),
+        }
+    }
+}
+
+impl<K> Account<K> {
+    #[must_use]
+    pub fn holder(&self) -> &K {
+        &self.holder
+    }
+
+    #[must_use]
+    pub fn standing(&self) -> Standing {
+        self.standing
+    }
+
+    /// The most that the holder may have.
+    fn each(&self) -> u64 {
+        if self.standing == Standing::Vital { u64::MAX } else { self.pool.0.bounds.each }
+    }
+
+    /// Whether so much could be taken now.
+    #[must_use]
+    pub fn has_room_for(&self, amount: u64) -> bool {
+        let Inner { bounds, in_all, .. } = &*self.pool.0;
+        self.count.load(Relaxed).saturating_add(amount) <= self.each()
+            && in_all.load(Relaxed).saturating_add(amount) <= bounds.for_standing(self.standing)
+    }
+
+    /// Counts what is there in any case, whatever the bounds, until the share is dropped.
+    #[must_use]
+    pub fn hold(&self, amount: u64) -> Share<K>
+    where
+        K: Clone,
+    {
+        self.count.fetch_add(amount, Relaxed);
+        self.pool.0.in_all.fetch_add(amount, Relaxed);
+        Share { account: self.clone(), amount }
+    }
+
+    /// Takes `amount` until the share is dropped. Nothing is taken if it cannot be the whole amount.
+    ///
+    /// # Errors
+    /// [`Full`], and whose bound it was.
+    pub fn take(&self, amount: u64) -> Result<Share<K>, Full>
+    where
+        K: Clone,
+    {
+        let mut share = Share { account: self.clone(), amount: 0 };
         share.grow(amount)?;
         Ok(share)
     }
+
+    fn add(&self, amount: u64) -> Result<(), Full> {
+        let Inner { bounds, in_all, .. } = &*self.pool.0;
+        add(&self.count, amount, self.each()).map_err(Full::Holder)?;
+        add(in_all, amount, bounds.for_standing(self.standing)).map_err(|open| {
+            self.count.fetch_sub(amount, Relaxed);
+            Full::Pool(open)
+        })
+    }
+}
+
+/// Adds to a count, if it stays within the bound.
+fn add(count: &AtomicU64, amount: u64, most: u64) -> Result<(), u64> {
+    let grown = |now: u64| now.checked_add(amount).filter(|sum| amount == 0 || *sum <= most);
+    count.fetch_update(Relaxed, Relaxed, grown).map(|_| ()).map_err(|_| most)
 }
 
 /// A part of a pool that somebody holds; given back when it is dropped.
 #[derive(Debug)]
-pub struct Share<K: Eq + Hash> {
-    pool: Pool<K>,
-    holder: K,
-    standing: Standing,
+pub struct Share<K> {
+    account: Account<K>,
     amount: u64,
 }
 
-impl<K: Eq + Hash + Clone> Share<K> {
+impl<K> Share<K> {
     #[must_use]
     pub fn amount(&self) -> u64 {
         self.amount
@@ -190,7 +295,7 @@ impl<K: Eq + Hash + Clone> Share<K> {
 
     #[must_use]
     pub fn holder(&self) -> &K {
-        &self.holder
+        self.account.holder()
     }
 
     /// Takes more for the same holder.
@@ -198,46 +303,35 @@ impl<K: Eq + Hash + Clone> Share<K> {
     /// # Errors
     /// [`Full`]; what was held before is held still.
     pub fn grow(&mut self, amount: u64) -> Result<(), Full> {
-        let bounds = self.pool.0.bounds;
-        let mut taken = self.pool.0.taken.lock();
-        let of_holder = taken.by_holder.get(&self.holder).copied().unwrap_or(0).saturating_add(amount);
-        if self.standing < Standing::Vital && of_holder > bounds.each {
-            return Err(Full::Holder(bounds.each));
-        }
-        let in_all = taken.in_all.saturating_add(amount);
-        let open = bounds.for_standing(self.standing);
-        if in_all > open {
-            return Err(Full::Pool(open));
-        }
-        taken.in_all = in_all;
-        if amount > 0 {
-            taken.by_holder.insert(self.holder.clone(), of_holder);
-        }
+        self.account.add(amount)?;
         self.amount += amount;
         Ok(())
     }
-}
 
-impl<K: Eq + Hash> Share<K> {
     /// Gives back a part, at most what is held.
     pub fn shrink(&mut self, amount: u64) {
         let amount = amount.min(self.amount);
         self.amount -= amount;
-        let mut taken = self.pool.0.taken.lock();
-        taken.in_all -= amount;
-        // The holder is there while it holds something; the clone of a key is spared.
-        if amount > 0
-            && let Some(of_holder) = taken.by_holder.get_mut(&self.holder)
-        {
-            *of_holder -= amount;
-            if *of_holder == 0 {
-                taken.by_holder.remove(&self.holder);
+        self.account.count.fetch_sub(amount, Relaxed);
+        self.account.pool.0.in_all.fetch_sub(amount, Relaxed);
+    }
+
+    /// Holds exactly `amount` from now on.
+    ///
+    /// # Errors
+    /// [`Full`] where that is more; what was held before is held still.
+    pub fn resize(&mut self, amount: u64) -> Result<(), Full> {
+        match amount.checked_sub(self.amount) {
+            Some(more) => self.grow(more),
+            None => {
+                self.shrink(self.amount - amount);
+                Ok(())
             }
         }
     }
 }
 
-impl<K: Eq + Hash> Drop for Share<K> {
+impl<K> Drop for Share<K> {
     fn drop(&mut self) {
         self.shrink(self.amount);
     }
@@ -275,6 +369,31 @@ mod tests {
         assert_eq!((share.amount(), pool.taken()), (25, 35));
         share.grow(5).expect("given back");
         let _agent = pool.take("agent", Standing::Vital, 60).expect("no part bounds the lock agent");
+    }
+
+    #[test]
+    fn what_is_there_in_any_case_counts_all_the_same() {
+        let pool = Pool::new(BOUNDS);
+        let account = pool.account("camera", Standing::Common);
+        let held = account.hold(90);
+        assert!(!account.has_room_for(0) && account.take(1).is_err());
+        assert!(pool.account("agent", Standing::Vital).has_room_for(10));
+        let mut share = account.take(0).expect("nothing is always to be had");
+        drop(held);
+        share.resize(40).expect("its part");
+        assert_eq!(share.resize(41).expect_err("more"), Full::Holder(40));
+        share.resize(7).expect("less");
+        assert_eq!((share.amount(), pool.taken()), (7, 7));
+    }
+
+    #[test]
+    fn whoever_has_nothing_is_forgotten() {
+        let pool = Pool::new(BOUNDS);
+        let _kept = pool.take(0, Standing::Common, 1).expect("room");
+        for name in 1..10_000 {
+            drop(pool.take(name, Standing::Common, 1));
+        }
+        assert!(pool.0.holders.lock().counts.len() <= 2 * KEPT);
     }
 
     #[test]
@@ -317,7 +436,8 @@ mod tests {
                 prop_assert!(pool.taken() <= BOUNDS.in_all);
             }
             drop(shares);
-            prop_assert_eq!(pool.0.taken.lock().by_holder.len(), 0);
+            prop_assert_eq!(pool.taken(), 0);
+            prop_assert!(pool.0.holders.lock().counts.values().all(|count| count.load(Relaxed) == 0));
         }
     }
 }

@@ -6,37 +6,39 @@ use bytes::BytesMut;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     sync::oneshot,
-    time::{Instant, timeout, timeout_at},
+    time::{Instant, sleep, timeout, timeout_at},
 };
-
-use tokio_util::sync::CancellationToken;
 
 use super::{
     afterlife::Afterlife,
-    connection::{Connection, Guards, Stream},
+    connection::{Connection, Guards, ROOM, Stream},
     decode::{self, NoConnect},
     delivery,
     encode::{self, Offer},
-    frame::{self, Kind},
-    front::{Core, Credentials, Refusal},
+    frame::Kind,
+    front::{Core, Credentials, Guest, Refusal},
+    input::Input,
     lock,
     packet::{self, Connect, Fault, Level, Reason},
     publish::{Offered, Sender, Settled, Verdict},
-    queue::Budget,
+    queue::{Queue, Room},
     session::Session,
     sessions::{Key, Order, Owner, Seat},
     will::Will,
-    worker::Holder,
+    worker,
 };
 use crate::{
-    auth::identity::Identity,
-    domain::topic::{self, Topic},
+    auth::{holder::Holder, identity::Identity},
+    domain::{
+        pool::{Account, Standing},
+        topic::{self, Topic},
+    },
 };
 
 /// The longest CONNECT, in bytes: room for a will of 64 KiB, and little for who has not yet said who they are.
 const CONNECT: usize = 72 * 1024;
-/// The longest client id, in bytes.
-const CLIENT_ID: usize = 256;
+/// The longest client id and user name, in bytes.
+const NAME: usize = 256;
 /// How long an older connection may take to hand its session over.
 const HAND_OVER: Duration = Duration::from_secs(5);
 
@@ -54,10 +56,17 @@ pub struct Origin {
 pub struct Refused(pub Reason, pub &'static str);
 
 /// Serves one client from its first byte to its last, if its CONNECT is whole by the deadline.
-pub async fn serve<S: Stream + Unpin>(core: Arc<Core>, mut stream: S, origin: Origin, deadline: Instant) {
-    let mut input = BytesMut::new();
-    let limits = &core.settings.limits;
-    let first = first_packet(&mut stream, &mut input, limits.packet_bytes.min(CONNECT));
+pub async fn serve<S: Stream + Unpin>(
+    core: Arc<Core>,
+    mut stream: S,
+    origin: Origin,
+    mut guest: Guest,
+    deadline: Instant,
+) {
+    let mut input = Input::new(&[]);
+    let longest = core.settings.limits.packet_bytes.min(CONNECT);
+    let arriving = core.pools.arriving.account(Holder::at(origin.address), Standing::Common);
+    let first = first_packet(&mut stream, &mut input, longest, &arriving);
     let first = tokio::select! {
         first = timeout_at(deadline, first) => first,
         () = core.lifecycle.soft.cancelled() => return,
@@ -68,10 +77,13 @@ pub async fn serve<S: Stream + Unpin>(core: Arc<Core>, mut stream: S, origin: Or
         Err(no_connect) => return answer_no_connect(&core, stream, &no_connect).await,
     };
     let level = connect.level;
-    match admit(&core, &origin, connect).await {
-        Err(Refused(reason, why)) => {
+    // Without the room that the CONNECT took, which may have been much.
+    let input = input.behind_connect();
+    match admit(&core, &origin, &mut guest, connect).await {
+        Err(Denied::TurnedAway) => {}
+        Err(Denied::Refused(Refused(reason, why))) => {
             core.gauges.refused_connects.one();
-            if let Some(held_back) = core.refusals.pass(std::time::Instant::now()) {
+            if let Some(held_back) = core.may_log(&Identity::Anonymous, origin.address) {
                 tracing::warn!(address = %origin.address, held_back, "refused a CONNECT: {why}");
             }
             let mut out = BytesMut::new();
@@ -91,17 +103,20 @@ pub async fn serve<S: Stream + Unpin>(core: Arc<Core>, mut stream: S, origin: Or
 /// Reads until the first packet is whole; none if the client leaves before, or sends no CONNECT.
 async fn first_packet<S: Stream + Unpin>(
     stream: &mut S,
-    input: &mut BytesMut,
+    input: &mut Input,
     longest: usize,
+    arriving: &Account<Holder>,
 ) -> Option<Result<Connect, NoConnect>> {
     loop {
-        match frame::next(input, longest) {
+        match input.next(longest) {
             Ok(Some(frame)) if frame.kind == Kind::Connect => return Some(decode::connect(frame.body)),
-            Ok(None) if input.first().is_none_or(|first| *first == 0x10) => {}
+            Ok(None) if input.rest().first().is_none_or(|first| *first == 0x10) => {}
             Ok(_) => return None,
             Err(fault) => return Some(Err(NoConnect::Nonsense(fault))),
         }
-        if stream.read_buf(input).await.ok()? == 0 {
+        if !input.prepare(longest, arriving) {
+            sleep(ROOM).await;
+        } else if input.read(stream).await.ok()? == 0 {
             return None;
         }
     }
@@ -142,19 +157,27 @@ struct Admitted {
     guards: Guards,
 }
 
-async fn admit(core: &Arc<Core>, origin: &Origin, mut connect: Connect) -> Result<Admitted, Refused> {
+/// Why a client may not come.
+enum Denied {
+    Refused(Refused),
+    /// There is no room for its connection; it is told nothing.
+    TurnedAway,
+}
+
+impl From<Refused> for Denied {
+    fn from(refused: Refused) -> Self {
+        Self::Refused(refused)
+    }
+}
+
+async fn admit(core: &Arc<Core>, origin: &Origin, guest: &mut Guest, mut connect: Connect) -> Result<Admitted, Denied> {
     let assigned = name(&mut connect)?;
     let endings = core.sessions.endings();
     let mut who = authenticate(core, origin, &connect).await?;
+    guest.is(&who, origin.address).map_err(|_| Denied::TurnedAway)?;
     let key = Key { owner: Owner::from(&who), client_id: connect.client_id.clone() };
     let mut guards = Guards::default();
-    let sender = Sender {
-        who: who.clone(),
-        address: origin.address,
-        secure: origin.secure,
-        number: core.sessions.new_number(),
-        abandoned: CancellationToken::new(),
-    };
+    let sender = Sender::new(core, who.clone(), origin.address, origin.secure);
     let will = connect.will.take().map(|will| admit_will(core, &sender, will)).transpose()?;
     // The last that can refuse, so that a refused CONNECT does not free the place of the worker that has it.
     if lock::is_worker(&who) {
@@ -166,13 +189,13 @@ async fn admit(core: &Arc<Core>, origin: &Origin, mut connect: Connect) -> Resul
         // Somebody's sessions were ended meanwhile, perhaps this one's: ask again, now that an end would find it.
         who = authenticate(core, origin, &connect).await?;
         if Owner::from(&who) != seat.key.owner {
-            return Err(Refused(Reason::NotAuthorized, "the identity changed while it connected"));
+            return Err(Refused(Reason::NotAuthorized, "the identity changed while it connected").into());
         }
     }
     if let Identity::Device(device) = &who {
         guards.attendance = Some(core.hooks.presence.arrive(device.id, device.role, device.camera_id));
     }
-    let (session, present) = session(core, &connect, who, sender.number, previous).await;
+    let (session, present) = session(core, &connect, who, &sender, previous).await;
     Ok(Admitted { connection: greet(core, &connect, assigned, session, present, seat, &sender), will, guards })
 }
 
@@ -214,7 +237,11 @@ fn name(connect: &mut Connect) -> Result<Option<String>, Refused> {
     if connect.wants_enhanced_authentication {
         return Err(Refused(Reason::BadAuthenticationMethod, "no enhanced authentication here"));
     }
-    if connect.client_id.len() > CLIENT_ID {
+    if connect.username.as_ref().is_some_and(|name| name.len() > NAME) {
+        // Nobody has such a name; and it would be kept, to count its failures.
+        return Err(Refused(Reason::BadUserNameOrPassword, "a user name longer than 256 bytes"));
+    }
+    if connect.client_id.len() > NAME {
         return Err(Refused(Reason::ClientIdentifierNotValid, "a client id longer than 256 bytes"));
     }
     if !connect.client_id.is_empty() {
@@ -260,20 +287,21 @@ async fn authenticate(core: &Core, origin: &Origin, connect: &Connect) -> Result
 }
 
 /// A lock worker of another machine: by TLS, and alone.
-fn admit_worker(core: &Arc<Core>, origin: &Origin, who: &Identity, key: &Key) -> Result<super::worker::Held, Refused> {
+fn admit_worker(core: &Arc<Core>, origin: &Origin, who: &Identity, key: &Key) -> Result<worker::Held, Refused> {
     let is_near = origin.address.to_canonical().is_loopback();
     if !origin.secure && !is_near && !core.settings.plain_lock {
         return Err(Refused(Reason::NotAuthorized, "a lock worker of another machine needs TLS (plain_lock)"));
     }
-    core.worker.take(Holder::Remote(key.clone())).ok_or_else(|| {
-        core.alarm(format!("a second lock worker was refused: {who} from {}", origin.address));
+    core.worker.take(worker::Holder::Remote(key.clone())).ok_or_else(|| {
+        core.alarm(who, origin.address, format!("a second lock worker was refused: {who} from {}", origin.address));
         Refused(Reason::NotAuthorized, "there is another lock worker")
     })
 }
 
 fn admit_will(core: &Arc<Core>, sender: &Sender, will: packet::Will) -> Result<Will, Refused> {
-    let will = Will::new(will, sender.clone(), &core.budget);
-    let will = will.ok_or(Refused(Reason::QuotaExceeded, "no room for a will in queue_bytes_in_all"))?;
+    let will = Will::new(will, sender.clone());
+    let will =
+        will.ok_or(Refused(Reason::QuotaExceeded, "no room for a will in queue_bytes_in_all or _per_identity"))?;
     let name = will.topic();
     if !topic::valid_topic(name) || name.len() > core.settings.limits.topic_bytes {
         return Err(Refused(Reason::TopicNameInvalid, "a will for something that is no topic"));
@@ -286,7 +314,7 @@ fn admit_will(core: &Arc<Core>, sender: &Sender, will: packet::Will) -> Result<W
         return Err(Refused(Reason::NotAuthorized, "a will on lock/command"));
     }
     if !core.rights.may_publish(&sender.who, name) {
-        core.refused_publish(&sender.who, name, "as a will");
+        core.refused_publish(sender, name, "as a will");
         return Err(Refused(Reason::NotAuthorized, "no right to publish the will"));
     }
     Ok(will)
@@ -297,7 +325,7 @@ async fn session(
     core: &Core,
     connect: &Connect,
     who: Identity,
-    number: u64,
+    sender: &Sender,
     previous: Option<tokio::sync::mpsc::Sender<Order>>,
 ) -> (Box<Session>, bool) {
     if let Some(orders) = previous {
@@ -309,6 +337,6 @@ async fn session(
             return (session, true);
         }
     }
-    let budget: Budget = core.budget.clone();
-    (Box::new(Session::new(number, who, budget)), false)
+    let queue = Queue::new(Room::new(&core.settings.limits), &sender.bytes);
+    (Box::new(Session::new(sender.number, who, sender.address, queue)), false)
 }

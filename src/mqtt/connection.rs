@@ -25,14 +25,14 @@ use super::{
     sessions::{Order, Seat},
     subscribe, worker,
 };
-use crate::events::presence::Attendance;
+use crate::{auth::holder::Holder, domain::pool::Account, events::presence::Attendance};
 
 /// How much may wait to be written before no more messages are taken from the queue, in bytes.
 pub const WRITE_AHEAD: usize = 32 * 1024;
 /// Messages taken from the router at once.
 const GULP: usize = 256;
 /// How soon a client whose long packet has to wait for room is looked at again.
-const ROOM: Duration = Duration::from_millis(50);
+pub const ROOM: Duration = Duration::from_millis(50);
 
 /// What a connection runs over: TCP, TLS, or a WebSocket's bytes.
 pub trait Stream: AsyncRead + AsyncWrite + Send + 'static {}
@@ -72,6 +72,8 @@ pub struct Connection {
     pub aliases: Aliases,
     /// PUBLISHes above QoS 0 that have no acknowledgement yet.
     pub unacknowledged: usize,
+    /// Its long packets that have begun to arrive.
+    arriving: Account<Holder>,
     keep_alive: Duration,
     /// When the identity ends, and the session with it.
     deadline: Option<Instant>,
@@ -110,6 +112,7 @@ impl Connection {
         let now = Instant::now();
         let keep_alive = delivery::keep_alive(connect, limits);
         let deadline = delivery::end_of(&sender.who).map(|left| now + left);
+        let (holder, standing) = (*sender.bytes.holder(), sender.bytes.standing());
         let to_client_most = connect.topic_alias_maximum.min(limits.topic_aliases);
         Self {
             window: usize::from(connect.receive_maximum.min(limits.inflight)),
@@ -119,6 +122,7 @@ impl Connection {
             aliases: Aliases { to_client_most, ..Aliases::default() },
             out: BytesMut::new(),
             unacknowledged: 0,
+            arriving: core.pools.arriving.account(holder, standing),
             keep_alive,
             deadline,
             heard: now,
@@ -135,11 +139,10 @@ impl Connection {
     }
 
     /// Serves the client until its connection ends, and says how it did.
-    pub async fn run<S: Stream>(&mut self, stream: S, input: BytesMut) -> End {
+    pub async fn run<S: Stream>(&mut self, stream: S, mut input: Input) -> End {
         let (mut reader, mut writer) = tokio::io::split(stream);
         self.session.mailbox.online.store(true, Relaxed);
         self.send_again();
-        let mut input = Input::new(&input);
         let end = match self.serve(&mut reader, &mut writer, &mut input).await {
             Ok(never) => match never {},
             Err(end) => end,
@@ -218,7 +221,7 @@ impl Connection {
     /// Whether the client is read now. While it was not it could not be heard, so its silence begins when it is again.
     fn read_or_pause(&mut self, input: &mut Input) -> bool {
         let is_willing = self.may_read();
-        let may_read = is_willing && input.prepare(self.core.settings.limits.packet_bytes, &self.core.arriving);
+        let may_read = is_willing && input.prepare(self.core.settings.limits.packet_bytes, &self.arriving);
         self.waits_for_room = is_willing && !may_read;
         if may_read && !self.reads {
             self.heard = Instant::now();
@@ -277,7 +280,7 @@ impl Connection {
     fn may_read(&self) -> bool {
         let most = usize::from(self.core.settings.limits.inflight) + usize::from(self.level == Level::V5);
         let pending = self.session.pending.len();
-        pending < most && self.out.len() < 2 * WRITE_AHEAD && (pending == 0 || self.core.uncommitted.has_room())
+        pending < most && self.out.len() < 2 * WRITE_AHEAD && (pending == 0 || self.sender.uncommitted.has_room_for(1))
     }
 
     /// When to look at the clock.
@@ -313,7 +316,7 @@ impl Connection {
             return Err(End::Lost("the client does not read what is sent to it"));
         }
         if may_read
-            && !self.core.arriving.has_room()
+            && !self.arriving.has_room_for(1)
             && input.long_since().is_some_and(|since| since + write_time <= now)
         {
             return Err(End::Lost("the client takes long over a packet whose room others wait for"));

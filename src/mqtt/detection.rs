@@ -42,7 +42,7 @@ pub fn judge(core: &Arc<Core>, sender: &Sender, camera: CameraId, message: Messa
     let is_heard = core.router.is_heard(&message.topic);
     let payload = if is_heard { message.payload } else { head(&message.payload) };
     let message = Message { retain: false, payload, ..message };
-    let held = core.uncommitted.hold(OVERHEAD + texts + message.cost());
+    let held = sender.uncommitted.hold((OVERHEAD + texts + message.cost()) as u64);
     let submission = Submission::new(Channel::Mqtt, Item::Detection(detection));
     tracing::debug!(parent: &submission.0.arrival.span, who = %sender.who, "a detection came");
     let submitted = Submitted::begin(core, sender, submission, Counts::Yes);
@@ -67,7 +67,7 @@ pub fn refused(core: &Arc<Core>, sender: &Sender, message: &Message, why: String
 }
 
 fn malformed(core: &Arc<Core>, sender: &Sender, message: &Message, why: String, reason: Reason) -> Verdict {
-    let held = core.uncommitted.hold(OVERHEAD + why.len() + message.payload.len().min(KEPT));
+    let held = sender.uncommitted.hold((OVERHEAD + why.len() + message.payload.len().min(KEPT)) as u64);
     let malformed = excerpt(message, sender, why);
     let (core, sender) = (core.clone(), sender.clone());
     Verdict::Later(Box::pin(async move {

@@ -1,7 +1,6 @@
 //! The front: what all connections share, and the ways in: listeners, byte streams, and links inside the process.
 
 use std::{
-    collections::HashMap,
     net::IpAddr,
     pin::Pin,
     sync::{Arc, atomic::AtomicUsize},
@@ -9,7 +8,6 @@ use std::{
 };
 
 use chrono::Utc;
-use parking_lot::Mutex;
 use rustix::net::sockopt;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -21,11 +19,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     connect::{self, Origin},
-    gauges::{Gauges, Rate},
-    input::ARRIVING,
+    gauges::{Gauges, Lines, Rate},
     link, local,
     packet::Reason,
-    queue::Budget,
+    pools::{self, Pools},
+    publish::Sender,
     router::{Pulse, Router},
     sessions::Sessions,
     settings::Settings,
@@ -34,7 +32,8 @@ use super::{
     worker::WorkerPlace,
 };
 use crate::{
-    auth::{identity::Identity, rights::Rights},
+    auth::{holder::Holder, identity::Identity, rights::Rights},
+    domain::pool::{Full, Share, Standing},
     events::{
         LockRequest, Submission,
         accounts::Accounts,
@@ -43,10 +42,6 @@ use crate::{
     },
     lifecycle::Lifecycle,
 };
-
-/// How many bytes detections of all clients may hold until they are committed. Above it a client that has one of them is
-/// not read; whatever it is, each client may have one.
-const UNCOMMITTED: usize = 24 * 1024 * 1024;
 
 /// What a client shows of itself in its CONNECT.
 #[derive(Clone)]
@@ -115,34 +110,42 @@ pub struct Core {
     pub sessions: Arc<Sessions>,
     pub shares: Shares,
     pub gauges: Arc<Gauges>,
-    pub budget: Budget,
-    /// What detections that wait for their commit hold.
-    pub uncommitted: Budget,
-    /// What long packets hold that have begun to arrive.
-    pub arriving: Budget,
+    /// What all of them share.
+    pub pools: Pools,
     pub worker: WorkerPlace,
     /// How many subscribers read and fall behind all the same: publishers slow down for them.
     pub pressure: AtomicUsize,
     /// How often refusals are logged.
-    pub refusals: Rate,
+    pub refusals: Lines,
     /// How often full queues are logged.
-    pub drops: Rate,
-    alarms: Rate,
-    addresses: Mutex<HashMap<IpAddr, usize>>,
+    pub drops: Lines,
+    alarms: Lines,
 }
 
 impl Core {
     /// Counts and logs a PUBLISH that somebody had no right to.
-    pub fn refused_publish(&self, who: &Identity, topic: &str, rule: &str) {
+    pub fn refused_publish(&self, sender: &Sender, topic: &str, rule: &str) {
         self.gauges.refused_publishes.one();
-        if let Some(held_back) = self.refusals.pass(Instant::now()) {
-            tracing::warn!(%who, topic, rule, held_back, "refused a PUBLISH");
+        if let Some(held_back) = self.may_log(&sender.who, sender.address) {
+            tracing::warn!(who = %sender.who, topic, rule, held_back, "refused a PUBLISH");
         }
     }
 
-    /// Has an alert stored, at a limited rate, for somebody to look at.
-    pub fn alarm(&self, description: String) {
-        if self.alarms.pass(Instant::now()).is_some() {
+    /// Whether a refusal of theirs is logged; if so, how many of anybody's were not since the last that was.
+    pub fn may_log(&self, who: &Identity, address: IpAddr) -> Option<u64> {
+        self.refusals.pass(Holder::of(who, address), who.standing(), Instant::now())
+    }
+
+    fn turned_away(&self, who: &Identity, address: IpAddr, full: Full) {
+        self.gauges.turned_away.one();
+        if let Some(held_back) = self.may_log(who, address) {
+            tracing::warn!(%address, held_back, "turned an MQTT client away: too many connections, {full}");
+        }
+    }
+
+    /// Has an alert about somebody stored, at a limited rate, for somebody to look at.
+    pub fn alarm(&self, who: &Identity, address: IpAddr, description: String) {
+        if self.alarms.pass(Holder::of(who, address), who.standing(), Instant::now()).is_some() {
             self.hooks.alerts.raise(Subject::Intruder, description, Utc::now());
         } else {
             tracing::warn!("{description}");
@@ -160,10 +163,9 @@ impl Front {
     /// # Errors
     /// When the router cannot be started.
     pub fn start(settings: Settings, rights: Rights, hooks: Hooks, lifecycle: &Lifecycle) -> anyhow::Result<Self> {
-        const LOGGED: Duration = Duration::from_secs(10);
-        const ALARMS: Duration = Duration::from_mins(1);
         let gauges = Arc::new(Gauges::default());
         let router = Router::start(&settings.limits, gauges.clone())?;
+        let pools = Pools::new(&settings.limits);
         let (watched, stop) = (router.clone(), lifecycle.soft.clone());
         lifecycle.keep("mqtt router", async move {
             tokio::select! {
@@ -173,21 +175,18 @@ impl Front {
         });
         Ok(Self(Arc::new(Core {
             sessions: Sessions::new(&settings.limits, gauges.clone()),
-            shares: Shares::new(router.clone(), rights.clone(), lifecycle.clone()),
+            shares: Shares::new(router.clone(), rights.clone(), pools.groups.clone(), lifecycle.clone()),
             rights,
             hooks,
             lifecycle: lifecycle.clone(),
             router,
             gauges,
-            budget: Budget::new(&settings.limits),
-            uncommitted: Budget::of(UNCOMMITTED),
-            arriving: Budget::of(ARRIVING),
+            pools,
             worker: WorkerPlace::default(),
             pressure: AtomicUsize::new(0),
-            refusals: Rate::new(10, LOGGED),
-            drops: Rate::new(10, LOGGED),
-            alarms: Rate::new(2, ALARMS),
-            addresses: Mutex::default(),
+            refusals: Lines::new(pools::LINES),
+            drops: Lines::new(pools::LINES),
+            alarms: Lines::new(pools::ALARMS),
             settings,
         })))
     }
@@ -220,7 +219,7 @@ impl Front {
                     tokio::time::sleep(AFTER_AN_ERROR).await;
                 }
             }
-            while pace.pass(Instant::now()).is_none() {
+            while !pace.pass(Instant::now()) {
                 tokio::select! {
                     () = tokio::time::sleep(every.max(Duration::from_millis(1))) => {}
                     () = stop.cancelled() => return Ok(()),
@@ -235,13 +234,12 @@ impl Front {
         // For the TLS handshake and the CONNECT together.
         let deadline = tokio::time::Instant::now() + core.settings.limits.connect_time();
         self.0.lifecycle.track(async move {
-            let _guest = guest;
             if let Err(error) = tune(&stream) {
                 tracing::debug!(%address, "a socket takes no options: {error}");
             }
             let Some(acceptor) = acceptor else {
                 let origin = Origin { address, secure: false, certificate_name: None };
-                return connect::serve(core, stream, origin, deadline).await;
+                return connect::serve(core, stream, origin, guest, deadline).await;
             };
             let handshake = tokio::time::timeout_at(deadline, acceptor.accept(stream));
             let handshake = tokio::select! {
@@ -252,7 +250,7 @@ impl Front {
                 Ok(Ok(stream)) => {
                     let certificate_name = tls::peer_name(stream.get_ref().1);
                     let origin = Origin { address, secure: true, certificate_name };
-                    connect::serve(core, stream, origin, deadline).await;
+                    connect::serve(core, stream, origin, guest, deadline).await;
                 }
                 Ok(Err(error)) => tracing::debug!(%address, "a TLS handshake failed: {error}"),
                 Err(_) => tracing::debug!(%address, "a TLS handshake took too long"),
@@ -274,30 +272,26 @@ impl Front {
         let deadline = tokio::time::Instant::now() + core.settings.limits.connect_time();
         // A task of its own, so that the session survives its caller.
         let served = self.0.lifecycle.track(async move {
-            let _guest = guest;
-            connect::serve(core, stream, origin, deadline).await;
+            connect::serve(core, stream, origin, guest, deadline).await;
         });
         let _ = served.await;
     }
 
-    /// Counts a connection, if there is room for it.
+    /// Counts a connection, if there is room for it or it may wait on the doorstep.
     fn admit(&self, address: IpAddr) -> Option<Guest> {
-        let limits = &self.0.settings.limits;
-        let address = address.to_canonical();
-        let mut addresses = self.0.addresses.lock();
-        let of_address = addresses.get(&address).copied().unwrap_or(0);
-        let in_all = usize::try_from(self.0.gauges.connections.get()).unwrap_or(usize::MAX);
-        if in_all >= limits.connections || of_address >= limits.connections_per_address {
-            drop(addresses);
-            self.0.gauges.turned_away.one();
-            if let Some(held_back) = self.0.refusals.pass(Instant::now()) {
-                tracing::warn!(%address, of_address, in_all, held_back, "turned an MQTT client away: too many connections");
-            }
-            return None;
-        }
-        addresses.insert(address, of_address + 1);
+        let (pools, holder) = (&self.0.pools, Holder::at(address));
+        let place = match pools.connections.take(holder, Standing::Common, 1) {
+            Ok(place) => Place::Inside(place),
+            Err(full) => match pools.doorstep.take(holder, Standing::Common, 1) {
+                Ok(place) => Place::Doorstep(place),
+                Err(_) => {
+                    self.0.turned_away(&Identity::Anonymous, address, full);
+                    return None;
+                }
+            },
+        };
         self.0.gauges.connections.shift(1);
-        Some(Guest { core: self.0.clone(), address })
+        Some(Guest { core: self.0.clone(), place })
     }
 
     /// A session inside the process, with the rights of `who`. Its will goes out if its worker goes while the hub runs.
@@ -359,20 +353,45 @@ fn tune(stream: &TcpStream) -> std::io::Result<()> {
 }
 
 /// A connection that counts until this is dropped.
-struct Guest {
+pub struct Guest {
     core: Arc<Core>,
-    address: IpAddr,
+    place: Place,
+}
+
+enum Place {
+    Inside(#[expect(dead_code, reason = "held")] Share<Holder>),
+    /// There was no room for anybody: who it is decides.
+    Doorstep(#[expect(dead_code, reason = "held")] Share<Holder>),
+}
+
+impl Guest {
+    /// Who it is has turned out. Whoever is above everybody has a place of their own, so that their address may be full.
+    ///
+    /// # Errors
+    /// When there is no room for them; it is counted and logged.
+    pub fn is(&mut self, who: &Identity, address: IpAddr) -> Result<(), Full> {
+        let standing = who.standing();
+        if standing == Standing::Common && matches!(self.place, Place::Inside(_)) {
+            return Ok(());
+        }
+        let holder = if standing == Standing::Common { Holder::at(address) } else { Holder::of(who, address) };
+        match (self.core.pools.connections.take(holder, standing, 1), &self.place) {
+            (Ok(place), _) => {
+                self.place = Place::Inside(place);
+                Ok(())
+            }
+            // It has one as somebody of its address.
+            (Err(_), Place::Inside(_)) => Ok(()),
+            (Err(full), Place::Doorstep(_)) => {
+                self.core.turned_away(who, address, full);
+                Err(full)
+            }
+        }
+    }
 }
 
 impl Drop for Guest {
     fn drop(&mut self) {
         self.core.gauges.connections.shift(-1);
-        let mut addresses = self.core.addresses.lock();
-        if let Some(count) = addresses.get_mut(&self.address) {
-            *count -= 1;
-            if *count == 0 {
-                addresses.remove(&self.address);
-            }
-        }
     }
 }

@@ -1,4 +1,5 @@
-//! What the front counts, and how it keeps a flood of refusals from becoming a flood of log lines.
+//! What the front counts, and how it keeps a flood of refusals from becoming a flood of log lines: a stranger's leave room
+//! for those of others.
 
 use std::{
     sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed},
@@ -7,7 +8,11 @@ use std::{
 
 use parking_lot::Mutex;
 
-use crate::telemetry::reading::Reading;
+use crate::{
+    auth::holder::Holder,
+    domain::pool::{Bounds, Pool, Share, Standing},
+    telemetry::reading::Reading,
+};
 
 /// A number that only grows.
 #[derive(Debug, Default)]
@@ -151,7 +156,52 @@ impl Gauges {
     }
 }
 
-/// Lets a few through at once and then one in a while, and says how many it held back.
+/// Lines of one kind, shared by those whom they are about: so many in a while, and the rest is counted.
+#[derive(Debug)]
+pub struct Lines {
+    pool: Pool<Holder>,
+    state: Mutex<Written>,
+}
+
+#[derive(Debug)]
+struct Written {
+    /// What has been written since then.
+    since: Instant,
+    lines: Vec<Share<Holder>>,
+    held_back: u64,
+}
+
+impl Lines {
+    /// How long a line counts, at most.
+    pub const WINDOW: Duration = Duration::from_secs(10);
+
+    #[must_use]
+    pub fn new(bounds: Bounds) -> Self {
+        let state = Written { since: Instant::now(), lines: Vec::new(), held_back: 0 };
+        Self { pool: Pool::new(bounds), state: Mutex::new(state) }
+    }
+
+    /// Whether one more may be written about this holder now; if so, how many were held back since the last, of anybody's.
+    pub fn pass(&self, holder: Holder, standing: Standing, now: Instant) -> Option<u64> {
+        let mut state = self.state.lock();
+        if now.saturating_duration_since(state.since) >= Self::WINDOW {
+            state.since = now;
+            state.lines.clear();
+        }
+        match self.pool.take(holder, standing, 1) {
+            Ok(line) => {
+                state.lines.push(line);
+                Some(std::mem::take(&mut state.held_back))
+            }
+            Err(_) => {
+                state.held_back += 1;
+                None
+            }
+        }
+    }
+}
+
+/// Lets a few through at once and then one in a while.
 #[derive(Debug)]
 pub struct Rate {
     burst: f64,
@@ -163,29 +213,27 @@ pub struct Rate {
 struct State {
     tokens: f64,
     at: Instant,
-    held_back: u64,
 }
 
 impl Rate {
     #[must_use]
     pub fn new(burst: u32, every: Duration) -> Self {
         let burst = f64::from(burst.max(1));
-        let state = State { tokens: burst, at: Instant::now(), held_back: 0 };
+        let state = State { tokens: burst, at: Instant::now() };
         Self { burst, per_second: 1.0 / every.as_secs_f64().max(1e-9), state: Mutex::new(state) }
     }
 
-    /// Whether one more may pass now; if so, how many were held back since the last that did.
-    pub fn pass(&self, now: Instant) -> Option<u64> {
+    /// Whether one more may pass now.
+    pub fn pass(&self, now: Instant) -> bool {
         let mut state = self.state.lock();
         let grown = now.saturating_duration_since(state.at).as_secs_f64() * self.per_second;
         state.tokens = (state.tokens + grown).min(self.burst);
         state.at = now;
-        if state.tokens < 1.0 {
-            state.held_back += 1;
-            return None;
+        let may_pass = state.tokens >= 1.0;
+        if may_pass {
+            state.tokens -= 1.0;
         }
-        state.tokens -= 1.0;
-        Some(std::mem::take(&mut state.held_back))
+        may_pass
     }
 }
 
@@ -194,11 +242,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_rate_lets_a_burst_through_and_counts_the_rest() {
+    fn a_rate_lets_a_burst_through_and_then_one_in_a_while() {
         let rate = Rate::new(2, Duration::from_secs(1));
         let now = Instant::now();
-        assert_eq!([rate.pass(now), rate.pass(now), rate.pass(now), rate.pass(now)], [Some(0), Some(0), None, None]);
-        assert_eq!(rate.pass(now + Duration::from_secs(1)), Some(2));
-        assert_eq!(rate.pass(now + Duration::from_secs(1)), None);
+        assert_eq!([rate.pass(now), rate.pass(now), rate.pass(now), rate.pass(now)], [true, true, false, false]);
+        assert!(rate.pass(now + Duration::from_secs(1)) && !rate.pass(now + Duration::from_secs(1)));
+    }
+
+    #[test]
+    fn nobody_uses_up_the_lines_about_others() {
+        let lines = Lines::new(Bounds { in_all: 6, each: 2, reserve: 2 });
+        let (now, later) = (Instant::now(), Instant::now() + Lines::WINDOW);
+        let stranger = |host: u8| Holder::at(std::net::Ipv4Addr::new(192, 0, 2, host).into());
+        let written = |host, times: usize| {
+            (0..times).filter(|_| lines.pass(stranger(host), Standing::Common, now).is_some()).count()
+        };
+        assert_eq!([written(1, 1000), written(2, 1000), written(3, 1000)], [2, 2, 0]);
+        assert!(lines.pass(Holder::Hub, Standing::Trusted, now).is_some_and(|held_back| held_back == 1998));
+        assert_eq!(lines.pass(stranger(1), Standing::Common, later), Some(0));
     }
 }

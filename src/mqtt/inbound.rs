@@ -74,6 +74,7 @@ async fn publish(connection: &mut Connection, packet: Publish) -> Result<(), End
         expires_at: publish::expires_at(packet.expiry),
         origin: connection.session.number,
         place: 0,
+        owner: None,
     };
     let offered = Offered { message, dup: packet.dup, is_will: false };
     let number = connection.session.connections;

@@ -12,17 +12,15 @@ use tokio::{
 use super::{
     frame::{self, Frame},
     packet::Fault,
-    queue::{Budget, Reserved},
+};
+use crate::{
+    auth::holder::Holder,
+    domain::pool::{Account, Share},
 };
 
 /// How much a read may bring: little at first, since most clients say little, and up to the second for who fills it.
 /// A packet longer than the second is a long one.
 const READ: (usize, usize) = (1024, 16 * 1024);
-
-/// How many bytes the long packets that have begun to arrive may have, of all clients together: 32 of the longest that
-/// the front takes by default. Above it, whoever begins another is not read until there is room; whatever it is, one may
-/// always arrive.
-pub const ARRIVING: usize = 8 * 1024 * 1024;
 
 /// The bytes of one connection.
 #[derive(Debug)]
@@ -31,15 +29,26 @@ pub struct Input {
     room: usize,
     /// The most that the next read may bring.
     most: usize,
-    /// The part of [`ARRIVING`] that a long packet has, and since when.
-    held: Option<(Reserved, Instant)>,
+    /// What a long packet has of the pool of such, and since when.
+    held: Option<(Share<Holder>, Instant)>,
 }
 
 impl Input {
+    #[must_use]
+    pub fn new(bytes: &[u8]) -> Self {
+        Self { buffer: BytesMut::from(bytes), room: READ.0, most: READ.0, held: None }
+    }
+
     /// With what has arrived behind the CONNECT, without the room that this took.
     #[must_use]
-    pub fn new(rest: &[u8]) -> Self {
-        Self { buffer: BytesMut::from(rest), room: READ.0, most: READ.0, held: None }
+    pub fn behind_connect(self) -> Self {
+        Self::new(&self.buffer)
+    }
+
+    /// What has arrived and is no whole packet yet.
+    #[must_use]
+    pub fn rest(&self) -> &[u8] {
+        &self.buffer
     }
 
     /// Cuts the next whole packet, as [`frame::next`] does.
@@ -56,8 +65,8 @@ impl Input {
     }
 
     /// Makes room for what is read next: a long packet gets what it needs and no more, and what it had is given back
-    /// after it. False if it has to wait, since others' long packets have all the room.
-    pub fn prepare(&mut self, longest: usize, arriving: &Budget) -> bool {
+    /// after it. False if it has to wait, since other long packets have all the room.
+    pub fn prepare(&mut self, longest: usize, arriving: &Account<Holder>) -> bool {
         let whole = frame::announced(&self.buffer).unwrap_or(0).min(longest);
         self.most = self.room.max(whole.saturating_sub(self.buffer.len()));
         if whole <= READ.1 {
@@ -65,10 +74,10 @@ impl Input {
             return true;
         }
         if self.held.is_none() {
-            if !arriving.has_room() {
+            if !arriving.has_room_for(1) {
                 return false;
             }
-            self.held = Some((arriving.hold(whole), Instant::now()));
+            self.held = Some((arriving.hold(whole as u64), Instant::now()));
         }
         if whole > self.buffer.capacity() {
             // Growing would double it.
@@ -101,6 +110,7 @@ impl Input {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::pool::{Bounds, Pool, Standing};
 
     const LONGEST: usize = 256 * 1024;
 
@@ -110,7 +120,7 @@ mod tests {
         vec![0x30, seven(0) | 0x80, seven(7) | 0x80, seven(14)]
     }
 
-    async fn read(input: &mut Input, mut bytes: &[u8], arriving: &Budget) {
+    async fn read(input: &mut Input, mut bytes: &[u8], arriving: &Account<Holder>) {
         while !bytes.is_empty() {
             assert!(input.prepare(LONGEST, arriving));
             assert!(input.read(&mut bytes).await.expect("no error") > 0);
@@ -119,7 +129,8 @@ mod tests {
 
     #[tokio::test]
     async fn long_packets_wait_for_room_and_short_ones_do_not() {
-        let arriving = Budget::of(300_000);
+        let pool = Pool::new(Bounds { in_all: 400_000, each: 1_000_000, reserve: 100_000 });
+        let arriving = pool.account(Holder::Hub, Standing::Common);
         let mut inputs: Vec<_> = (0..4).map(|_| Input::new(&[])).collect();
         for input in &mut inputs {
             read(input, &publish(200_000), &arriving).await;

@@ -6,8 +6,6 @@ use std::{
     sync::Arc,
 };
 
-use tokio_util::sync::CancellationToken;
-
 use super::{
     front::Core,
     link::{self, Carrier, Incoming, Link},
@@ -29,13 +27,7 @@ const WAITING: usize = 10_000;
 pub fn start(core: &Arc<Core>, who: Identity, will: Option<link::Message>, filters: &[&str]) -> Link {
     let (link, carrier) = link::pair();
     let filters = filters.iter().map(|filter| (*filter).to_owned()).collect();
-    let sender = Sender {
-        who,
-        address: IpAddr::V4(Ipv4Addr::LOCALHOST),
-        secure: true,
-        number: core.sessions.new_number(),
-        abandoned: CancellationToken::new(),
-    };
+    let sender = Sender::new(core, who, IpAddr::V4(Ipv4Addr::LOCALHOST), true);
     let session = Local { core: core.clone(), sender, will, filters, waiting: VecDeque::new() };
     core.lifecycle.track(session.run(carrier));
     link

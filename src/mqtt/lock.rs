@@ -48,7 +48,7 @@ pub fn judge(core: &Arc<Core>, sender: &Sender, offered: &Offered) -> Verdict {
     };
     let (ask, expires_at) = ask.unwrap_or_else(|reason| {
         core.gauges.refused_lock_commands.one();
-        if let Some(held_back) = core.refusals.pass(std::time::Instant::now()) {
+        if let Some(held_back) = core.may_log(&sender.who, sender.address) {
             tracing::warn!(who = %sender.who, address = %sender.address, held_back, "refused a lock command: {reason}");
         }
         (LockAsk::Refused { what: excerpt(&offered.message.payload), reason }, None)

@@ -11,6 +11,7 @@ use std::{
 use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
 
 use super::link::QoS;
+use crate::{auth::holder::Holder, domain::pool::Standing};
 
 /// Which session a message came from, so that one that wants none of its own can be spared. 0 is nobody's.
 pub type SessionNumber = u64;
@@ -30,6 +31,8 @@ pub struct Message {
     pub origin: SessionNumber,
     /// Its place in the order in which the router was given messages; 0 until then.
     pub place: u64,
+    /// On whose account it is retained; none's until then, and none's that came out of the router.
+    pub owner: Option<(Holder, Standing)>,
 }
 
 impl Message {
@@ -45,6 +48,7 @@ impl Message {
             expires_at: None,
             origin,
             place: 0,
+            owner: None,
         }
     }
 
@@ -116,6 +120,7 @@ pub fn unpack(topic: &str, payload: Bytes, mut packed: Bytes, epoch: Instant) ->
         expires_at,
         origin,
         place,
+        owner: None,
     })
 }
 
@@ -135,6 +140,7 @@ mod tests {
             expires_at: Some(epoch + Duration::from_secs(7)),
             origin: 3,
             place: 9,
+            owner: None,
         };
         let again = unpack("é/b", message.payload.clone(), pack(&message, epoch), epoch);
         assert_eq!(again, Some(message));

@@ -1,34 +1,180 @@
-//! What the clients of the front share, each a [`Pool`](crate::domain::pool::Pool): its numbers, and what they are for.
+//! What the clients of the front share, each a [`Pool`]: its numbers, and what they are for.
 
 use super::settings::Limits;
-use crate::domain::pool::{Bounds, Listed, Unit};
+use crate::{
+    auth::holder::Holder,
+    domain::pool::{Bounds, Listed, Pool, Unit},
+};
 
-/// The front's pools, for docs/security.md.
-#[must_use]
-pub fn listed(limits: &Limits) -> Vec<Listed> {
-    vec![Listed {
-        what: "MQTT sessions, those without a connection among them",
-        unit: Unit::Pieces,
-        bounds: sessions(limits),
-        holder: "identity",
-        settings: "`limits.sessions`, `limits.sessions_per_identity`",
-        when_full: "CONNACK 3, 0x97",
-    }]
-}
+const KIB: usize = 1024;
+const MIB: usize = 1024 * KIB;
+
+/// Connections for which there is no room, until their CONNECT says who they are: in all, and of an address.
+const DOORSTEP: (usize, usize) = (256, 32);
+/// How many bytes the long packets that have begun to arrive may have, of all clients together: 32 of the longest that
+/// the front takes by default; and of one identity, or one address before there is one. Whatever it is, each may always
+/// have one.
+const ARRIVING: (usize, usize) = (8 * MIB, 2 * MIB);
+/// How many bytes detections may hold until they are committed, of all clients together and of one identity. Above it a
+/// client that has one of them is not read; whatever it is, each client may have one.
+const UNCOMMITTED: (usize, usize) = (24 * MIB, 12 * MIB);
+/// Groups of shared subscriptions.
+const GROUPS: (usize, usize) = (512, 64);
 
 /// What is kept for controllers, ADMINs and the lock agent, on top of what everybody may have: a sixteenth of that, and
 /// never so little that a small setting shuts them out.
 const RESERVE: u64 = 16;
-const LEAST_PIECES: u64 = 16;
+const LEAST_PIECES: usize = 16;
 
-fn bounds(everybody: usize, each: usize, least: u64) -> Bounds {
+fn pieces((everybody, each): (usize, usize)) -> Bounds {
+    bounds(everybody, each, LEAST_PIECES)
+}
+
+fn bytes((everybody, each): (usize, usize)) -> Bounds {
+    bounds(everybody, each, MIB)
+}
+
+fn bounds(everybody: usize, each: usize, least: usize) -> Bounds {
     let everybody = everybody as u64;
-    let reserve = (everybody / RESERVE).max(least);
+    let reserve = (everybody / RESERVE).max(least as u64);
     Bounds { in_all: everybody + reserve, each: each as u64, reserve }
 }
 
-/// Of sessions.
+/// Of sessions, those without a connection among them.
 #[must_use]
 pub fn sessions(limits: &Limits) -> Bounds {
-    bounds(limits.sessions, limits.sessions_per_identity, LEAST_PIECES)
+    pieces((limits.sessions, limits.sessions_per_identity))
+}
+
+/// Of the different filters that each identity is subscribed to.
+#[must_use]
+pub fn filters(limits: &Limits) -> Bounds {
+    pieces((limits.filters, limits.filters_per_identity))
+}
+
+/// Of retained messages.
+#[must_use]
+pub fn retained(limits: &Limits) -> Bounds {
+    pieces((limits.retained, limits.retained_per_identity))
+}
+
+/// Of their bytes.
+#[must_use]
+pub fn retained_bytes(limits: &Limits) -> Bounds {
+    bytes((limits.retained_bytes, limits.retained_bytes_per_identity))
+}
+
+/// Of log lines about what was refused, in [`super::gauges::Lines::WINDOW`].
+pub const LINES: Bounds = Bounds { in_all: 50, each: 10, reserve: 10 };
+/// Of alerts about somebody who tries to be the lock worker, in [`super::gauges::Lines::WINDOW`].
+pub const ALARMS: Bounds = Bounds { in_all: 8, each: 1, reserve: 4 };
+
+/// Those pools that the front's parts have in common.
+#[derive(Debug)]
+pub struct Pools {
+    pub connections: Pool<Holder>,
+    /// As in [`DOORSTEP`].
+    pub doorstep: Pool<Holder>,
+    /// What waits in queues or is not acknowledged, wills, and what subscriptions take.
+    pub bytes: Pool<Holder>,
+    /// As in [`ARRIVING`].
+    pub arriving: Pool<Holder>,
+    /// As in [`UNCOMMITTED`].
+    pub uncommitted: Pool<Holder>,
+    pub groups: Pool<Holder>,
+}
+
+impl Pools {
+    #[must_use]
+    pub fn new(limits: &Limits) -> Self {
+        Self {
+            connections: Pool::new(pieces((limits.connections, limits.connections_per_address))),
+            doorstep: Pool::new(pieces(DOORSTEP)),
+            bytes: Pool::new(bytes((limits.queue_bytes_in_all, limits.queue_bytes_per_identity))),
+            arriving: Pool::new(bytes(ARRIVING)),
+            uncommitted: Pool::new(bytes(UNCOMMITTED)),
+            groups: Pool::new(pieces(GROUPS)),
+        }
+    }
+}
+
+/// The front's pools, for docs/security.md.
+#[must_use]
+pub fn listed(limits: &Limits) -> Vec<Listed> {
+    let Pools { connections, doorstep, bytes, arriving, uncommitted, groups } = Pools::new(limits);
+    let of =
+        |what, unit, bounds, holder, settings, when_full| Listed { what, unit, bounds, holder, settings, when_full };
+    let count = |what, bounds, settings, when_full| of(what, Unit::Pieces, bounds, "identity", settings, when_full);
+    let size = |what, bounds, settings, when_full| of(what, Unit::Bytes, bounds, "identity", settings, when_full);
+    vec![
+        of(
+            "MQTT connections",
+            Unit::Pieces,
+            connections.bounds(),
+            "address, once signed in above everybody: identity",
+            "`limits.connections`, `limits.connections_per_address`",
+            "waits on the doorstep, next line",
+        ),
+        of(
+            "MQTT connections beyond those, until their CONNECT says who they are",
+            Unit::Pieces,
+            doorstep.bounds(),
+            "address",
+            "",
+            "closed at once; so is after its CONNECT who is neither controller, ADMIN nor lock agent",
+        ),
+        count(
+            "MQTT sessions, those without a connection among them",
+            sessions(limits),
+            "`limits.sessions`, `limits.sessions_per_identity`",
+            "CONNACK 3, 0x97",
+        ),
+        size(
+            "What waits for MQTT subscribers or is not acknowledged, wills, subscriptions",
+            bytes.bounds(),
+            "`limits.queue_bytes_in_all`, `limits.queue_bytes_per_identity`",
+            "the subscriber's own oldest message is dropped; CONNACK 3, 0x97 for a will; SUBACK 0x80, 0x97",
+        ),
+        of(
+            "MQTT packets above 16 KiB that have begun to arrive",
+            Unit::Bytes,
+            arriving.bounds(),
+            "identity, address before CONNECT",
+            "",
+            "who begins another is not read until there is room",
+        ),
+        size(
+            "Detections by MQTT that wait for their commit",
+            uncommitted.bounds(),
+            "",
+            "a client that has one of them is not read",
+        ),
+        count(
+            "Different filters of each MQTT identity",
+            filters(limits),
+            "`limits.filters`, `limits.filters_per_identity`",
+            "SUBACK 0x80, 0x97",
+        ),
+        count("Groups of shared subscriptions", groups.bounds(), "", "SUBACK 0x80, 0x97"),
+        count(
+            "Retained messages on topics of your own",
+            retained(limits),
+            "`limits.retained`, `limits.retained_per_identity`",
+            "delivered and not retained, 0x97",
+        ),
+        size(
+            "Their bytes",
+            retained_bytes(limits),
+            "`limits.retained_bytes`, `limits.retained_bytes_per_identity`",
+            "delivered and not retained, 0x97",
+        ),
+        of(
+            "Log lines in 10 s about what MQTT clients were refused, for each of three kinds",
+            Unit::Pieces,
+            LINES,
+            "identity, else address",
+            "",
+            "counted, and told with the next line",
+        ),
+    ]
 }

@@ -15,8 +15,11 @@ use super::{
     packet::Reason,
 };
 use crate::{
-    auth::identity::Identity,
-    domain::topic::{self, Topic},
+    auth::{holder::Holder, identity::Identity},
+    domain::{
+        pool::Account,
+        topic::{self, Topic},
+    },
 };
 
 /// Who publishes, and from where.
@@ -30,6 +33,26 @@ pub struct Sender {
     /// Cancelled when the session is over: what has found no room with the recorder by then is given up. It was never
     /// acknowledged, so its client sends it again.
     pub abandoned: CancellationToken,
+    /// What waits for them, and their will.
+    pub bytes: Account<Holder>,
+    /// Their detections that wait for the commit.
+    pub uncommitted: Account<Holder>,
+}
+
+impl Sender {
+    #[must_use]
+    pub fn new(core: &Core, who: Identity, address: IpAddr, secure: bool) -> Self {
+        let (holder, standing) = (Holder::of(&who, address), who.standing());
+        Self {
+            who,
+            address,
+            secure,
+            number: core.sessions.new_number(),
+            abandoned: CancellationToken::new(),
+            bytes: core.pools.bytes.account(holder, standing),
+            uncommitted: core.pools.uncommitted.account(holder, standing),
+        }
+    }
 }
 
 /// A message as it was published.
@@ -95,7 +118,7 @@ pub fn judge(core: &Arc<Core>, sender: &Sender, offered: Offered) -> Verdict {
     let Offered { mut message, is_will, .. } = offered;
     if !core.rights.may_publish(&sender.who, &message.topic) {
         let right = core.rights.publish(&sender.who, &message.topic);
-        core.refused_publish(&sender.who, &message.topic, &right.rule);
+        core.refused_publish(sender, &message.topic, &right.rule);
         let reason = format!("not authorized: {}", right.rule);
         return match known {
             Some(Topic::Detections(_)) => detection::refused(core, sender, &message, reason),
@@ -114,6 +137,9 @@ pub fn judge(core: &Arc<Core>, sender: &Sender, offered: Offered) -> Verdict {
         }
     }
     message.retain &= may_be_retained(&message.topic);
+    if message.retain {
+        message.owner = Some((*sender.bytes.holder(), sender.bytes.standing()));
+    }
     if message.retain && !core.router.retained().lock().has_room(&message) {
         let answer = Answer::Refused(Reason::QuotaExceeded, "delivered, but there is no room to retain it".to_owned());
         return Verdict::Now(Settled { answer, route: Some(message) });

@@ -2,16 +2,13 @@
 //!
 //! Pure state: it says what to send and does not send.
 
-use std::{
-    collections::VecDeque,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering::Relaxed},
-    },
-    time::Instant,
-};
+use std::{collections::VecDeque, time::Instant};
 
 use super::{link::QoS, message::Message, settings::Limits};
+use crate::{
+    auth::holder::Holder,
+    domain::pool::{Account, Share},
+};
 
 /// A message on its way to one subscriber.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,70 +24,27 @@ impl Delivery {
     }
 }
 
-/// How much may wait: in one queue, and in all that share the budget.
+/// How much may wait in one queue.
 ///
-/// Each queue has its part of the whole, and room for one message, whatever the others hold: so a subscriber that reads
-/// loses nothing because somebody absent has filled the rest. In all, no more than twice the whole can wait, and one
-/// message for each queue.
-#[derive(Debug, Clone)]
-pub struct Budget {
+/// Each queue has a part of the whole that nobody counts, and room for one message, whatever the others hold: so a
+/// subscriber that reads loses nothing because somebody absent has filled the rest. What is beyond that part comes from
+/// the pool that all share, on the account of the session's owner.
+#[derive(Debug, Clone, Copy)]
+pub struct Room {
     messages: usize,
     bytes: usize,
-    bytes_in_all: usize,
     /// A queue's own part of the whole, in bytes.
     part: usize,
-    used_in_all: Arc<AtomicUsize>,
 }
 
-/// A part of the budget that is kept for something, until this is dropped.
-#[derive(Debug)]
-pub struct Reserved {
-    cost: usize,
-    used_in_all: Arc<AtomicUsize>,
-}
-
-impl Drop for Reserved {
-    fn drop(&mut self) {
-        self.used_in_all.fetch_sub(self.cost, Relaxed);
-    }
-}
-
-impl Budget {
+impl Room {
     #[must_use]
     pub fn new(limits: &Limits) -> Self {
         Self {
             messages: limits.queue_messages,
             bytes: limits.queue_bytes,
-            bytes_in_all: limits.queue_bytes_in_all,
             part: limits.queue_bytes_in_all / limits.sessions.max(1),
-            used_in_all: Arc::default(),
         }
-    }
-
-    /// For something else than queues.
-    #[must_use]
-    pub fn of(bytes_in_all: usize) -> Self {
-        Self { messages: 0, bytes: bytes_in_all, bytes_in_all, part: 0, used_in_all: Arc::default() }
-    }
-
-    /// Whether less than the whole is used.
-    #[must_use]
-    pub fn has_room(&self) -> bool {
-        self.used_in_all.load(Relaxed) < self.bytes_in_all
-    }
-
-    /// Counts what is there in any case, until the answer is dropped.
-    #[must_use]
-    pub fn hold(&self, cost: usize) -> Reserved {
-        self.used_in_all.fetch_add(cost, Relaxed);
-        Reserved { cost, used_in_all: self.used_in_all.clone() }
-    }
-
-    /// Keeps a part of the whole for something that may wait long, such as a will; none if there is no room for it.
-    #[must_use]
-    pub fn reserve(&self, cost: usize) -> Option<Reserved> {
-        let reserved = self.hold(cost);
-        (self.used_in_all.load(Relaxed) <= self.bytes_in_all).then_some(reserved)
     }
 }
 
@@ -123,24 +77,34 @@ pub struct Queue {
     waiting: VecDeque<Delivery>,
     /// Of those that wait.
     bytes: usize,
-    /// Of those that were sent and not acknowledged: `inflight` bounds their number, the budget their part of the whole.
+    /// Of those that were sent and not acknowledged: `inflight` bounds their number, the pool what they have of the whole.
     bytes_in_flight: usize,
     /// In the order in which they were sent, which is the order in which they are sent again.
     in_flight: VecDeque<InFlight>,
     last_id: u16,
-    budget: Budget,
+    room: Room,
+    /// What is beyond the queue's own part, as far as the pool had it.
+    share: Share<Holder>,
 }
 
 impl Queue {
     #[must_use]
-    pub fn new(budget: Budget) -> Self {
-        Self { waiting: VecDeque::new(), bytes: 0, bytes_in_flight: 0, in_flight: VecDeque::new(), last_id: 0, budget }
+    pub fn new(room: Room, account: &Account<Holder>) -> Self {
+        Self {
+            waiting: VecDeque::new(),
+            bytes: 0,
+            bytes_in_flight: 0,
+            in_flight: VecDeque::new(),
+            last_id: 0,
+            room,
+            share: account.hold(0),
+        }
     }
 
     /// Adds a message. Says how many were dropped for it: the oldest first, so that who comes back sees what is new.
     #[must_use = "what is dropped is counted"]
     pub fn push(&mut self, delivery: Delivery) -> u64 {
-        self.add(delivery.cost());
+        self.bytes += delivery.cost();
         self.waiting.push_back(delivery);
         let mut dropped = 0;
         while !self.waiting.is_empty() && self.is_over() {
@@ -150,34 +114,38 @@ impl Queue {
         dropped
     }
 
-    fn is_over(&self) -> bool {
-        let takes_more_than_its_part = self.waiting.len() > 1 && self.bytes + self.bytes_in_flight > self.budget.part;
-        self.waiting.len() > self.budget.messages
-            || self.bytes > self.budget.bytes
-            || (takes_more_than_its_part && self.budget.used_in_all.load(Relaxed) > self.budget.bytes_in_all)
+    fn is_over(&mut self) -> bool {
+        let has_room = self.count();
+        self.waiting.len() > self.room.messages || self.bytes > self.room.bytes || (!has_room && self.waiting.len() > 1)
+    }
+
+    /// Has what is beyond the queue's own part counted; says whether there was room for it.
+    fn count(&mut self) -> bool {
+        let beyond = (self.bytes + self.bytes_in_flight).saturating_sub(self.room.part);
+        self.share.resize(beyond as u64).is_ok()
     }
 
     /// Whether so much waits that who publishes should slow down: a quarter of what may wait.
     #[must_use]
     pub fn is_filling(&self) -> bool {
-        self.waiting.len() > self.budget.messages / 4 || self.bytes > self.budget.bytes / 4
-    }
-
-    fn add(&mut self, cost: usize) {
-        self.bytes += cost;
-        self.budget.used_in_all.fetch_add(cost, Relaxed);
+        self.waiting.len() > self.room.messages / 4 || self.bytes > self.room.bytes / 4
     }
 
     fn pop(&mut self) -> Option<Delivery> {
         let delivery = self.waiting.pop_front()?;
         self.bytes -= delivery.cost();
-        self.budget.used_in_all.fetch_sub(delivery.cost(), Relaxed);
         Some(delivery)
     }
 
     /// The next message to send, if fewer than `window` are unacknowledged. Expired ones are left out; `expired` counts
     /// them.
     pub fn take(&mut self, window: usize, now: Instant, expired: &mut u64) -> Option<Sending> {
+        let sending = self.next(window, now, expired);
+        self.count();
+        sending
+    }
+
+    fn next(&mut self, window: usize, now: Instant, expired: &mut u64) -> Option<Sending> {
         loop {
             let above_zero = self.waiting.front()?.message.qos != QoS::AtMostOnce;
             if above_zero && self.in_flight.len() >= window {
@@ -191,9 +159,8 @@ impl Queue {
             if !above_zero {
                 return Some(Sending { id: 0, delivery });
             }
-            let (id, cost) = (self.free_id(), delivery.cost());
-            self.bytes_in_flight += cost;
-            self.budget.used_in_all.fetch_add(cost, Relaxed);
+            let id = self.free_id();
+            self.bytes_in_flight += delivery.cost();
             self.in_flight.push_back(InFlight { id, stage: Stage::Published, delivery: delivery.clone() });
             return Some(Sending { id, delivery });
         }
@@ -223,7 +190,7 @@ impl Queue {
     /// So many bytes are no longer in flight.
     fn landed(&mut self, cost: usize) {
         self.bytes_in_flight -= cost;
-        self.budget.used_in_all.fetch_sub(cost, Relaxed);
+        self.count();
     }
 
     /// PUBREC came. Says whether the identifier was known; a PUBREL answers either way, unless the PUBREC refused.
@@ -244,16 +211,14 @@ impl Queue {
 
     /// Forgets every message that `unwanted` names, also those that were sent and not acknowledged.
     pub fn purge(&mut self, unwanted: impl Fn(&Message) -> bool) {
-        let mut kept = VecDeque::with_capacity(self.waiting.len());
-        while let Some(delivery) = self.pop() {
-            if !unwanted(&delivery.message) {
-                kept.push_back(delivery);
-            }
-        }
-        for delivery in kept {
-            self.add(delivery.cost());
-            self.waiting.push_back(delivery);
-        }
+        let mut bytes = 0;
+        self.waiting.retain(|delivery| {
+            let keep = !unwanted(&delivery.message);
+            bytes += if keep { delivery.cost() } else { 0 };
+            keep
+        });
+        self.waiting.shrink_to_fit();
+        self.bytes = bytes;
         let mut purged = 0;
         self.in_flight.retain(|one| {
             let keep = !unwanted(&one.delivery.message);
@@ -264,19 +229,24 @@ impl Queue {
     }
 }
 
-impl Drop for Queue {
-    fn drop(&mut self) {
-        self.budget.used_in_all.fetch_sub(self.bytes + self.bytes_in_flight, Relaxed);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
     use proptest::prelude::*;
 
     use super::*;
-    use crate::mqtt::link;
+    use crate::{
+        domain::pool::{Pool, Standing},
+        mqtt::{link, pools::Pools},
+    };
+
+    fn device(id: i32) -> Holder {
+        Holder::Device(crate::domain::device::DeviceId(id))
+    }
+
+    fn beside(limits: &Limits, pool: &Pool<Holder>, id: i32, standing: Standing) -> Queue {
+        Queue::new(Room::new(limits), &pool.account(device(id), standing))
+    }
 
     fn delivery(qos: QoS, mark: u32) -> Delivery {
         let payload = Bytes::copy_from_slice(&mark.to_be_bytes());
@@ -285,7 +255,7 @@ mod tests {
     }
 
     fn queue(limits: &Limits) -> Queue {
-        Queue::new(Budget::new(limits))
+        beside(limits, &Pools::new(limits).bytes, 1, Standing::Common)
     }
 
     #[test]
@@ -298,25 +268,37 @@ mod tests {
     }
 
     #[test]
-    fn all_queues_share_one_budget() {
+    fn all_queues_share_one_pool() {
         let limits = Limits { queue_bytes_in_all: 500, ..Limits::default() };
-        let budget = Budget::new(&limits);
-        let (mut one, mut other) = (Queue::new(budget.clone()), Queue::new(budget.clone()));
-        assert_eq!(one.push(delivery(QoS::AtLeastOnce, 0)) + one.push(delivery(QoS::AtLeastOnce, 1)), 0);
-        assert_eq!(other.push(delivery(QoS::AtLeastOnce, 2)) + other.push(delivery(QoS::AtLeastOnce, 3)), 1);
-        drop(one);
-        drop(other);
-        assert_eq!(budget.used_in_all.load(Relaxed), 0);
+        let pool = Pools::new(&limits).bytes;
+        let mut queues = [1, 2].map(|id| beside(&limits, &pool, id, Standing::Common));
+        let mut push = |index: usize, mark| queues[index].push(delivery(QoS::AtLeastOnce, mark));
+        assert_eq!(push(0, 0) + push(0, 1), 0);
+        assert_eq!(push(1, 2) + push(1, 3), 1);
+        drop(queues);
+        assert_eq!(pool.taken(), 0);
     }
 
     #[test]
-    fn what_is_reserved_comes_back_and_has_an_end() {
-        let budget = Budget::new(&Limits { queue_bytes_in_all: 500, ..Limits::default() });
-        let first = budget.reserve(300).expect("room");
-        assert!(budget.reserve(300).is_none());
-        drop(first);
-        assert!(budget.reserve(300).is_some());
-        assert_eq!(budget.used_in_all.load(Relaxed), 0);
+    fn nobody_fills_the_queue_of_somebody_else() {
+        let limits = Limits { queue_bytes_in_all: 50_000, queue_bytes_per_identity: 20_000, ..Limits::default() };
+        let pool = Pools::new(&limits).bytes;
+        let fill =
+            |queue: &mut Queue| -> u64 { (0..1000).map(|mark| queue.push(delivery(QoS::AtLeastOnce, mark))).sum() };
+        let mut parked: Vec<_> = (0..10).map(|_| beside(&limits, &pool, 1, Standing::Common)).collect();
+        for queue in &mut parked {
+            assert!(fill(queue) > 0, "one holder has its part in all its queues together");
+        }
+        let mut second = beside(&limits, &pool, 2, Standing::Common);
+        for mark in 0..100 {
+            assert_eq!(second.push(delivery(QoS::AtLeastOnce, mark)), 0, "somebody else loses nothing");
+        }
+        let mut others: Vec<_> = (3..9).map(|id| beside(&limits, &pool, id, Standing::Common)).collect();
+        for queue in &mut others {
+            fill(queue);
+        }
+        let mut agent = beside(&limits, &pool, 99, Standing::Vital);
+        assert_eq!(fill(&mut agent), 0, "they all have filled what they may, and the lock agent loses nothing");
     }
 
     #[test]
@@ -365,8 +347,8 @@ mod tests {
                 }
                 prop_assert!(queue.in_flight.len() <= window);
                 let cost = |deliveries: usize| deliveries * delivery(QoS::ExactlyOnce, 0).cost();
-                let used = queue.budget.used_in_all.load(Relaxed);
-                prop_assert_eq!(used, cost(queue.waiting.len() + queue.in_flight.len()));
+                let beyond = cost(queue.waiting.len() + queue.in_flight.len()).saturating_sub(queue.room.part);
+                prop_assert_eq!(queue.share.amount(), beyond as u64);
                 prop_assert_eq!(queue.unacknowledged().map(|(id, ..)| id).collect::<Vec<_>>(), open.clone());
             }
         }

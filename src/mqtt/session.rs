@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashMap,
+    net::IpAddr,
     pin::Pin,
     sync::{Arc, atomic::AtomicBool},
     time::Duration,
@@ -14,11 +15,11 @@ use tokio_util::sync::CancellationToken;
 use super::{
     message::{Message, SessionNumber},
     publish::Settled,
-    queue::{Budget, Queue},
+    queue::Queue,
     router::RouterLink,
     subscriptions::Subscriptions,
 };
-use crate::auth::identity::Identity;
+use crate::auth::{holder::Holder, identity::Identity};
 
 /// Messages of shared subscriptions on their way to a session, which takes them at once into its queue. When it is full
 /// another member of the group gets the next one.
@@ -69,6 +70,8 @@ pub struct Mailbox {
 pub struct Session {
     pub number: SessionNumber,
     pub who: Identity,
+    /// Where it began: whose it is, if it has no name.
+    pub address: IpAddr,
     pub queue: Queue,
     /// QoS 2 PUBLISHes of the client, by their packet identifier.
     pub received: HashMap<u16, Phase>,
@@ -93,13 +96,20 @@ impl std::fmt::Debug for Session {
 }
 
 impl Session {
+    /// On whose account it is.
     #[must_use]
-    pub fn new(number: SessionNumber, who: Identity, budget: Budget) -> Self {
+    pub fn holder(&self) -> Holder {
+        Holder::of(&self.who, self.address)
+    }
+
+    #[must_use]
+    pub fn new(number: SessionNumber, who: Identity, address: IpAddr, queue: Queue) -> Self {
         let (sender, receiver) = mpsc::channel(MAILBOX);
         Self {
             number,
             who,
-            queue: Queue::new(budget),
+            address,
+            queue,
             received: HashMap::new(),
             subscriptions: Subscriptions::default(),
             link: None,

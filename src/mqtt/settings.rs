@@ -43,16 +43,17 @@ pub struct Limits {
     pub keep_alive_seconds: u16,
     /// The longest packet, in bytes, with its header. A client that sends a longer one is disconnected.
     pub packet_bytes: usize,
-    /// The longest topic name and filter, in bytes. The standard allows 65,535; the router keeps every filter for ever.
+    /// The longest topic name and filter, in bytes. The standard allows 65,535.
     pub topic_bytes: usize,
     /// PUBLISHes of a client that wait for their acknowledgement. A 5.0 client is told and disconnected above it; a
     /// 3.1.1 client is not read until one is acknowledged.
     pub inflight: u16,
     /// Subscriptions of a session. One more is refused in its SUBACK.
     pub subscriptions: usize,
-    /// Different filters that were ever subscribed to since the hub's start: the router never forgets one. One more is
-    /// refused in its SUBACK.
+    /// Different filters of each device or user, added up. One more is refused in its SUBACK.
     pub filters: usize,
+    /// Different filters of one device or user.
+    pub filters_per_identity: usize,
     /// Topic aliases in each direction, MQTT 5.0.
     pub topic_aliases: u16,
     /// Messages that wait for a slow or absent subscriber. Above it the oldest is dropped and counted.
@@ -61,10 +62,16 @@ pub struct Limits {
     pub queue_bytes: usize,
     /// The same in bytes, for all subscribers together; each has its equal part of it, whatever the others hold.
     pub queue_bytes_in_all: usize,
+    /// The same for all sessions of one device or user.
+    pub queue_bytes_per_identity: usize,
     /// Retained messages. One more is delivered but not retained; a 5.0 client is told.
     pub retained: usize,
-    /// The same in bytes.
+    /// Those that one device or user has published.
+    pub retained_per_identity: usize,
+    /// The same in bytes, of all.
     pub retained_bytes: usize,
+    /// The same in bytes, of one device or user.
+    pub retained_bytes_per_identity: usize,
     /// How long a client may leave what was sent to it unread, in seconds, before it is disconnected.
     pub write_seconds: u64,
 }
@@ -85,12 +92,16 @@ impl Default for Limits {
             inflight: 100,
             subscriptions: 100,
             filters: 20_000,
+            filters_per_identity: 5_000,
             topic_aliases: 16,
             queue_messages: 100_000,
             queue_bytes: 16 * 1024 * 1024,
             queue_bytes_in_all: 64 * 1024 * 1024,
+            queue_bytes_per_identity: 16 * 1024 * 1024,
             retained: 20_000,
+            retained_per_identity: 5_000,
             retained_bytes: 16 * 1024 * 1024,
+            retained_bytes_per_identity: 4 * 1024 * 1024,
             write_seconds: 10,
         }
     }

@@ -21,19 +21,20 @@ use super::{
     session::Shared,
 };
 use crate::{
-    auth::{identity::Identity, rights::Rights},
-    domain::topic::Topic,
+    auth::{holder::Holder, identity::Identity, rights::Rights},
+    domain::{
+        pool::{Pool, Share},
+        topic::Topic,
+    },
     lifecycle::Lifecycle,
 };
-
-/// How many groups there may be. Each is a link of the router, which has room for some more than there are sessions.
-const GROUPS: usize = 512;
 
 /// A member of a group.
 #[derive(Debug, Clone)]
 pub struct Member {
     /// Whose session it is: a message goes only to a member that may receive it.
     pub who: Identity,
+    pub holder: Holder,
     pub session: SessionNumber,
     /// The member's number for its subscription.
     pub subscription: usize,
@@ -51,6 +52,8 @@ struct Members {
 struct Group {
     members: Arc<Mutex<Members>>,
     stop: CancellationToken,
+    /// On the account of whoever made it, until its last member leaves.
+    _place: Share<Holder>,
 }
 
 type Name = (String, String);
@@ -59,6 +62,7 @@ type Name = (String, String);
 #[derive(Debug)]
 pub struct Shares {
     groups: Mutex<HashMap<Name, Group>>,
+    places: Pool<Holder>,
     router: Router,
     rights: Rights,
     lifecycle: Lifecycle,
@@ -66,8 +70,8 @@ pub struct Shares {
 
 impl Shares {
     #[must_use]
-    pub fn new(router: Router, rights: Rights, lifecycle: Lifecycle) -> Self {
-        Self { groups: Mutex::default(), router, rights, lifecycle }
+    pub fn new(router: Router, rights: Rights, places: Pool<Holder>, lifecycle: Lifecycle) -> Self {
+        Self { groups: Mutex::default(), places, router, rights, lifecycle }
     }
 
     /// Makes the member one of the group.
@@ -79,9 +83,8 @@ impl Shares {
         if self.join_existing(&name, &member) {
             return Ok(());
         }
-        if self.groups.lock().len() >= GROUPS {
-            return Err(NotSubscribed::TooManyGroups);
-        }
+        let place = self.places.take(member.holder, member.who.standing(), 1);
+        let place = place.map_err(|_| NotSubscribed::TooManyGroups)?;
         let link = self.router.open().await?;
         link.subscribe(1, filter).await?;
         let stop = self.lifecycle.soft.child_token();
@@ -93,7 +96,7 @@ impl Shares {
                 return Ok(());
             }
             let members = Arc::new(Mutex::new(Members { list: vec![member], next: 0 }));
-            groups.insert(name, Group { members: members.clone(), stop: stop.clone() });
+            groups.insert(name, Group { members: members.clone(), stop: stop.clone(), _place: place });
             members
         };
         let rights = self.rights.clone();
@@ -191,7 +194,14 @@ mod tests {
     fn member(session: u64, online: bool, room: usize) -> (Member, mpsc::Receiver<Shared>) {
         let (mailbox, receiver) = mpsc::channel(room);
         (
-            Member { who: Identity::Hub, session, subscription: 1, mailbox, online: Arc::new(AtomicBool::new(online)) },
+            Member {
+                who: Identity::Hub,
+                holder: Holder::Hub,
+                session,
+                subscription: 1,
+                mailbox,
+                online: Arc::new(AtomicBool::new(online)),
+            },
             receiver,
         )
     }

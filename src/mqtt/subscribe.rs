@@ -103,6 +103,7 @@ async fn begin(core: &Core, session: &mut Session, parsed: Parsed<'_>, number: u
     if let Some(group) = parsed.group {
         let member = Member {
             who: session.who.clone(),
+            holder: session.holder(),
             session: session.number,
             subscription: number,
             mailbox: session.mailbox.sender.clone(),
@@ -124,7 +125,7 @@ fn permit(core: &Core, session: &Session, filter: &str) -> Result<(), Reason> {
         return Ok(());
     }
     core.gauges.refused_subscriptions.one();
-    if let Some(held_back) = core.refusals.pass(Instant::now()) {
+    if let Some(held_back) = core.may_log(&session.who, session.address) {
         tracing::warn!(who = %session.who, filter, rule = right.rule, held_back, "refused a subscription");
     }
     Err(Reason::NotAuthorized)
@@ -173,7 +174,7 @@ pub fn take_in(core: &Core, session: &mut Session, subscription: usize, message:
     let dropped = session.queue.push(delivery);
     if dropped > 0 {
         core.gauges.dropped.add(dropped);
-        if let Some(held_back) = core.drops.pass(Instant::now()) {
+        if let Some(held_back) = core.drops.pass(session.holder(), session.who.standing(), Instant::now()) {
             tracing::warn!(who = %session.who, dropped, held_back, "a subscriber's queue is full, its oldest messages are dropped");
         }
     }

@@ -8,8 +8,8 @@ use super::{
     message::Message,
     packet,
     publish::{self, Offered, Sender},
-    queue::{Budget, Reserved},
 };
+use crate::{auth::holder::Holder, domain::pool::Share};
 
 /// A client's will.
 #[derive(Debug)]
@@ -20,27 +20,28 @@ pub struct Will {
     /// How long after the connection's end it is published, unless the session goes on or ends before.
     pub delay: Duration,
     sender: Sender,
-    /// Its part of what may wait in all queues together.
-    _reserved: Reserved,
+    /// What it takes of what all may have waiting.
+    _share: Share<Holder>,
 }
 
 impl Will {
-    /// None if there is no room for it in the budget.
+    /// None if its sender has no room for it.
     #[must_use]
-    pub fn new(will: packet::Will, sender: Sender, budget: &Budget) -> Option<Self> {
+    pub fn new(will: packet::Will, sender: Sender) -> Option<Self> {
         let message = Message {
             topic: will.topic.into(),
             payload: decode::compact(&will.payload),
             qos: will.qos,
             retain: will.retain,
-            properties: will.properties,
+            properties: decode::compact(&will.properties),
             expires_at: None,
             origin: sender.number,
             place: 0,
+            owner: None,
         };
-        let reserved = budget.reserve(message.cost())?;
+        let share = sender.bytes.take(message.cost() as u64).ok()?;
         let delay = Duration::from_secs(will.delay.into());
-        Some(Self { message, expiry: will.expiry, delay, sender, _reserved: reserved })
+        Some(Self { message, expiry: will.expiry, delay, sender, _share: share })
     }
 
     #[must_use]
