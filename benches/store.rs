@@ -171,7 +171,7 @@ async fn pages(private: &Private) {
     };
     compare("/api/cameras", async || ask(&few).await, async || ask(&many).await).await;
     let ask = async |database: &Database| {
-        store::totals::all(database, now - TimeDelta::days(1)).await.expect("totals");
+        store::totals::all(database, now - TimeDelta::days(1), now).await.expect("totals");
     };
     compare("/stats", async || ask(&few).await, async || ask(&many).await).await;
     let ask = async |database: &Database, camera| {

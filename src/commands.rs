@@ -5,6 +5,7 @@
 pub mod archive;
 pub mod backup;
 pub mod bench;
+pub mod clock;
 pub mod config;
 pub mod data;
 pub mod device;
@@ -62,6 +63,8 @@ enum Command {
     Migrate(DataOptions),
     /// Drops the months of events that are older than `RETENTION_DAYS`, as a running hub does by itself.
     Retention(RetentionOptions),
+    /// Shows what the hub believes of the clock, and confirms it.
+    Clock(clock::ClockCommand),
     /// Writes the whole database into a file; the hub may run.
     Backup(backup::BackupCommand),
     /// Puts a backup into an empty database, or in the place of what is there.
@@ -119,6 +122,7 @@ pub async fn run(line: CommandLine, sources: &Sources) -> anyhow::Result<Verdict
         Command::Healthcheck(options) => healthcheck::run(&options).await,
         Command::Migrate(options) => migrate::run(&options).await,
         Command::Retention(options) => retention::run(&options).await,
+        Command::Clock(command) => clock::run(command).await,
         Command::Backup(command) => backup::run(command).await,
         Command::Restore(command) => restore::run(command).await,
         Command::Config(_) => Ok(()),

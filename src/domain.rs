@@ -12,6 +12,7 @@ pub mod event;
 pub mod lock;
 pub mod pool;
 pub mod topic;
+pub mod trusted_clock;
 pub mod user;
 
 /// A text that does not name what it should, with the words that tell a person what is allowed.

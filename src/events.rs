@@ -11,6 +11,7 @@ use std::{fmt, net::IpAddr, sync::Arc, time::Instant};
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
+use parking_lot::Mutex;
 use serde_json::value::RawValue;
 use tokio::sync::{broadcast, oneshot};
 use tracing::{Span, field::Empty};
@@ -20,7 +21,7 @@ use self::accounts::Ticket;
 use crate::domain::{
     camera::CameraId,
     detection::Detection,
-    event::{Event, Occurrence},
+    event::{Event, EventId, EventType, Occurrence},
     lock::{Action, LockStatus},
 };
 
@@ -155,23 +156,48 @@ pub struct Sighting {
 /// many; no row is lost, and dashboards replay by id.
 const BEHIND: usize = 8192;
 
+/// The newest detection of a person, and when it was announced, by the time that only passes: whatever the clock says, it
+/// tells how long ago that was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LastSeen {
+    pub event: EventId,
+    pub camera: Option<CameraId>,
+    pub at: Instant,
+}
+
 /// Tells everybody of committed events, and of signs of life.
 #[derive(Debug, Clone)]
 pub struct Announcer {
     events: broadcast::Sender<Arc<StoredEvent>>,
     sightings: broadcast::Sender<Sighting>,
+    last_seen: Arc<Mutex<Option<LastSeen>>>,
 }
 
 impl Default for Announcer {
     fn default() -> Self {
-        Self { events: broadcast::channel(BEHIND).0, sightings: broadcast::channel(BEHIND).0 }
+        Self {
+            events: broadcast::channel(BEHIND).0,
+            sightings: broadcast::channel(BEHIND).0,
+            last_seen: Arc::default(),
+        }
     }
 }
 
 impl Announcer {
     /// Tells of an event that is committed. That nobody listens is no fault.
     pub fn announce(&self, event: Arc<StoredEvent>) {
+        let Event { id, ref camera, event_type, .. } = event.event;
+        if matches!(event_type, EventType::PersonDetected | EventType::MultiplePersons) {
+            let camera = camera.as_ref().map(|camera| camera.id);
+            *self.last_seen.lock() = Some(LastSeen { event: id, camera, at: Instant::now() });
+        }
         let _ = self.events.send(event);
+    }
+
+    /// The newest detection of a person that this process has stored.
+    #[must_use]
+    pub fn last_seen(&self) -> Option<LastSeen> {
+        *self.last_seen.lock()
     }
 
     /// Tells of a sign of life.

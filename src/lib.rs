@@ -21,6 +21,7 @@ pub mod mqtt;
 pub mod store;
 // Rank 3: the workers.
 pub mod camera_watch;
+pub mod clock_watch;
 pub mod health;
 pub mod lock_agent;
 pub mod lock_desk;

@@ -121,7 +121,7 @@ impl LockDesk {
         let asking = newest_movement(parts.database.clone(), stored);
         drop(lifecycle.track(lifecycle.soft.clone().run_until_cancelled_owned(asking)));
         let (reports, reported) = Reports::new();
-        let (audit, writer) = Writer::new(parts.database, &parts.folder, reports.clone())?;
+        let (audit, writer) = Writer::new(parts.database, parts.announcer.clone(), &parts.folder, reports.clone())?;
         let (asks, asked) = mpsc::channel(WAITING);
         let (state, watched) = watch::channel(unknown.clone());
         let desk = Self { asks, state: watched, backlog: audit.backlog(), metrics: parts.metrics.clone() };

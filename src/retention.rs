@@ -6,10 +6,13 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Days, Months, TimeDelta, Utc};
-use tokio::time::Instant;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::store::{self, Database, months, retention::OldMonth};
+use crate::{
+    domain::trusted_clock::Standing,
+    store::{self, Database, months, retention::OldMonth},
+};
 
 /// How often the keeper looks.
 const LOOK: Duration = Duration::from_hours(1);
@@ -18,17 +21,18 @@ const AHEAD: u32 = 3;
 /// How often a month is tried to be dropped before the next look, and the pauses between.
 const TRIES: u32 = 20;
 const PAUSE: Duration = Duration::from_secs(1);
-/// A clock that goes so far ahead of the time that has passed has jumped.
-const JUMP: TimeDelta = TimeDelta::hours(12);
-/// How long after a jump nothing is dropped: what was dropped for a wrong clock's sake would not come back.
-const DOUBT: Duration = Duration::from_hours(24);
 
-/// Looks until `stop`. `days` is `RETENTION_DAYS`, if events are not kept for good.
+/// Looks until `stop`, and whenever the clock is believed again. `days` is `RETENTION_DAYS`, if events are not kept for good.
+/// Nothing is dropped while the clock is in doubt: what was dropped for a wrong clock's sake would not come back.
 ///
 /// # Errors
 /// None: what cannot be done now is tried at the next look.
-pub async fn run(database: Database, days: Option<u32>, stop: CancellationToken) -> anyhow::Result<()> {
-    let mut clock = Clock::new(Utc::now());
+pub async fn run(
+    database: Database,
+    days: Option<u32>,
+    mut clock: watch::Receiver<Option<Standing>>,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
     while stop.run_until_cancelled(database.available()).await.is_some() {
         let now = Utc::now();
         if let Err(error) = make_ahead(&database, now).await {
@@ -39,14 +43,26 @@ pub async fn run(database: Database, days: Option<u32>, stop: CancellationToken)
             Ok(sums) => tracing::info!(sums, "packed the sums of days that are over"),
             Err(error) => tracing::warn!("the sums of days that are over are not packed yet: {error}"),
         }
-        if let Some(days) = days {
-            if clock.is_doubtful(now) {
-                tracing::warn!("the clock has jumped ahead: old events are not dropped before tomorrow");
-            } else if let Some(Err(error)) = stop.run_until_cancelled(prune(&database, limit(now, days))).await {
-                tracing::warn!("old events are not dropped yet: {error}");
+        let standing = *clock.borrow_and_update();
+        match (days, standing) {
+            (Some(days), Some(Standing::Believed)) => {
+                if let Some(Err(error)) = stop.run_until_cancelled(prune(&database, limit(Utc::now(), days))).await {
+                    tracing::warn!("old events are not dropped yet: {error}");
+                }
             }
+            (Some(_), Some(Standing::Doubted(gap))) => {
+                tracing::warn!("nothing is dropped for its age, the clock is in doubt: {}", gap.words());
+            }
+            _ => {}
         }
-        stop.run_until_cancelled(tokio::time::sleep(LOOK)).await;
+        let news = async {
+            if clock.changed().await.is_err() {
+                // Nobody watches the clock any more: the hub stops.
+                std::future::pending::<()>().await;
+            }
+        };
+        let pause = tokio::time::timeout(LOOK, news);
+        let _ = stop.run_until_cancelled(pause).await;
     }
     Ok(())
 }
@@ -98,7 +114,7 @@ impl Plan {
 }
 
 /// Drops the months that ended before the limit, but for alerts that nobody has resolved, and rejected messages from
-/// before it.
+/// before it. What was stored while the clock was in doubt stays until that doubt is as old.
 ///
 /// # Errors
 /// When the database is away, or others kept the table busy all the time; the months before that one are dropped.
@@ -106,7 +122,7 @@ pub async fn prune(database: &Database, limit: DateTime<Utc>) -> Result<(), stor
     let months = store::retention::old_months(database, limit).await?;
     if let Some(newest) = months.last() {
         // Before the months, so that a prune that is cut off begins here again.
-        let keys = store::retention::forget_keys(database, newest.end).await?;
+        let keys = store::retention::forget_keys(database, newest.end, limit).await?;
         tracing::debug!(keys, "forgot the ids of old detections");
     }
     for month in months {
@@ -132,48 +148,9 @@ async fn drop_month(database: &Database, month: DateTime<Utc>) -> Result<i64, st
     }
 }
 
-/// Finds out whether the system's clock has jumped ahead.
-#[derive(Debug)]
-struct Clock {
-    /// What the clock said, and when.
-    said: (DateTime<Utc>, Instant),
-    doubted: Option<Instant>,
-}
-
-impl Clock {
-    fn new(now: DateTime<Utc>) -> Self {
-        Self { said: (now, Instant::now()), doubted: None }
-    }
-
-    /// Whether it has jumped not long ago.
-    fn is_doubtful(&mut self, now: DateTime<Utc>) -> bool {
-        let (before, at) = self.said;
-        let passed = TimeDelta::from_std(at.elapsed()).unwrap_or(TimeDelta::MAX);
-        if now - before > passed + JUMP {
-            self.doubted = Some(Instant::now());
-        }
-        self.said = (now, Instant::now());
-        self.doubted = self.doubted.filter(|since| since.elapsed() < DOUBT);
-        self.doubted.is_some()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[tokio::test(start_paused = true)]
-    async fn a_clock_that_jumps_is_believed_a_day_later() {
-        let start = DateTime::UNIX_EPOCH;
-        let mut clock = Clock::new(start);
-        let jumped = start + TimeDelta::days(4000);
-        assert!(!clock.is_doubtful(start + TimeDelta::hours(11)));
-        assert!(clock.is_doubtful(jumped));
-        tokio::time::advance(LOOK).await;
-        assert!(clock.is_doubtful(jumped + TimeDelta::hours(1)));
-        tokio::time::advance(DOUBT).await;
-        assert!(!clock.is_doubtful(jumped + TimeDelta::hours(25)));
-    }
 
     #[test]
     fn the_limit_is_days_ago() {

@@ -7,6 +7,7 @@ pub mod baseline;
 pub mod cameras;
 pub mod changes;
 pub mod claim;
+pub mod clock;
 pub mod database;
 pub mod devices;
 pub mod dump;

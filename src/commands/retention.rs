@@ -6,14 +6,16 @@ use chrono::Utc;
 
 use super::data::Data;
 use crate::{
+    clock_watch,
     config::RetentionOptions,
+    domain::trusted_clock::Standing,
     retention::{self, Plan},
 };
 
 /// Drops what is older than `RETENTION_DAYS`, or only says what that would be.
 ///
 /// # Errors
-/// When there is no database, or others keep the events busy.
+/// When there is no database, others keep the events busy, or the clock is in doubt: then nothing is dropped.
 pub async fn run(options: &RetentionOptions) -> anyhow::Result<()> {
     let data = Data::visit(&options.data).await?;
     let done = prune(options, &data).await;
@@ -24,6 +26,11 @@ pub async fn run(options: &RetentionOptions) -> anyhow::Result<()> {
 async fn prune(options: &RetentionOptions, data: &Data) -> anyhow::Result<()> {
     let limit = retention::limit(Utc::now(), options.retention_days);
     let plan = Plan::make(&data.database, limit).await?;
+    if let (Standing::Doubted(gap), _) = clock_watch::examine(&data.database).await? {
+        let advice = "set this machine's clock, or, if it is right, say so with `portcullis clock confirm`";
+        anyhow::ensure!(options.dry_run, "nothing is dropped, the clock is in doubt: {}: {advice}", gap.words());
+        eprintln!("The clock is in doubt, so nothing would be dropped now: {}: {advice}", gap.words());
+    }
     if !options.dry_run {
         retention::prune(&data.database, limit).await?;
     }

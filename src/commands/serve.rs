@@ -37,7 +37,7 @@ use super::{data::Data, log_level};
 use crate::{
     auth::identity::Identity,
     bridge::{self, Revocations},
-    camera_watch,
+    camera_watch, clock_watch,
     config::{LockAgent, ServeOptions},
     events::{Announcer, alerts::Alerts, presence::Presence},
     lifecycle::{Lifecycle, Signals, service_manager::ServiceManager},
@@ -175,7 +175,7 @@ async fn start(
     }
     let revocations = Revocations::default();
     let news = parts.watch(options, data, &front, &revocations, hub);
-    metrics::ask(&parts.metrics, log, data, &parts.recorder, &front, &lock);
+    metrics::ask(&parts.metrics, log, data, &parts.recorder, &parts.alerts, &front, &lock);
     let asked = Asked {
         database: data.database.clone(),
         front: front.clone(),
@@ -260,7 +260,8 @@ impl Parts {
         let (recorder, queue) = Recorder::new();
         let worker = Worker::new(&data.database, announcer.clone(), stalled).measured(metrics.clone());
         base.keep("recorder", worker.run(queue, base.soft.clone(), base.hard.clone()));
-        Self { recorder, announcer, presence, metrics, alerts: Alerts::default(), stalled: is_stalled }
+        let alerts = Alerts::kept_in(data.folder.join("alerts-waiting"));
+        Self { recorder, announcer, presence, metrics, alerts, stalled: is_stalled }
     }
 
     /// Starts those who carry news: of events to MQTT, and of cameras that come and go. Those of changed accounts begin
@@ -275,7 +276,10 @@ impl Parts {
     ) -> News {
         let will = Some(publisher::hub_status(false));
         let link = front.link(Identity::Hub, will, &[]);
-        let kept = retention::run(data.database.clone(), options.hub.retention_days, hub.soft.clone());
+        let (standing, clock) = watch::channel(None);
+        let watched = clock_watch::run(data.database.clone(), self.alerts.clone(), standing, hub.soft.clone());
+        hub.keep("clock", watched);
+        let kept = retention::run(data.database.clone(), options.hub.retention_days, clock, hub.soft.clone());
         hub.keep("months of events", kept);
         hub.keep("publisher", publisher::run(link, self.announcer.clone(), hub.soft.clone()));
         let (cameras_changed, cameras) = watch::channel(0);

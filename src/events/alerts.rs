@@ -1,9 +1,13 @@
 //! Alerts on their way to the recorder. They wait here while it has no time or no database, so that none is lost for a
-//! crowd of detections; each says when it happened, however late it is stored.
+//! crowd of detections; each says when it happened, however late it is stored. Those that wait when the hub stops are kept
+//! in a file until its next start.
+
+mod kept;
 
 use std::{
     collections::{HashMap, VecDeque},
-    sync::Arc,
+    path::PathBuf,
+    sync::{Arc, OnceLock},
     time::Duration,
 };
 
@@ -11,6 +15,7 @@ use chrono::{DateTime, Utc};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 use super::{Channel, Item, Submission};
 use crate::domain::{camera::CameraId, event::Occurrence};
@@ -29,6 +34,8 @@ pub enum Subject {
     Part(&'static str),
     /// Somebody does what they must not.
     Intruder,
+    /// What was raised before the hub's last start.
+    Before,
 }
 
 /// A handle by which alerts are raised. Clones are the same queue.
@@ -39,9 +46,52 @@ pub struct Alerts(Arc<Shared>);
 struct Shared {
     waiting: Mutex<VecDeque<(Subject, Occurrence)>>,
     news: Notify,
+    /// Where those that wait are kept when the hub stops.
+    file: OnceLock<PathBuf>,
 }
 
 impl Alerts {
+    /// With those that were kept in this file when the hub stopped; and they will be kept there again. The file stays until
+    /// they are stored: each is stored once, however often that is tried.
+    #[must_use]
+    pub fn kept_in(file: PathBuf) -> Self {
+        let alerts = Self::default();
+        match kept::read(&file) {
+            Ok(found) => {
+                let found: VecDeque<_> =
+                    found.into_iter().take(WAITING).map(|alert| (Subject::Before, alert)).collect();
+                if !found.is_empty() {
+                    tracing::info!(alerts = found.len(), "alerts from before the last stop are stored now");
+                }
+                *alerts.0.waiting.lock() = found;
+                alerts.0.news.notify_one();
+            }
+            Err(error) => {
+                tracing::error!(
+                    "the alerts in {} cannot be read; the log from before has them: {error}",
+                    file.display()
+                );
+            }
+        }
+        let _ = alerts.0.file.set(file);
+        alerts
+    }
+
+    /// How many wait.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.0.waiting.lock().len()
+    }
+
+    /// Writes down those that wait; with none there is no file.
+    fn keep(&self) {
+        let Some(file) = self.0.file.get() else { return };
+        let waiting: Vec<_> = self.0.waiting.lock().iter().map(|(_, alert)| alert.clone()).collect();
+        if let Err(error) = kept::write(file, &waiting) {
+            tracing::error!("alerts cannot be kept in {}: {error}", file.display());
+        }
+    }
+
     /// Has it logged now, and stored as soon as that can be done. Never waits.
     pub fn raise(&self, subject: Subject, description: String, at: DateTime<Utc>) {
         tracing::warn!("{description}");
@@ -52,7 +102,8 @@ impl Alerts {
                 tracing::error!("an alert is not stored, too many wait: {}", lost.description);
             }
         }
-        waiting.push_back((subject, Occurrence::alert(description, at)));
+        // A key of its own: one that is kept over a restart, and was stored after all, is not stored again.
+        waiting.push_back((subject, Occurrence { key: Some(Uuid::now_v7()), ..Occurrence::alert(description, at) }));
         drop(waiting);
         self.0.news.notify_one();
     }
@@ -71,40 +122,55 @@ impl Alerts {
     }
 
     /// Hands alerts to the recorder, one after the other, until `stop`; then those that wait, as far as it takes them
-    /// soon. Those that it does not are in the log alone.
+    /// soon. Those that it does not are kept until the next start.
     ///
     /// # Errors
     /// None.
     pub async fn deliver(self, recorder: mpsc::Sender<Submission>, stop: CancellationToken) -> anyhow::Result<()> {
+        self.deliver_until(recorder, stop).await;
+        self.keep();
+        Ok(())
+    }
+
+    async fn deliver_until(&self, recorder: mpsc::Sender<Submission>, stop: CancellationToken) {
         let delivering = async {
             loop {
-                self.deliver_all(&recorder).await;
+                if self.deliver_all(&recorder).await {
+                    // What was kept is stored, all of it.
+                    self.keep();
+                }
                 tokio::select! {
                     () = self.0.news.notified() => {}
-                    () = stop.cancelled() => return self.deliver_all(&recorder).await,
+                    () = stop.cancelled() => {
+                        self.deliver_all(&recorder).await;
+                        return;
+                    }
                 }
             }
         };
         tokio::pin!(delivering);
         tokio::select! {
-            () = &mut delivering => return Ok(()),
+            () = &mut delivering => return,
             () = stop.cancelled() => {}
         }
         if tokio::time::timeout(FAREWELL, delivering).await.is_err() {
-            let alerts = self.0.waiting.lock().len();
-            tracing::warn!(alerts, "ended with alerts that are not stored; they are in this log");
+            tracing::warn!(
+                alerts = self.waiting(),
+                "ended with alerts that are not stored; they are kept until the next start"
+            );
         }
-        Ok(())
     }
 
-    async fn deliver_all(&self, recorder: &mpsc::Sender<Submission>) {
+    /// Whether all are stored.
+    async fn deliver_all(&self, recorder: &mpsc::Sender<Submission>) -> bool {
         while let Some(alert) = self.oldest() {
             let (submission, outcome) = Submission::new(Channel::Internal, Item::Occurrence(alert.1.clone()));
             if recorder.send(submission).await.is_err() || outcome.await.is_err() {
-                return;
+                return false;
             }
             self.stored(&alert);
         }
+        true
     }
 }
 
@@ -170,5 +236,37 @@ mod tests {
         tokio::time::timeout(FAREWELL * 10, delivering).await.expect("in time").expect("ends").expect("well");
         drop(kept);
         assert_eq!(alerts.oldest().map(|(_, alert)| alert.description).as_deref(), Some("camera 1 is lost"));
+    }
+
+    #[tokio::test]
+    async fn those_that_wait_at_the_stop_are_told_at_the_next_start_with_their_time_and_key() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("alerts");
+        let (alerts, stop) = (Alerts::kept_in(file.clone()), CancellationToken::new());
+        let (recorder, mut queue) = mpsc::channel(8);
+        raise(&alerts, 1, "camera 1 is lost");
+        raise(&alerts, 2, "camera 2 is lost");
+        let delivering = tokio::spawn(alerts.deliver(recorder, stop.clone()));
+        let unheard = queue.recv().await.expect("a submission");
+        stop.cancel();
+        delivering.await.expect("ends").expect("well");
+        drop(unheard);
+        assert!(file.exists());
+
+        // The first was stored after all, which its key tells.
+        let again = Alerts::kept_in(file.clone());
+        let told = again.0.waiting.lock().clone();
+        assert_eq!(again.waiting(), 2);
+        assert!(told.iter().all(|(_, alert)| alert.key.is_some() && alert.at == DateTime::UNIX_EPOCH));
+        let (recorder, mut queue) = mpsc::channel(8);
+        let stop = CancellationToken::new();
+        let delivering = tokio::spawn(again.clone().deliver(recorder, stop.clone()));
+        for (_, alert) in &told {
+            assert_eq!(store(&mut queue).await, *alert);
+        }
+        stop.cancel();
+        delivering.await.expect("ends").expect("well");
+        assert!(!file.exists(), "all are stored");
+        assert_eq!(Alerts::kept_in(file).waiting(), 0);
     }
 }

@@ -51,6 +51,7 @@ impl Audit {
     /// asked for is recorded as soon as it can be.
     pub(super) async fn attempt(&self, entry: Entry) -> Option<i64> {
         let deadline = Instant::now() + RECORD_WITHIN;
+        let entry = self.backlog.witnessed(entry);
         let (recorded, mut number) = oneshot::channel();
         let Ok(Ok(room)) = timeout_at(deadline, self.attempts.reserve()).await else {
             self.backlog.refusal(writer::never_given(entry));

@@ -1,4 +1,5 @@
-//! What the recorder knows from one group to the next: the newest event, the cameras, the month, and whether to be wary.
+//! What the recorder knows from one group to the next: the newest event, the run of ids and times that it writes, the
+//! cameras, and whether to be wary.
 //!
 //! Must not know who submits and who is answered.
 
@@ -6,8 +7,9 @@ use chrono::{DateTime, Utc};
 
 use super::group::{Answer, Group};
 use crate::{
-    domain::event::EventId,
+    domain::{event::EventId, trusted_clock},
     store::{self, months, recording::Cameras},
+    wire::time::millis,
 };
 
 /// How many groups are stored with a look at each event after one that had a duplicate or an unknown camera. Whoever sends
@@ -17,25 +19,21 @@ const WARY: u32 = 100;
 /// Where the recorder is.
 #[derive(Debug, Default)]
 pub struct Progress {
-    newest: Option<Newest>,
+    /// The newest event of which somebody was told; none before the first look.
+    told: Option<Option<EventId>>,
+    /// The time of the last group, to which the run goes that is being written; none where it is not known what was stored
+    /// last.
+    last: Option<DateTime<Utc>>,
     cameras: Cameras,
     /// How many more groups are not taken for all new.
     wary: u32,
-    /// The month whose partition was made, or could not be made and is made later.
-    month: Option<DateTime<Utc>>,
-}
-
-/// The newest of what has been stored.
-#[derive(Debug, Clone, Copy, Default)]
-struct Newest {
-    id: Option<EventId>,
-    at: Option<DateTime<Utc>>,
 }
 
 impl Progress {
     /// After a try that may have been stored without our hearing of it.
     pub fn be_wary(&mut self) {
         self.wary = WARY;
+        self.last = None;
     }
 
     /// Commits a group and says what became of each of its submissions.
@@ -47,22 +45,40 @@ impl Progress {
         connection: &mut store::Connection,
         group: &Group,
     ) -> Result<Vec<Answer>, store::Error> {
-        let newest = match self.newest {
-            Some(newest) => newest,
-            None => Newest::read(connection).await?,
-        };
-        let at = newest.next(Utc::now());
-        self.newest = Some(Newest { at: Some(at), ..newest });
-        if self.month.is_none_or(|month| !months::is_in(at, month)) {
-            make_month(connection, at).await?;
-            self.month = Some(at);
-        }
+        let at = self.enter(connection, Utc::now()).await?;
+        let told = self.told.flatten();
         let cameras = (self.wary == 0).then_some(&mut self.cameras);
-        let answers = group.store(connection, at, newest.id, cameras).await?;
+        let answers = group.store(connection, at, told, cameras).await?;
         self.wary = if answers.iter().any(Answer::was_looked_for) { WARY } else { self.wary.saturating_sub(1) };
-        let id = answers.iter().filter_map(Answer::new_id).max().max(newest.id);
-        self.newest = Some(Newest { at: Some(at), id });
+        self.told = Some(answers.iter().filter_map(Answer::new_id).max().max(told));
         Ok(answers)
+    }
+
+    /// The time of the next group. Where it does not follow the last one's, or lies in another month, a new run begins,
+    /// which is noted before anything of it is stored: who reads pages goes by that.
+    async fn enter(
+        &mut self,
+        connection: &mut store::Connection,
+        now: DateTime<Utc>,
+    ) -> Result<DateTime<Utc>, store::Error> {
+        let before = match self.last {
+            Some(last) => Some(last),
+            None => {
+                let (newest, at) = store::recording::newest(connection).await?.unzip();
+                self.told.get_or_insert(newest);
+                at
+            }
+        };
+        let at = millis(trusted_clock::stamp(before, millis(now)));
+        let goes_on = before.is_some_and(|before| before <= at && months::is_in(at, before));
+        if self.last.is_none() || !goes_on {
+            make_month(connection, at).await?;
+        }
+        if !goes_on {
+            months::note_run(connection, at).await?;
+        }
+        self.last = Some(at);
+        Ok(at)
     }
 }
 
@@ -76,33 +92,4 @@ async fn make_month(connection: &mut store::Connection, at: DateTime<Utc>) -> Re
         Err(error) => tracing::warn!(month = %at.format("%Y-%m"), "a month of events has no partition yet: {error}"),
     }
     Ok(())
-}
-
-impl Newest {
-    async fn read(connection: &mut store::Connection) -> Result<Self, store::Error> {
-        let (id, at) = store::recording::newest(connection).await?.unzip();
-        Ok(Self { id, at })
-    }
-
-    /// The time of the next group: never before that of an event with a lower id, whatever the system's clock does.
-    fn next(self, now: DateTime<Utc>) -> DateTime<Utc> {
-        let now = crate::wire::time::millis(now);
-        self.at.map_or(now, |at| at.max(now))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use super::*;
-
-    #[test]
-    fn time_never_goes_back() {
-        let (early, late) = (DateTime::UNIX_EPOCH, DateTime::UNIX_EPOCH + Duration::from_secs(1));
-        let newest = |at| Newest { id: None, at };
-        assert_eq!(newest(None).next(early), early);
-        assert_eq!(newest(Some(late)).next(early), late);
-        assert_eq!(newest(Some(early)).next(late), late);
-    }
 }

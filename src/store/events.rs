@@ -1,6 +1,6 @@
 //! The events table, for those who read, resolve and delete. Written by [`super::recording`] only.
 //!
-//! A page is ordered by id. It is asked for by windows of months (see [`super::months`]), each with a plan of its own, made
+//! A page is ordered by id. It is asked for by windows of runs (see [`super::months`]), each with a plan of its own, made
 //! for the filters that are given: what is not asked for costs nothing, and what is has an index.
 
 use chrono::{DateTime, Utc};
@@ -9,7 +9,7 @@ use sqlx::PgExecutor;
 use super::{
     Database, Error,
     event_row::{events, select_events},
-    months::{Among, Months, Order, Window},
+    months::{Among, Order, Runs, Window},
     unreadable,
 };
 use crate::domain::{
@@ -37,15 +37,11 @@ pub struct Filter {
 /// When the database is away.
 pub async fn list(db: &Database, filter: &Filter, limit: i64, offset: i64) -> Result<Vec<Event>, Error> {
     let among = Among { from: filter.from, to: filter.to, before: filter.before, after: None };
-    let windows = Months::read(db).await?.windows(&among, Order::NewestFirst);
+    let windows = Runs::read(db).await?.windows(&among, Order::NewestFirst);
     if offset > 0 {
         // What is passed over has to be walked through anyway, and a part of it tells nothing of its length.
-        let all =
-            windows.first().zip(windows.last()).map(|(newest, oldest)| Window { from: oldest.from, to: newest.to });
-        return match all {
-            Some(all) => page(db, filter, all, limit, offset).await,
-            None => Ok(Vec::new()),
-        };
+        let Some((all, sorted)) = all_of(&windows) else { return Ok(Vec::new()) };
+        return page(db, filter, all, sorted, limit, offset).await;
     }
     let mut found = Vec::new();
     for window in windows {
@@ -53,14 +49,36 @@ pub async fn list(db: &Database, filter: &Filter, limit: i64, offset: i64) -> Re
         if wanted <= 0 {
             break;
         }
-        found.extend(page(db, filter, window, wanted, 0).await?);
+        found.extend(page(db, filter, window, true, wanted, 0).await?);
     }
     Ok(found)
 }
 
-/// The newest events of a window that the filter lets through.
-async fn page(db: &Database, filter: &Filter, window: Window, limit: i64, offset: i64) -> Result<Vec<Event>, Error> {
-    // Times as ids: a page that begins or ends in the midst of a month finds its place by the index of times, and walks
+/// All that lies in any of the windows, or between; and whether its times rise with its ids.
+fn all_of(windows: &[Window]) -> Option<(Window, bool)> {
+    let (newest, rest) = windows.split_first()?;
+    if let Some(joined) = rest.iter().try_fold(*newest, |all, window| all.joined(*window)) {
+        return Some((joined, true));
+    }
+    let all = rest.iter().fold(*newest, |all, window| Window {
+        from: all.from.min(window.from),
+        to: all.to.max(window.to),
+        first: all.first.min(window.first),
+        end: all.end.max(window.end),
+    });
+    Some((all, false))
+}
+
+/// The newest events of a window that the filter lets through. Where times rise with ids (`sorted`) they are found by both.
+async fn page(
+    db: &Database,
+    filter: &Filter,
+    window: Window,
+    sorted: bool,
+    limit: i64,
+    offset: i64,
+) -> Result<Vec<Event>, Error> {
+    // Times as ids: a page that begins or ends in the midst of a run finds its place by the index of times, and walks
     // by the index of ids from there. `IS TRUE` keeps the planner from sorting all that lies between the times.
     let rows = select_events!(
         "",
@@ -72,13 +90,15 @@ async fn page(db: &Database, filter: &Filter, window: Window, limit: i64, offset
            AND events.created_at >= $4 AND events.created_at < $5
            AND ($6::timestamptz IS NULL OR (events.created_at >= $6) IS TRUE)
            AND ($7::timestamptz IS NULL OR (events.created_at <= $7) IS TRUE)
-           AND ($6::timestamptz IS NULL OR events.id >= (
-               SELECT id FROM events WHERE created_at >= $6 AND created_at >= $4 AND created_at < $5
+           AND ($6::timestamptz IS NULL OR NOT $13 OR events.id >= (
+               SELECT id FROM events
+               WHERE created_at >= $6 AND created_at >= $4 AND created_at < $5 AND id >= $12 AND id < $8
                ORDER BY created_at, id LIMIT 1))
-           AND ($7::timestamptz IS NULL OR events.id <= (
-               SELECT id FROM events WHERE created_at <= $7 AND created_at >= $4 AND created_at < $5
+           AND ($7::timestamptz IS NULL OR NOT $13 OR events.id <= (
+               SELECT id FROM events
+               WHERE created_at <= $7 AND created_at >= $4 AND created_at < $5 AND id >= $12 AND id < $8
                ORDER BY created_at DESC, id DESC LIMIT 1))
-           AND ($8::int8 IS NULL OR events.id < $8)
+           AND events.id >= $12 AND events.id < $8
          ORDER BY events.id DESC LIMIT $9 OFFSET $10",
         filter.camera_id.map(|id| id.0),
         filter.event_type.map(EventType::as_str),
@@ -87,11 +107,13 @@ async fn page(db: &Database, filter: &Filter, window: Window, limit: i64, offset
         window.to,
         filter.from.filter(|from| *from > window.from),
         filter.to.filter(|to| *to < window.to),
-        filter.before.map(|id| id.0),
+        filter.before.map_or(window.end, |before| before.min(window.end)).0,
         limit,
         offset,
         // Says what is plain, for the planner, which takes an index of some types for no more than it can prove.
         filter.event_type.is_none_or(|kind| kind == EventType::PersonDetected),
+        window.first.0,
+        sorted,
     );
     events(rows.fetch_all(db).await?)
 }
@@ -103,7 +125,7 @@ async fn page(db: &Database, filter: &Filter, window: Window, limit: i64, offset
 pub async fn since(db: &Database, after: EventId, limit: i64) -> Result<Vec<Event>, Error> {
     let among = Among { after: Some(after), ..Among::default() };
     let mut found = Vec::new();
-    for window in Months::read(db).await?.windows(&among, Order::OldestFirst) {
+    for window in Runs::read(db).await?.windows(&among, Order::OldestFirst) {
         let wanted = limit - i64::try_from(found.len()).unwrap_or(limit);
         if wanted <= 0 {
             break;
@@ -111,12 +133,15 @@ pub async fn since(db: &Database, after: EventId, limit: i64) -> Result<Vec<Even
         let rows = select_events!(
             "",
             "FROM events LEFT JOIN cameras ON cameras.id = events.camera_id
-             WHERE events.id > $1 AND events.created_at >= $2 AND events.created_at < $3
+             WHERE events.id > $1 AND events.id >= $5 AND events.id < $6
+               AND events.created_at >= $2 AND events.created_at < $3
              ORDER BY events.id LIMIT $4",
             after.0,
             window.from,
             window.to,
             wanted,
+            window.first.0,
+            window.end.0,
         );
         found.extend(events(rows.fetch_all(db).await?)?);
     }
@@ -126,13 +151,13 @@ pub async fn since(db: &Database, after: EventId, limit: i64) -> Result<Vec<Even
 /// # Errors
 /// When the database is away.
 pub async fn by_id(db: &Database, id: EventId) -> Result<Option<Event>, Error> {
-    let month = Months::read(db).await?.of(id);
-    if let Some(month) = month
-        && let Some(event) = within(db, id, Some(month)).await?
+    let run = Runs::read(db).await?.of(id);
+    if let Some(run) = run
+        && let Some(event) = within(db, id, Some(run)).await?
     {
         return Ok(Some(event));
     }
-    // It is not there, or somebody has written events past the recorder, whose ids do not rise with time.
+    // It is not there, or somebody has written events past the recorder while it wrote, too.
     within(db, id, None).await
 }
 

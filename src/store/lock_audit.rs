@@ -274,7 +274,8 @@ pub async fn open_attempts(db: impl PgExecutor<'_>, number: i64) -> Result<Vec<O
     .await
 }
 
-/// The newest event that shows a person in the time from `since` to `until`.
+/// The newest event that shows a person in the time from `since` to `until`, by the stored times; none that was stored before
+/// the clock was set back.
 ///
 /// # Errors
 /// When the database is away.
@@ -287,6 +288,8 @@ pub async fn witness(
     let row = sqlx::query!(
         "SELECT id, camera_id FROM events
          WHERE created_at >= $1 AND created_at <= $2 AND event_type IN ('PERSON_DETECTED', 'MULTIPLE_PERSONS')
+           AND NOT EXISTS (SELECT FROM event_runs
+                           WHERE first_id > id AND first_at < created_at - interval '5 s')
          ORDER BY created_at DESC, id DESC LIMIT 1",
         since,
         until,

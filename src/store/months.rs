@@ -1,87 +1,109 @@
-//! The months of the events table: a partition each, and which ids lie in which.
+//! The events table by months, a partition each, and by runs: which ids lie in which month.
 //!
-//! Ids rise with time, so a reader who knows what he wants asks one month after the other and stops when he has enough:
-//! the answer takes as long with ten years of events as with one month.
+//! Events are ordered by id. Their times rise with it, until somebody sets the clock back: there a new run begins. So a
+//! reader who knows what he wants asks one run after the other and stops when he has enough: the answer takes as long with
+//! ten years of events as with one month, and is right whatever the clock did.
 
 use chrono::{DateTime, Datelike as _, Months as Span, Utc};
 
 use super::{Connection, Database, Error};
 use crate::domain::event::EventId;
 
-/// A month that has events, in UTC.
+/// A stretch of ids whose times rise and lie in one month, in UTC.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Month {
-    pub start: DateTime<Utc>,
-    /// The lowest id in it.
+pub struct Run {
+    /// None of its ids is lower; they end where those of the next run begin.
     pub first: EventId,
+    /// None of its events is earlier.
+    pub at: DateTime<Utc>,
 }
 
-/// A time from `from` to before `to`.
+/// Times from `from` to before `to`, and ids from `first` to before `end`. All events with these ids have such times, and
+/// their times rise.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Window {
     pub from: DateTime<Utc>,
     pub to: DateTime<Utc>,
+    pub first: EventId,
+    pub end: EventId,
 }
 
-impl Month {
-    fn window(self) -> Window {
-        Window { from: self.start, to: self.start.checked_add_months(Span::new(1)).unwrap_or(DateTime::<Utc>::MAX_UTC) }
+impl Run {
+    fn month(self) -> DateTime<Utc> {
+        let day = self.at.date_naive().with_day(1).unwrap_or_else(|| self.at.date_naive());
+        day.and_time(chrono::NaiveTime::MIN).and_utc()
+    }
+
+    fn window(self, end: EventId) -> Window {
+        let from = self.month();
+        let to = from.checked_add_months(Span::new(1)).unwrap_or(DateTime::<Utc>::MAX_UTC);
+        Window { from, to, first: self.first, end }
     }
 }
 
-/// The months that have events, the newest first.
+/// The runs, the newest first.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Months(Vec<Month>);
+pub struct Runs(Vec<Run>);
 
-impl Months {
+impl Runs {
     /// # Errors
     /// When the database is away.
     pub async fn read(db: &Database) -> Result<Self, Error> {
-        let months = sqlx::query_as!(
-            MonthRow,
-            r#"SELECT start, first_id AS "first!" FROM event_months WHERE first_id IS NOT NULL ORDER BY start DESC"#
-        );
-        Ok(Self(months.fetch_all(db).await?.into_iter().map(Month::from).collect()))
+        let runs = sqlx::query_as!(RunRow, "SELECT first_id, first_at FROM event_runs ORDER BY first_id DESC");
+        Ok(Self(runs.fetch_all(db).await?.into_iter().map(Run::from).collect()))
     }
 
-    /// Windows over all months that can hold an event with an id below `before`, made from `from` to `to`; the newest
-    /// first, or, for a reader who goes forward, the oldest first. One month at first, then two more, then four: the
-    /// first has what is wanted almost always, and who seeks something rare asks few times.
+    /// Windows over all runs that can hold an event with an id below `before`, made from `from` to `to`; the newest
+    /// first, or, for a reader who goes forward, the oldest first. One run at first, then two more, then four: the first
+    /// has what is wanted almost always, and who seeks something rare asks few times. Runs whose months do not follow
+    /// each other as their ids do are never put together.
     #[must_use]
     pub fn windows(&self, among: &Among, order: Order) -> Vec<Window> {
-        let months = self.0.iter().enumerate();
-        let mut months: Vec<_> = months
-            .filter(|(index, month)| {
-                // The ids of a month end where those of the next one begin.
-                let next = index.checked_sub(1).and_then(|next| self.0.get(next));
-                among.before.is_none_or(|before| month.first < before)
-                    && among.after.is_none_or(|after| next.is_none_or(|next| next.first.0 > after.0.saturating_add(1)))
-                    && among.from.is_none_or(|from| month.window().to > from)
-                    && among.to.is_none_or(|to| month.start <= to)
+        let ends = std::iter::once(EventId(i64::MAX)).chain(self.0.iter().map(|run| run.first));
+        let windows = self.0.iter().zip(ends).map(|(run, end)| (run, run.window(end)));
+        let mut windows: Vec<_> = windows
+            .filter(|(run, window)| {
+                among.before.is_none_or(|before| window.first < before)
+                    && among.after.is_none_or(|after| window.end.0 > after.0.saturating_add(1))
+                    && among.from.is_none_or(|from| window.to > from)
+                    && among.to.is_none_or(|to| run.at <= to)
             })
-            .map(|(_, month)| month.window())
+            .map(|(_, window)| window)
             .collect();
         if order == Order::OldestFirst {
-            months.reverse();
+            windows.reverse();
         }
-        let mut windows = Vec::new();
-        let (mut rest, mut size) = (months.as_slice(), 1);
-        while !rest.is_empty() {
-            let (now, later) = rest.split_at(size.min(rest.len()));
-            windows.extend(
-                now.first()
-                    .zip(now.last())
-                    .map(|(first, last)| Window { from: first.from.min(last.from), to: first.to.max(last.to) }),
-            );
-            (rest, size) = (later, size * 2);
+        let mut groups: Vec<Window> = Vec::new();
+        let (mut size, mut room) = (1, 0);
+        for window in windows {
+            match groups.last_mut().filter(|_| room > 0).and_then(|group| group.joined(window)) {
+                Some(joined) => {
+                    groups.pop();
+                    groups.push(joined);
+                    room -= 1;
+                }
+                None => {
+                    groups.push(window);
+                    (room, size) = (size - 1, size * 2);
+                }
+            }
         }
-        windows
+        groups
     }
 
-    /// The month in which an event of this id lies, if there is one.
+    /// The run in which an event of this id lies, if there is one.
     #[must_use]
     pub fn of(&self, id: EventId) -> Option<Window> {
-        self.0.iter().find(|month| month.first <= id).map(|month| month.window())
+        self.0.iter().find(|run| run.first <= id).map(|run| run.window(EventId(i64::MAX)))
+    }
+}
+
+impl Window {
+    /// Both together, if one lies before the other by times as it does by ids.
+    #[must_use]
+    pub fn joined(&self, other: Self) -> Option<Self> {
+        let (early, late) = if self.first < other.first { (self, &other) } else { (&other, self) };
+        (early.to <= late.from).then_some(Self { from: early.from, to: late.to, first: early.first, end: late.end })
     }
 }
 
@@ -103,15 +125,31 @@ pub enum Order {
     OldestFirst,
 }
 
-struct MonthRow {
-    start: DateTime<Utc>,
-    first: i64,
+struct RunRow {
+    first_id: i64,
+    first_at: DateTime<Utc>,
 }
 
-impl From<MonthRow> for Month {
-    fn from(row: MonthRow) -> Self {
-        Self { start: row.start, first: EventId(row.first) }
+impl From<RunRow> for Run {
+    fn from(row: RunRow) -> Self {
+        Self { first: EventId(row.first_id), at: row.first_at }
     }
+}
+
+/// After the newest event a run begins, at this time. For the one who writes events, before the first of it.
+///
+/// # Errors
+/// When the database is away.
+pub async fn note_run(db: &mut Connection, at: DateTime<Utc>) -> Result<(), Error> {
+    sqlx::query!(
+        "INSERT INTO event_runs (first_id, first_at)
+         SELECT coalesce((SELECT id FROM events ORDER BY id DESC LIMIT 1), 0) + 1, $1
+         ON CONFLICT (first_id) DO UPDATE SET first_at = excluded.first_at",
+        at,
+    )
+    .execute(db)
+    .await?;
+    Ok(())
 }
 
 /// Makes the partition of the month of `at`, and says whether it was not there yet.
@@ -137,17 +175,27 @@ mod tests {
         text.parse().expect("a time")
     }
 
-    fn months(months: &[(&str, i64)]) -> Months {
-        let month = |(start, first): &(&str, i64)| Month { start: at(start), first: EventId(*first) };
-        Months(months.iter().map(month).collect())
+    fn runs(runs: &[(&str, i64)]) -> Runs {
+        Runs(runs.iter().map(|(start, first)| Run { at: at(start), first: EventId(*first) }).collect())
     }
 
-    fn some() -> Months {
-        months(&[
+    fn some() -> Runs {
+        runs(&[
             ("2026-12-01T00:00:00Z", 400),
             ("2026-11-01T00:00:00Z", 300),
             ("2026-10-01T00:00:00Z", 200),
             ("2026-08-01T00:00:00Z", 100),
+        ])
+    }
+
+    /// The clock was ahead by more than a year for some events, and set back by days later.
+    fn jumbled() -> Runs {
+        runs(&[
+            ("2026-12-01T00:00:00Z", 500),
+            ("2026-11-02T00:00:00Z", 400),
+            ("2026-11-01T00:00:00Z", 300),
+            ("2028-01-09T00:00:00Z", 200),
+            ("2026-10-01T00:00:00Z", 100),
         ])
     }
 
@@ -156,41 +204,56 @@ mod tests {
         windows.iter().map(|window| (day(window.from), day(window.to))).collect()
     }
 
+    fn ids(windows: &[Window]) -> Vec<(i64, i64)> {
+        windows.iter().map(|window| (window.first.0, window.end.0)).collect()
+    }
+
     fn pairs(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
         pairs.iter().map(|(from, to)| ((*from).to_owned(), (*to).to_owned())).collect()
     }
 
     #[test]
-    fn windows_grow_and_leave_no_month_out() {
+    fn windows_grow_and_leave_no_run_out() {
         let all = some().windows(&Among::default(), Order::NewestFirst);
         assert_eq!(begins(&all), pairs(&[("12-01", "01-01"), ("10-01", "12-01"), ("08-01", "09-01")]));
+        assert_eq!(ids(&all), [(400, i64::MAX), (200, 400), (100, 200)]);
         let all = some().windows(&Among::default(), Order::OldestFirst);
         assert_eq!(begins(&all), pairs(&[("08-01", "09-01"), ("10-01", "12-01"), ("12-01", "01-01")]));
-        assert_eq!(months(&[]).windows(&Among::default(), Order::NewestFirst), []);
+        assert_eq!(ids(&all), [(100, 200), (200, 400), (400, i64::MAX)]);
+        assert_eq!(runs(&[]).windows(&Among::default(), Order::NewestFirst), []);
     }
 
     #[test]
-    fn ids_and_times_tell_the_months() {
+    fn windows_of_a_clock_that_jumped_follow_each_other_by_id() {
+        let all = jumbled().windows(&Among::default(), Order::NewestFirst);
+        assert_eq!(ids(&all), [(500, i64::MAX), (400, 500), (300, 400), (100, 300)]);
+        let among = Among { from: Some(at("2027-01-01T00:00:00Z")), ..Among::default() };
+        assert_eq!(ids(&jumbled().windows(&among, Order::NewestFirst)), [(200, 300)]);
+        let among = Among { to: Some(at("2026-11-01T12:00:00Z")), ..Among::default() };
+        assert_eq!(ids(&jumbled().windows(&among, Order::NewestFirst)), [(300, 400), (100, 200)]);
+        let among = Among { after: Some(EventId(250)), ..Among::default() };
+        assert_eq!(ids(&jumbled().windows(&among, Order::OldestFirst)), [(200, 300), (300, 400), (400, i64::MAX)]);
+    }
+
+    #[test]
+    fn ids_and_times_tell_the_runs() {
         let windows = |among| begins(&some().windows(&among, Order::NewestFirst));
-        let among = Among::default();
-        let before = |id| windows(Among { before: Some(EventId(id)), ..among });
-        assert_eq!(before(301)[0], pairs(&[("11-01", "12-01")])[0]);
-        assert_eq!(before(300)[0], pairs(&[("10-01", "11-01")])[0]);
-        assert_eq!(before(100), []);
-        let after = |id| windows(Among { after: Some(EventId(id)), ..among });
-        assert_eq!(after(398), pairs(&[("12-01", "01-01"), ("11-01", "12-01")]));
-        assert_eq!(after(399), pairs(&[("12-01", "01-01")]));
-        assert_eq!(after(i64::MAX), pairs(&[("12-01", "01-01")]));
-        let to = Some(at("2026-11-01T00:00:00Z"));
-        assert_eq!(windows(Among { to, from: to, ..among }), pairs(&[("11-01", "12-01")]));
+        let none = Among::default();
+        assert_eq!(windows(Among { before: Some(EventId(200)), ..none }), pairs(&[("08-01", "09-01")]));
+        assert_eq!(windows(Among { before: Some(EventId(201)), ..none }).len(), 2);
+        assert_eq!(windows(Among { before: Some(EventId(100)), ..none }), []);
+        let (from, to) = (Some(at("2026-10-31T23:59:59Z")), Some(at("2026-11-01T00:00:00Z")));
+        assert_eq!(windows(Among { from, to, ..none }), pairs(&[("11-01", "12-01"), ("10-01", "11-01")]));
+        assert_eq!(windows(Among { from: Some(at("2026-09-05T00:00:00Z")), to: from, ..none }).len(), 1);
+        assert_eq!(windows(Among { from: Some(at("2027-01-01T00:00:00Z")), ..none }), []);
     }
 
     #[test]
-    fn an_id_lies_in_one_month() {
-        let of = |id| some().of(EventId(id)).map(|window| begins(&[window]).remove(0).0);
-        assert_eq!(
-            [of(99), of(100), of(299), of(300), of(999)].map(Option::unwrap_or_default),
-            ["", "08-01", "10-01", "11-01", "12-01"]
-        );
+    fn an_id_tells_its_run() {
+        let run = |id| some().of(EventId(id)).map(|run| run.from);
+        assert_eq!(run(250), Some(at("2026-10-01T00:00:00Z")));
+        assert_eq!(run(300), Some(at("2026-11-01T00:00:00Z")));
+        assert_eq!(run(99), None);
+        assert_eq!(run(i64::MAX), Some(at("2026-12-01T00:00:00Z")));
     }
 }

@@ -21,7 +21,8 @@ pub struct OldMonth {
     pub alerts: i64,
 }
 
-/// The months that ended at this time or earlier and have something to drop, the oldest first.
+/// The months that ended at this time or earlier and have something to drop, the oldest first. A month is left where
+/// something in it was stored by a clock that was in doubt later than that, and so is younger than it says.
 ///
 /// # Errors
 /// When the database is away.
@@ -40,7 +41,11 @@ pub async fn old_months(db: &Database, before: DateTime<Utc>) -> Result<Vec<OldM
             WHERE event_type = 'SYSTEM_ALERT' AND NOT is_resolved
                   AND created_at >= event_months.start AND created_at < end_of_month(event_months.start)
         ) AS counted
-        WHERE end_of_month(start) <= $1 ORDER BY start
+        WHERE end_of_month(start) <= $1
+            AND NOT EXISTS (
+                SELECT FROM clock_doubts JOIN events ON id > after_event AND id <= last_event
+                WHERE until > $1 AND created_at >= event_months.start AND created_at < end_of_month(event_months.start))
+        ORDER BY start
         "#,
         before,
     );
@@ -61,14 +66,18 @@ pub async fn old_months(db: &Database, before: DateTime<Utc>) -> Result<Vec<OldM
 /// When the database is away, or others are at work on the table (see [`super::is_busy`]): then nothing is dropped, and
 /// nobody has waited longer than a quarter of a second.
 pub async fn drop_month(db: &Database, month: DateTime<Utc>) -> Result<i64, Error> {
-    sqlx::query_scalar!(r#"SELECT drop_event_month($1) AS "dropped!""#, month).fetch_one(db).await
+    let dropped = sqlx::query_scalar!(r#"SELECT drop_event_month($1) AS "dropped!""#, month).fetch_one(db).await?;
+    // No more than a little work for those who read pages; what fails is done with the next month.
+    sqlx::query!("SELECT forget_event_runs($1)", month).execute(db).await?;
+    Ok(dropped)
 }
 
-/// Forgets by which ids the detections before this time were known, in small bites, and says how many they were.
+/// Forgets by which ids the detections before this time were known, in small bites, and says how many they were. Not of
+/// those that were stored by a clock that was in doubt after `limit`.
 ///
 /// # Errors
 /// When the database is away; what was forgotten stays forgotten.
-pub async fn forget_keys(db: &Database, before: DateTime<Utc>) -> Result<u64, Error> {
+pub async fn forget_keys(db: &Database, before: DateTime<Utc>, limit: DateTime<Utc>) -> Result<u64, Error> {
     let pages = sqlx::query_scalar!(
         r#"SELECT pg_relation_size('event_keys') / current_setting('block_size')::bigint AS "pages!""#
     );
@@ -76,10 +85,13 @@ pub async fn forget_keys(db: &Database, before: DateTime<Utc>) -> Result<u64, Er
     for page in (0..=pages).step_by(usize::try_from(BITE).unwrap_or(1)) {
         let done = sqlx::query!(
             "DELETE FROM event_keys WHERE ctid >= format('(%s,0)', $1::bigint)::tid
-                 AND ctid < format('(%s,0)', $2::bigint)::tid AND created_at < $3",
+                 AND ctid < format('(%s,0)', $2::bigint)::tid AND created_at < $3
+                 AND NOT EXISTS (SELECT FROM clock_doubts
+                                 WHERE until > $4 AND event_id > after_event AND event_id <= last_event)",
             page,
             page + BITE,
             before,
+            limit,
         );
         forgotten += done.execute(db).await?.rows_affected();
     }
@@ -91,9 +103,14 @@ pub async fn forget_keys(db: &Database, before: DateTime<Utc>) -> Result<u64, Er
 /// # Errors
 /// When the database is away.
 pub async fn old_messages(db: &Database, before: DateTime<Utc>) -> Result<i64, Error> {
-    sqlx::query_scalar!(r#"SELECT count(*) AS "count!" FROM rejected_messages WHERE received_at < $1"#, before)
-        .fetch_one(db)
-        .await
+    sqlx::query_scalar!(
+        r#"SELECT count(*) AS "count!" FROM rejected_messages
+           WHERE received_at < $1 AND NOT EXISTS (SELECT FROM clock_doubts
+                                                  WHERE until > $1 AND id > after_message AND id <= last_message)"#,
+        before,
+    )
+    .fetch_one(db)
+    .await
 }
 
 /// Deletes the messages that were rejected before this time, some at a time, and says how many they were.
@@ -105,7 +122,10 @@ pub async fn delete_messages(db: &Database, before: DateTime<Utc>) -> Result<u64
     loop {
         let done = sqlx::query!(
             "DELETE FROM rejected_messages WHERE id IN
-                 (SELECT id FROM rejected_messages WHERE received_at < $1 ORDER BY id LIMIT $2)",
+                 (SELECT id FROM rejected_messages
+                  WHERE received_at < $1 AND NOT EXISTS (
+                      SELECT FROM clock_doubts WHERE until > $1 AND id > after_message AND id <= last_message)
+                  ORDER BY id LIMIT $2)",
             before,
             MESSAGES,
         );

@@ -14,8 +14,8 @@ const ALL: i32 = 0;
 pub struct Totals {
     pub total: i64,
     pub unresolved: i64,
-    /// Made since the time that was asked for.
-    pub since: i64,
+    /// Made in the time that was asked for.
+    pub between: i64,
 }
 
 /// How many events of one kind there were in each of some quarters of an hour that follow each other.
@@ -28,23 +28,26 @@ pub struct Quarters {
     pub counts: Vec<i32>,
 }
 
-/// The counts of all events, and of those made since `since`, which begins a quarter of an hour.
+/// The counts of all events, and of those made from `from` to before `to`, both of which begin a quarter of an hour.
 ///
 /// # Errors
 /// When the database is away.
-pub async fn all(db: impl PgExecutor<'_>, since: DateTime<Utc>) -> Result<Totals, Error> {
+pub async fn all(db: impl PgExecutor<'_>, from: DateTime<Utc>, to: DateTime<Utc>) -> Result<Totals, Error> {
     sqlx::query_as!(
         Totals,
         r#"SELECT total, unresolved,
                   (SELECT coalesce(sum(count), 0)::bigint FROM event_buckets
-                   WHERE event_buckets.camera_id = 0 AND start >= $1)
+                   WHERE event_buckets.camera_id = 0 AND start >= $1 AND start < $2)
                   -- No day is packed that soon, but where a clock was wrong.
                   + (SELECT coalesce(sum(count), 0)::bigint
                      FROM event_days CROSS JOIN unnest(counts) WITH ORDINALITY AS quarters (count, place)
-                     WHERE event_days.camera_id = 0 AND day >= ($1 AT TIME ZONE 'UTC')::date
-                         AND day::timestamp AT TIME ZONE 'UTC' + (place - 1) * interval '15 minutes' >= $1) AS "since!"
+                     WHERE event_days.camera_id = 0
+                         AND day BETWEEN ($1 AT TIME ZONE 'UTC')::date AND ($2 AT TIME ZONE 'UTC')::date
+                         AND day::timestamp AT TIME ZONE 'UTC' + (place - 1) * interval '15 minutes' >= $1
+                         AND day::timestamp AT TIME ZONE 'UTC' + (place - 1) * interval '15 minutes' < $2) AS "between!"
            FROM event_totals WHERE camera_id = 0"#,
-        since,
+        from,
+        to,
     )
     .fetch_one(db)
     .await

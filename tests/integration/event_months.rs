@@ -96,7 +96,7 @@ async fn what_the_first_schema_held_is_carried_over() {
     .await
     .expect("a count");
     assert_eq!(keys, 489, "every detection id is known");
-    assert_eq!(store::totals::all(&database, Utc::now()).await.expect("totals").total, 498);
+    assert_eq!(store::totals::all(&database, Utc::now(), at("2100-01-01T00:00:00Z")).await.expect("totals").total, 498);
     let page = store::events::list(&database, &Filter::default(), 500, 0).await.expect("a page");
     assert_eq!(ids(&page), (1..500).rev().filter(|id| *id != 7).collect::<Vec<_>>());
     // An id that was given away and deleted again is not given anew.
@@ -207,7 +207,7 @@ async fn what_has_no_month_is_found_and_moves_into_it_later() {
         let filter = Filter { to: Some(at("2025-02-10T00:00:00Z")), before: Some(EventId(20)), ..Filter::default() };
         let page = store::events::list(&database, &filter, 3, 0).await.expect("a page");
         assert_eq!(ids(&page), [19, 18, 17]);
-        store::totals::all(&database, at("2025-02-01T00:00:00Z")).await.expect("totals")
+        store::totals::all(&database, at("2025-02-01T00:00:00Z"), at("2025-03-05T00:00:00Z")).await.expect("totals")
     };
     let before = pages().await;
     let mut connection = database.acquire().await.expect("a connection");

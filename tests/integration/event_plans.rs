@@ -12,7 +12,7 @@ use portcullis::{
     store::{
         Database,
         events::Filter,
-        months::{Among, Months, Order, Window},
+        months::{Among, Order, Runs, Window},
     },
 };
 use serde_json::Value;
@@ -44,6 +44,7 @@ async fn million(now: DateTime<Utc>) -> Database {
         "ALTER TABLE events ENABLE TRIGGER USER",
         "UPDATE event_months SET first_id = firsts.id
          FROM (SELECT month_of(created_at) AS month, min(id) AS id FROM events GROUP BY 1) AS firsts WHERE start = month",
+        "SELECT note_event_runs(0, 9223372036854775806)",
         "VACUUM ANALYZE events",
     ] {
         let mut query = sqlx::query(statement);
@@ -80,10 +81,12 @@ async fn explain(database: &Database, page: &str, filter: &Filter, window: Windo
         .bind(window.to)
         .bind(filter.from.filter(|from| *from > window.from))
         .bind(filter.to.filter(|to| *to < window.to))
-        .bind(filter.before.map(|id| id.0))
+        .bind(filter.before.map_or(window.end, |before| before.min(window.end)).0)
         .bind(limit)
         .bind(0_i64)
         .bind(filter.event_type.is_none_or(|kind| kind == EventType::PersonDetected))
+        .bind(window.first.0)
+        .bind(true)
         .fetch_one(database)
         .await
         .expect("a plan");
@@ -125,7 +128,7 @@ async fn a_page_of_whatever_filter_is_read_without_going_through_the_table() {
     for (name, filter, expected) in filters {
         let among = Among { from: filter.from, to: filter.to, before: filter.before, after: None };
         let (mut blocks, mut rows) = (0, 0);
-        for window in Months::read(&database).await.expect("months").windows(&among, Order::NewestFirst) {
+        for window in Runs::read(&database).await.expect("runs").windows(&among, Order::NewestFirst) {
             if rows < PAGE {
                 let (read, found) = explain(&database, &query, &filter, window, PAGE - rows).await;
                 (blocks, rows) = (blocks + read, rows + found);
@@ -159,7 +162,7 @@ async fn a_month_that_has_no_statistics_yet_is_not_sorted_for_a_page() {
         sqlx::query(statement).execute(&database).await.expect(statement);
     }
     let (query, none) = (page(), Filter::default());
-    let window = Months::read(&database).await.expect("months").windows(&Among::default(), Order::NewestFirst)[0];
+    let window = Runs::read(&database).await.expect("runs").windows(&Among::default(), Order::NewestFirst)[0];
     for filter in [none, Filter { camera_id: Some(CameraId(1)), ..none }, Filter { is_resolved: Some(false), ..none }] {
         let (blocks, rows) = explain(&database, &query, &filter, window, PAGE).await;
         assert_eq!(rows, PAGE, "{filter:?}");

@@ -122,7 +122,8 @@ async fn whole_months_go_and_unresolved_alerts_stay() {
 #[tokio::test]
 async fn the_sums_of_days_that_are_over_are_packed_and_stay_true() {
     let database = three_months().await;
-    let total = store::totals::all(&database, at("2025-01-31T23:45:00Z")).await.expect("totals");
+    let total =
+        store::totals::all(&database, at("2025-01-31T23:45:00Z"), at("2025-02-20T00:15:00Z")).await.expect("totals");
     let now = at("2025-03-02T12:00:00Z");
     // 24 hours of 59 days, each counted for all, and four in five for a camera.
     assert_eq!(retention::pack(&database, now).await.expect("packed sums"), 1416 + 1416 * 4 / 5);
@@ -130,7 +131,10 @@ async fn the_sums_of_days_that_are_over_are_packed_and_stay_true() {
     assert_eq!(number(&database, "SELECT count(*) FROM event_buckets WHERE start < '2025-03-01Z'").await, 0);
     assert_eq!(number(&database, "SELECT count(DISTINCT day) FROM event_days").await, 59);
     sums_are_true(&database).await;
-    assert_eq!(store::totals::all(&database, at("2025-01-31T23:45:00Z")).await.expect("totals"), total);
+    assert_eq!(
+        store::totals::all(&database, at("2025-01-31T23:45:00Z"), at("2025-02-20T00:15:00Z")).await.expect("totals"),
+        total
+    );
     // Whoever changes an event of such a day changes its sums.
     store::events::delete(&database, EventId(2)).await.expect("an answer").expect("an event");
     run(

@@ -26,12 +26,13 @@ pub async fn stats(
     State(database): State<Database>,
     State(settings): State<Arc<Settings>>,
 ) -> Result<Json<EventStats>, ApiError> {
-    let today = Bucket::Day.start(Utc::now(), settings.time_zone);
-    let totals = store::totals::all(&database, today).await?;
+    // To its end, so that what a clock that was ahead has stored is not of each day until then.
+    let (now, zone) = (Utc::now(), settings.time_zone);
+    let totals = store::totals::all(&database, Bucket::Day.start(now, zone), Bucket::Day.after(now, zone)).await?;
     Ok(Json(EventStats {
         total: totals.total,
         unresolved: totals.unresolved,
-        today_events: totals.since,
+        today_events: totals.between,
         resolved: totals.total - totals.unresolved,
     }))
 }

@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use chrono::{Datelike as _, Utc};
+use chrono::Utc;
 
 use super::{
     listeners::Addresses,
@@ -16,13 +16,11 @@ use super::{
 use crate::{
     commands::data::Data,
     config::{LockAgent, ServeOptions},
-    domain::condition::NEARLY_FULL,
+    domain::{condition::NEARLY_FULL, trusted_clock},
     lock_desk::LockDesk,
     store::{self, Database},
 };
 
-/// A clock that says less was never set: this program was not there yet.
-const FIRST_YEAR: i32 = 2026;
 /// How far the database's clock may be from this one before it is said, in milliseconds.
 const CLOCKS_APART: i64 = 2000;
 
@@ -63,7 +61,7 @@ impl Checks {
         open_files.tell();
         let now = Utc::now();
         tracing::info!(check = "clock", "clock: {}, time zone {}", now.format("%FT%TZ"), options.hub.timezone);
-        if now.year() < FIRST_YEAR {
+        if !trusted_clock::is_possible(now) {
             tracing::warn!(check = "clock", "clock: that cannot be: set this machine's clock");
         }
         let worker = match options.hub.lock_agent {

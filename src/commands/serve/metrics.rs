@@ -3,7 +3,10 @@
 use crate::{
     commands::data::Data,
     domain::lock::LockStatus,
-    events::accounts::{Accounts, Balance},
+    events::{
+        accounts::{Accounts, Balance},
+        alerts::Alerts,
+    },
     lock_desk::LockDesk,
     mqtt::Front,
     recorder::{Recorder, WAITING},
@@ -12,7 +15,15 @@ use crate::{
 };
 
 /// Has every part that can be asked shown from now on.
-pub fn ask(metrics: &Metrics, log: &Log, data: &Data, recorder: &Recorder, front: &Front, lock: &LockDesk) {
+pub fn ask(
+    metrics: &Metrics,
+    log: &Log,
+    data: &Data,
+    recorder: &Recorder,
+    alerts: &Alerts,
+    front: &Front,
+    lock: &LockDesk,
+) {
     metrics.ask(build);
     let log = log.clone();
     metrics.ask(move || vec![log.errors()]);
@@ -25,6 +36,11 @@ pub fn ask(metrics: &Metrics, log: &Log, data: &Data, recorder: &Recorder, front
         let mut readings = detections(&accounts);
         readings.push(Reading::gauge("portcullis_queue_length", "Submissions that wait for the recorder", waiting));
         readings
+    });
+    let alerts = alerts.clone();
+    metrics.ask(move || {
+        let waiting = u64::try_from(alerts.waiting()).unwrap_or(u64::MAX);
+        vec![Reading::gauge("portcullis_alerts_waiting", "Alerts that wait for the recorder or the database", waiting)]
     });
     let front = front.clone();
     metrics.ask(move || front.gauges().readings());

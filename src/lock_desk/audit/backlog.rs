@@ -16,13 +16,18 @@ use super::{
     super::{flood::Flood, reports::until},
     strangers::Strangers,
 };
-use crate::store::lock_audit::{Entry, Kind};
+use crate::{
+    events::Announcer,
+    store::lock_audit::{Entry, Kind, Witness},
+};
 
 /// More refusals of one sender than this in a minute become one row with a count.
 const REFUSALS: (u32, Duration) = (10, Duration::from_mins(1));
 /// How many rows wait one by one, which the database takes in seconds. When there are more, refusals are only counted,
 /// a row for each sender. Outcomes always wait one by one: there are no more than commands under way.
 const WAITING: usize = 1024;
+/// How far back a detection may be to count as the one who stood there.
+pub(super) const WITNESS: Duration = Duration::from_secs(30);
 /// How many senders are counted apart. What others are refused beyond that is counted together.
 const SENDERS: usize = 1024;
 /// Who all of them are, in the row that they share.
@@ -34,6 +39,8 @@ pub(in super::super) struct Backlog(Arc<Shared>);
 
 #[derive(Debug, Default)]
 struct Shared {
+    /// Who knows who stood there.
+    announcer: Announcer,
     rows: Mutex<Rows>,
     /// There is something new.
     news: Notify,
@@ -75,6 +82,19 @@ impl Written {
 }
 
 impl Backlog {
+    pub(super) fn new(announcer: Announcer) -> Self {
+        Self(Arc::new(Shared { announcer, ..Shared::default() }))
+    }
+
+    /// The same entry with who stood there just now: by what this process has stored, and by the time that has passed since,
+    /// whatever the clock says.
+    pub(super) fn witnessed(&self, entry: Entry) -> Entry {
+        let seen = self.0.announcer.last_seen().filter(|seen| seen.at.elapsed() <= WITNESS);
+        let witness =
+            seen.map(|seen| Witness { event_id: seen.event.0, camera_id: seen.camera.map(|camera| camera.0) });
+        Entry { witness: witness.or(entry.witness), ..entry }
+    }
+
     /// What became of an attempt.
     pub(super) fn outcome(&self, entry: Entry) -> Written {
         self.add(entry, Rows::push)
@@ -83,13 +103,13 @@ impl Backlog {
     /// What was refused; of what comes too often from one sender there is only a count.
     pub(in super::super) fn refusal(&self, entry: Entry) -> Written {
         debug_assert_eq!(entry.kind, Kind::Refusal);
-        self.add(entry, Rows::refuse)
+        self.add(self.witnessed(entry), Rows::refuse)
     }
 
     /// What somebody was refused whom nobody knows. Nobody waits for it, and most of many are only counted.
     pub(in super::super) fn turned_away(&self, entry: Entry) {
         debug_assert_eq!(entry.kind, Kind::Refusal);
-        drop(self.add(entry, Rows::turn_away));
+        drop(self.add(self.witnessed(entry), Rows::turn_away));
     }
 
     fn add(&self, entry: Entry, add: impl FnOnce(&mut Rows, Waiting)) -> Written {

@@ -2,20 +2,21 @@
 
 use std::{path::Path, time::Duration};
 
-use chrono::Utc;
+use chrono::{TimeDelta, Utc};
 use tokio::{
     sync::mpsc,
-    time::{sleep, timeout},
+    time::{Instant, sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
 
 use super::{
     super::{ledger::Ledger, reports::Reports, state::Subject},
     Attempt, Audit, PAGE,
-    backlog::Backlog,
+    backlog::{Backlog, WITNESS},
 };
 use crate::{
     auth::chain::{ChainKey, Head},
+    events::Announcer,
     store::{
         self, Connection, Database,
         lock_audit::{self, Entry, Kind, Row},
@@ -30,8 +31,6 @@ const WAITING: usize = 16;
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Between tries at a row that has to be written.
 const PAUSE: Duration = Duration::from_millis(500);
-/// How far back a detection may be to count as the one who stood there.
-const WITNESS: chrono::TimeDelta = chrono::TimeDelta::seconds(30);
 /// How many attempts of unknown fate are remembered.
 const DOUBTFUL: usize = 16;
 
@@ -53,6 +52,8 @@ pub(in super::super) struct Writer {
     connection: Option<Connection>,
     /// Nothing was written since the start: attempts of the run before may lack their outcomes.
     fresh: bool,
+    /// When this process began to know who stands before the door.
+    began: Instant,
     /// Attempts that were answered as not recorded, and may have been committed all the same, or still may be.
     doubtful: Vec<(Head, Entry)>,
     reports: Reports,
@@ -60,11 +61,16 @@ pub(in super::super) struct Writer {
 
 impl Writer {
     /// A writer that goes on with the chain whose key and head are in `folder`.
-    pub(in super::super) fn new(database: Database, folder: &Path, reports: Reports) -> anyhow::Result<(Audit, Self)> {
+    pub(in super::super) fn new(
+        database: Database,
+        announcer: Announcer,
+        folder: &Path,
+        reports: Reports,
+    ) -> anyhow::Result<(Audit, Self)> {
         let ledger = Ledger::new(folder);
         let (key, head) = ledger.open()?;
         let (sender, attempts) = mpsc::channel(WAITING);
-        let backlog = Backlog::default();
+        let backlog = Backlog::new(announcer);
         let audit = Audit { attempts: sender, backlog: backlog.clone() };
         let writer = Self {
             attempts,
@@ -77,6 +83,7 @@ impl Writer {
             headless: head.is_none(),
             connection: None,
             fresh: true,
+            began: Instant::now(),
             doubtful: Vec::new(),
             reports,
         };
@@ -194,8 +201,10 @@ impl Writer {
             return Ok(head.number);
         }
         let mut entry = entry.clone();
-        if !matches!(entry.kind, Kind::Outcome(_)) {
-            let (since, until) = (entry.at - WITNESS, entry.at);
+        // Who was seen before this process began is known by the stored times alone.
+        let is_looked_for = entry.witness.is_none() && !matches!(entry.kind, Kind::Outcome(_));
+        if is_looked_for && self.began.elapsed() <= WITNESS {
+            let (since, until) = (entry.at - TimeDelta::from_std(WITNESS).unwrap_or_default(), entry.at);
             entry.witness = lock_audit::witness(self.connection().await?, since, until).await?;
         }
         let row = Row::seal(&self.key, &self.head, entry);
