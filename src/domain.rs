@@ -10,7 +10,9 @@ pub mod detection;
 pub mod device;
 pub mod event;
 pub mod lock;
+pub mod name;
 pub mod pool;
+pub mod stream_url;
 pub mod topic;
 pub mod user;
 

@@ -22,6 +22,7 @@ pub mod store;
 // Rank 3: the workers.
 pub mod camera_watch;
 pub mod health;
+pub mod identities;
 pub mod lock_agent;
 pub mod lock_desk;
 pub mod publisher;
