@@ -47,8 +47,8 @@ pub fn harmless(url: &str) -> Option<String> {
     if !is_host(host) {
         return None;
     }
-    let path = if is_plain(path) { path } else { "" };
-    Some(format!("{scheme}://{host}{path}"))
+    let path = path.split(['?', '#']).next().filter(|path| is_plain(path));
+    Some(format!("{scheme}://{host}{}", path.unwrap_or_default()))
 }
 
 /// A name or an address, with or without a port, written in the one usual way.
