@@ -12,3 +12,4 @@ pub mod password;
 pub mod rights;
 pub mod secret;
 pub mod token;
+pub mod turns;

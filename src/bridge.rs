@@ -10,7 +10,6 @@ mod document;
 mod error;
 mod events;
 mod health;
-mod identities;
 mod input;
 mod keyholder;
 mod line;
@@ -32,7 +31,6 @@ use parking_lot::Mutex;
 use tokio::sync::broadcast;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use self::identities::Identities;
 pub use self::{metrics::alone as metrics_alone, realtime::Realtime, server::serve};
 use crate::{
     auth::{
@@ -40,11 +38,11 @@ use crate::{
         attempts::Logins,
         password::{self, Passwords},
         rights::Rights,
-        token::Keys,
     },
     domain::user::UserId,
     events::{Announcer, presence::Presence},
     health::Health,
+    identities::Identities,
     lifecycle::Lifecycle,
     lock_desk::LockDesk,
     mqtt::Front,
@@ -103,7 +101,14 @@ const CHANGES: usize = 1024;
 
 /// Tells the bridge that a user's row has changed, by whomever.
 #[derive(Debug, Clone)]
-pub struct Revocations(broadcast::Sender<UserId>);
+pub struct Revocations(broadcast::Sender<Revoked>);
+
+/// Whose row has changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Revoked {
+    User(UserId),
+    Everybody,
+}
 
 impl Default for Revocations {
     fn default() -> Self {
@@ -115,10 +120,15 @@ impl Revocations {
     /// The user's row has changed: what was known is forgotten, and sockets whose token is void now are ended.
     pub fn user_changed(&self, id: UserId) {
         // No listener is no fault: then there is nobody to end.
-        let _ = self.0.send(id);
+        let _ = self.0.send(Revoked::User(id));
     }
 
-    fn listen(&self) -> broadcast::Receiver<UserId> {
+    /// Nothing is sure of anybody any more: every socket's token is looked at again.
+    pub fn all_changed(&self) {
+        let _ = self.0.send(Revoked::Everybody);
+    }
+
+    fn listen(&self) -> broadcast::Receiver<Revoked> {
         self.0.subscribe()
     }
 }
@@ -133,7 +143,7 @@ pub struct Parts {
     pub presence: Presence,
     /// For MQTT over WebSocket.
     pub front: Option<Front>,
-    pub tokens: Keys,
+    pub identities: Identities,
     pub settings: Settings,
     pub revocations: Revocations,
     pub health: Health,
@@ -175,7 +185,6 @@ asked_for! {
     lock: LockDesk,
     presence: Presence,
     front: Option<Front>,
-    tokens: Keys,
     settings: Arc<Settings>,
     passwords: Passwords,
     logins: Arc<Mutex<Logins>>,
@@ -199,7 +208,6 @@ pub struct Hub {
 /// # Errors
 /// When the system gives no random bytes.
 pub fn build(parts: Parts, lifecycle: &Lifecycle) -> Result<Hub, password::Refused> {
-    let identities = Identities::new(parts.database.clone(), parts.tokens.clone());
     let settings = Arc::new(parts.settings);
     let shared = Shared(Arc::new(Everything {
         database: parts.database,
@@ -207,11 +215,10 @@ pub fn build(parts: Parts, lifecycle: &Lifecycle) -> Result<Hub, password::Refus
         lock: parts.lock,
         presence: parts.presence,
         front: parts.front,
-        tokens: parts.tokens,
         settings: settings.clone(),
         passwords: Passwords::new()?,
-        logins: Arc::default(),
-        identities,
+        logins: parts.identities.logins(),
+        identities: parts.identities,
         health: parts.health,
         metrics: parts.metrics,
         log: parts.log,

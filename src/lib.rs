@@ -23,6 +23,7 @@ pub mod store;
 pub mod camera_watch;
 pub mod clock_watch;
 pub mod health;
+pub mod identities;
 pub mod lock_agent;
 pub mod lock_desk;
 pub mod publisher;

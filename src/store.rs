@@ -59,12 +59,14 @@ impl Address {
     }
 }
 
-/// Brings the schema up to what this version of the hub needs; it only ever goes forward.
+/// Brings the schema up to what this version of the hub needs, and with it what is kept of names; it only ever goes
+/// forward.
 ///
 /// # Errors
 /// When the database is away, or its schema is newer than this version knows.
 pub async fn migrate(database: &Database) -> Result<(), sqlx::migrate::MigrateError> {
-    MIGRATIONS.run(database.pool()).await
+    MIGRATIONS.run(database.pool()).await?;
+    Ok(users::fold_names(database).await?)
 }
 
 /// Whether this version knows a migration.

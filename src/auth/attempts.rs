@@ -1,8 +1,8 @@
-//! How often somebody may fail to sign in: decisions on counts, with time as an argument.
+//! How often somebody may sign in, and fail to: decisions on counts, with time as an argument.
 
 use std::{
     collections::{HashMap, VecDeque},
-    hash::Hash,
+    hash::{BuildHasher as _, Hash, RandomState},
     net::IpAddr,
     time::{Duration, Instant},
 };
@@ -15,6 +15,12 @@ const LOGIN_WINDOW: Duration = Duration::from_mins(5);
 const ACCOUNT_FAILURES: usize = 10;
 /// Failed logins from one address, whatever the accounts.
 const ADDRESS_FAILURES: usize = 100;
+/// How long a login that succeeded is remembered.
+const RATE_WINDOW: Duration = Duration::from_mins(1);
+/// Right passwords of one account, from wherever: who knows one could otherwise keep the hub at work with it.
+const ACCOUNT_LOGINS: usize = 60;
+/// Right passwords from one address, whatever the accounts: a house full of dashboards that all come back at once.
+const ADDRESS_LOGINS: usize = 300;
 /// How many keys are remembered. When there are more, the one that was used longest ago is forgotten: who has so many
 /// addresses is limited by the cost of a password instead.
 const KEYS: usize = 10_000;
@@ -70,39 +76,79 @@ impl<K: Eq + Hash + Clone> Window<K> {
     }
 }
 
-/// Failed logins. A success never counts.
+/// An account's name as a key: of one size, however long the name is that somebody sends.
+type Account = u64;
+
+/// Logins, and how they ended. A success never counts as a failure, and has a rate of its own.
 #[derive(Debug)]
 pub struct Logins {
-    accounts: Window<(String, IpAddr)>,
+    hasher: RandomState,
+    accounts: Window<(Account, IpAddr)>,
     addresses: Window<IpAddr>,
+    account_logins: Window<Account>,
+    address_logins: Window<IpAddr>,
 }
 
 impl Default for Logins {
     fn default() -> Self {
         Self {
+            hasher: RandomState::new(),
             accounts: Window::new(ACCOUNT_FAILURES, LOGIN_WINDOW),
             addresses: Window::new(ADDRESS_FAILURES, LOGIN_WINDOW),
+            account_logins: Window::new(ACCOUNT_LOGINS, RATE_WINDOW),
+            address_logins: Window::new(ADDRESS_LOGINS, RATE_WINDOW),
         }
     }
 }
 
 impl Logins {
+    fn key(&self, account: &str) -> Account {
+        self.hasher.hash_one(account)
+    }
+
     /// Whether this account may be tried from this address now. To be asked before the password is looked at and again
     /// before the answer: so many tries at once tell no more than the limit allows.
     ///
     /// # Errors
     /// [`TooMany`], whether the account exists or not.
     pub fn check(&self, account: &str, address: IpAddr, now: Instant) -> Result<(), TooMany> {
-        let address = network(address);
-        self.addresses.check(&address, now)?;
-        self.accounts.check(&(account.to_owned(), address), now)
+        self.check_address(address, now)?;
+        self.accounts.check(&(self.key(account), network(address)), now)
+    }
+
+    /// Whether anything may be tried from this address now.
+    ///
+    /// # Errors
+    /// [`TooMany`].
+    pub fn check_address(&self, address: IpAddr, now: Instant) -> Result<(), TooMany> {
+        self.addresses.check(&network(address), now)
+    }
+
+    /// Whether a password may be worked on: as [`check`](Self::check), and not more often than anybody has to sign in.
+    ///
+    /// # Errors
+    /// [`TooMany`], whether the account exists or not.
+    pub fn check_password(&self, account: &str, address: IpAddr, now: Instant) -> Result<(), TooMany> {
+        self.check(account, address, now)?;
+        self.address_logins.check(&network(address), now)?;
+        self.account_logins.check(&self.key(account), now)
     }
 
     /// Counts a failure.
     pub fn failed(&mut self, account: &str, address: IpAddr, now: Instant) {
-        let address = network(address);
-        self.addresses.note(&address, now);
-        self.accounts.note(&(account.to_owned(), address), now);
+        self.failed_at(address, now);
+        self.accounts.note(&(self.key(account), network(address)), now);
+    }
+
+    /// Counts a failure that named no account.
+    pub fn failed_at(&mut self, address: IpAddr, now: Instant) {
+        self.addresses.note(&network(address), now);
+    }
+
+    /// Counts a right password.
+    pub fn succeeded(&mut self, account: &str, address: IpAddr, now: Instant) {
+        self.address_logins.note(&network(address), now);
+        self.account_logins.note(&self.key(account), now);
     }
 }
 
@@ -149,11 +195,44 @@ mod tests {
     }
 
     #[test]
+    fn right_passwords_have_a_rate_which_is_the_accounts_and_the_addresses() {
+        let (mut logins, start) = (Logins::default(), Instant::now());
+        for second in 0..60 {
+            let now = start + Duration::from_millis(second * 10);
+            assert_eq!(logins.check_password("uma", HERE, now), Ok(()));
+            logins.succeeded("uma", if second % 2 == 0 { HERE } else { THERE }, now);
+        }
+        let now = start + Duration::from_secs(1);
+        assert!(logins.check_password("uma", HERE, now).is_err(), "from wherever");
+        assert_eq!(logins.check("uma", HERE, now), Ok(()), "no failure");
+        assert_eq!(logins.check_password("ada", HERE, now), Ok(()));
+        assert_eq!(logins.check_password("uma", HERE, start + Duration::from_secs(61)), Ok(()));
+        for count in 0..270 {
+            logins.succeeded(&format!("user{count}"), HERE, now);
+        }
+        assert!(logins.check_password("ada", HERE, now).is_err());
+        assert_eq!(logins.check_password("ada", THERE, now), Ok(()));
+    }
+
+    #[test]
+    fn a_failure_without_a_name_counts_for_its_address() {
+        let (mut logins, now) = (Logins::default(), Instant::now());
+        for _ in 0..99 {
+            logins.failed_at(HERE, now);
+        }
+        assert_eq!(logins.check("ada", HERE, now), Ok(()));
+        logins.failed("bob", HERE, now);
+        assert!(logins.check("ada", HERE, now).is_err());
+        assert_eq!(logins.check_address(THERE, now), Ok(()));
+    }
+
+    #[test]
     fn memory_is_bounded() {
         let (mut logins, now) = (Logins::default(), Instant::now());
         for count in 0..KEYS + 50 {
-            logins.failed(&count.to_string(), HERE, now);
+            logins.failed(&count.to_string().repeat(1000), HERE, now);
         }
         assert!(logins.accounts.uses.len() <= KEYS);
+        assert_eq!(size_of_val(logins.accounts.uses.keys().next().expect("a key")), size_of::<(u64, IpAddr)>());
     }
 }

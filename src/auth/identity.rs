@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 
 use crate::domain::{
     camera::CameraId,
-    device::{DeviceId, DeviceName, DeviceRole},
+    device::{Device, DeviceId, DeviceName, DeviceRole},
     user::{Role, UserId},
 };
 
@@ -17,6 +17,12 @@ pub struct DeviceIdentity {
     pub name: DeviceName,
     pub role: DeviceRole,
     pub camera_id: Option<CameraId>,
+}
+
+impl From<Device> for DeviceIdentity {
+    fn from(Device { id, name, role, camera_id, .. }: Device) -> Self {
+        Self { id, name, role, camera_id }
+    }
 }
 
 /// A user that has shown a valid token.

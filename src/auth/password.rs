@@ -1,34 +1,61 @@
 //! Chosen passwords: argon2id, slow on purpose, and therefore never more than two at once.
 //!
 //! Each costs 19 MiB and tens of milliseconds. Without a bound, a burst of logins would take the memory and both cores
-//! of a Raspberry Pi from the detections.
+//! of a Raspberry Pi from the detections. Places are divided by account and by address, or nobody but who comes first
+//! would sign in while one account is hammered; and those who have one take turns.
 
 use std::sync::Arc;
 
 use argon2::{Argon2, PasswordHasher as _, PasswordVerifier as _, password_hash::phc::PasswordHash};
-use tokio::sync::Semaphore;
+
+use super::{
+    holder::Holder,
+    turns::{Turn, Turns},
+};
+use crate::domain::pool::{Bounds, Full, Pool, Share, Standing};
 
 /// How many passwords are worked on at once.
 const AT_ONCE: usize = 2;
-/// How many more may wait; whoever comes then is asked to come again.
-const WAITING: usize = 32;
+/// How many passwords may be worked on or wait: in all, for an address and for an account. Whoever comes then is asked to
+/// come again.
+pub const PLACES: Bounds = Bounds { in_all: 128, each: 32, reserve: 32 };
 
 /// Why a password was not worked on.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
     /// To be tried again in a second.
-    #[error("too many passwords are being checked")]
-    Busy,
+    #[error("too many passwords are being checked: {0}")]
+    Busy(#[from] Full),
     #[error("the password could not be hashed: {0}")]
     Failed(String),
+}
+
+/// Whose password is to be worked on, and who asks for it.
+#[derive(Debug, Clone)]
+pub struct Asker {
+    /// The address that asks, or who has signed in there.
+    pub holder: Holder,
+    /// The account, whether or not there is one of this name.
+    pub account: String,
+    /// [`Standing::Trusted`] for an ADMIN's account. Nobody knows yet whether it is the ADMIN who asks; what an address
+    /// may take in an ADMIN's name is bounded like everything.
+    pub standing: Standing,
+}
+
+/// A place; given back when it is dropped.
+#[derive(Debug)]
+struct Place {
+    _of_holder: Share<Holder>,
+    _of_account: Share<String>,
 }
 
 /// Hashes and checks passwords, two at a time.
 #[derive(Debug, Clone)]
 pub struct Passwords {
-    /// Those at work and those that wait.
-    admitted: Arc<Semaphore>,
-    at_work: Arc<Semaphore>,
+    /// The same places twice: each password has one by who asks and one by the account.
+    by_holder: Pool<Holder>,
+    by_account: Pool<String>,
+    turns: Turns<Holder>,
     /// The hash of a password nobody knows, for users that don't exist: the same work for them.
     nobody: Arc<str>,
 }
@@ -38,8 +65,9 @@ impl Passwords {
     /// When the system gives no random bytes.
     pub fn new() -> Result<Self, Refused> {
         Ok(Self {
-            admitted: Arc::new(Semaphore::new(AT_ONCE + WAITING)),
-            at_work: Arc::new(Semaphore::new(AT_ONCE)),
+            by_holder: Pool::new(PLACES),
+            by_account: Pool::new(PLACES),
+            turns: Turns::new(AT_ONCE),
             nobody: hash(&super::secret::generate())?.into(),
         })
     }
@@ -48,8 +76,8 @@ impl Passwords {
     ///
     /// # Errors
     /// [`Refused::Busy`] when too many wait.
-    pub async fn hash(&self, password: String) -> Result<String, Refused> {
-        self.work(move || hash(&password)).await?
+    pub async fn hash(&self, asker: &Asker, password: String) -> Result<String, Refused> {
+        self.work(asker, move || hash(&password)).await?
     }
 
     /// Whether the password is the one that `stored` was made from; `None` is a user that does not exist, for whom the
@@ -57,18 +85,29 @@ impl Passwords {
     ///
     /// # Errors
     /// [`Refused::Busy`] when too many wait.
-    pub async fn verify(&self, password: String, stored: Option<String>) -> Result<bool, Refused> {
+    pub async fn verify(&self, asker: &Asker, password: String, stored: Option<String>) -> Result<bool, Refused> {
         let nobody = self.nobody.clone();
-        self.work(move || verify(&password, stored.as_deref().unwrap_or(&nobody)) && stored.is_some()).await
+        self.work(asker, move || verify(&password, stored.as_deref().unwrap_or(&nobody)) && stored.is_some()).await
     }
 
-    async fn work<T: Send + 'static>(&self, task: impl FnOnce() -> T + Send + 'static) -> Result<T, Refused> {
-        let admitted = self.admitted.clone().try_acquire_owned().map_err(|_| Refused::Busy)?;
-        let turn = self.at_work.clone().acquire_owned().await.map_err(|_| Refused::Busy)?;
+    fn place(&self, Asker { holder, account, standing }: &Asker) -> Result<Place, Full> {
+        Ok(Place {
+            _of_holder: self.by_holder.take(*holder, *standing, 1)?,
+            _of_account: self.by_account.take(account.clone(), *standing, 1)?,
+        })
+    }
+
+    async fn work<T: Send + 'static>(
+        &self,
+        asker: &Asker,
+        task: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Refused> {
+        let place = self.place(asker)?;
+        let turn: Turn<Holder> = self.turns.take(asker.holder).await;
         // A caller that goes away does not end the work, so the work itself holds its place.
         let work = tokio::task::spawn_blocking(move || {
             let done = task();
-            drop((turn, admitted));
+            drop((turn, place));
             done
         });
         work.await.map_err(|error| Refused::Failed(error.to_string()))
@@ -95,34 +134,61 @@ mod tests {
 
     use super::*;
 
-    #[tokio::test]
-    async fn a_password_matches_its_own_hash_only() {
-        let passwords = Passwords::new().expect("random bytes");
-        let stored = passwords.hash("correct horse".to_owned()).await.expect("a hash");
-        assert!(stored.starts_with("$argon2id$"));
-        assert_eq!(passwords.verify("correct horse".to_owned(), Some(stored.clone())).await, Ok(true));
-        assert_eq!(passwords.verify("battery staple".to_owned(), Some(stored)).await, Ok(false));
-        assert_eq!(passwords.verify("correct horse".to_owned(), None).await, Ok(false));
+    fn asker(host: u8, account: &str, standing: Standing) -> Asker {
+        let address = std::net::Ipv4Addr::new(192, 0, 2, host).into();
+        Asker { holder: Holder::at(address), account: account.to_owned(), standing }
     }
 
     #[tokio::test]
-    async fn the_thirty_fifth_is_asked_to_come_again() {
+    async fn a_password_matches_its_own_hash_only() {
+        let (passwords, who) = (Passwords::new().expect("random bytes"), asker(1, "ada", Standing::Common));
+        let stored = passwords.hash(&who, "correct horse".to_owned()).await.expect("a hash");
+        assert!(stored.starts_with("$argon2id$"));
+        assert_eq!(passwords.verify(&who, "correct horse".to_owned(), Some(stored.clone())).await, Ok(true));
+        assert_eq!(passwords.verify(&who, "battery staple".to_owned(), Some(stored)).await, Ok(false));
+        assert_eq!(passwords.verify(&who, "correct horse".to_owned(), None).await, Ok(false));
+    }
+
+    #[tokio::test]
+    async fn neither_an_address_nor_an_account_takes_every_place() {
         let passwords = Passwords::new().expect("random bytes");
         let (let_go, gate) = mpsc::channel::<()>();
         let gate = Arc::new(parking_lot::Mutex::new(gate));
         let mut busy = tokio::task::JoinSet::new();
-        for _ in 0..AT_ONCE + WAITING {
+        let each = u8::try_from(PLACES.each).expect("few");
+        let mut begin = |who: Asker| {
             let (passwords, gate) = (passwords.clone(), gate.clone());
-            busy.spawn(async move { passwords.work(move || gate.lock().recv().is_err()).await });
-        }
-        while passwords.admitted.available_permits() > 0 {
+            busy.spawn(async move { passwords.work(&who, move || gate.lock().recv().is_err()).await });
+        };
+        // One address with many names, and one account from many addresses.
+        (0..each).for_each(|number| begin(asker(1, &format!("user{number}"), Standing::Common)));
+        (0..each).for_each(|number| begin(asker(100 + number, "uma", Standing::Common)));
+        while passwords.by_account.taken() < 2 * PLACES.each {
             tokio::task::yield_now().await;
         }
-        assert_eq!(passwords.verify("x".to_owned(), None).await, Err(Refused::Busy));
+        let try_one = async |host, account, standing| {
+            passwords.verify(&asker(host, account, standing), "x".to_owned(), None).await
+        };
+        let full = Err(Refused::Busy(Full::Holder(PLACES.each)));
+        assert_eq!(try_one(1, "other", Standing::Common).await, full, "the address");
+        assert_eq!(try_one(2, "uma", Standing::Common).await, full, "the account");
+        assert_eq!(passwords.by_holder.taken(), 2 * PLACES.each, "who was refused holds nothing");
+        // Strangers from everywhere fill what is open to them, and an ADMIN still has a place.
+        (0..each).for_each(|number| begin(asker(3 + number, &format!("stranger{number}"), Standing::Common)));
+        while passwords.by_account.taken() < PLACES.for_standing(Standing::Common) {
+            tokio::task::yield_now().await;
+        }
+        let all = PLACES.for_standing(Standing::Common);
+        assert_eq!(try_one(90, "eva", Standing::Common).await, Err(Refused::Busy(Full::Pool(all))));
+        begin(asker(91, "ada", Standing::Trusted));
+        while passwords.by_account.taken() <= all {
+            tokio::task::yield_now().await;
+        }
         drop(let_go);
         while let Some(done) = busy.join_next().await {
             assert_eq!(done.expect("no panic"), Ok(true));
         }
-        assert_eq!(passwords.verify("x".to_owned(), None).await, Ok(false));
+        assert_eq!(try_one(1, "uma", Standing::Common).await, Ok(false));
+        assert_eq!((passwords.by_holder.taken(), passwords.by_account.taken()), (0, 0));
     }
 }

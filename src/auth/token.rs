@@ -1,12 +1,13 @@
-//! Users' tokens: JWT, HS256, with the contract's payload `{sub, username, email, role, ver, iat, exp}`.
+//! Users' tokens: JWT, HS256, with the contract's payload `{sub, username, email, role, ver, iat, exp}`, and `account`.
 //!
-//! A token is good for as long as its user's `token_version` is the token's `ver`; who asks looks that up.
+//! A token is good for as long as [`User::accepts`] it; who asks looks the user up.
 
 use std::{fmt, time::Duration};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use uuid::Uuid;
 
 use crate::domain::user::{Role, User, UserId};
 
@@ -46,6 +47,9 @@ pub struct Claims {
     pub username: String,
     pub email: String,
     pub role: Role,
+    /// [`User::account`]: `sub` may be another's after a restore or in another database, this is nobody else's ever. A
+    /// token without it was issued by an older version, and is void.
+    pub account: Uuid,
     /// The user's `token_version` when it was issued.
     pub ver: i32,
     /// Seconds since 1970.
@@ -105,6 +109,7 @@ impl Keys {
             username: user.username.clone(),
             email: user.email.clone(),
             role: user.role,
+            account: user.account,
             ver: user.token_version,
             iat: now.timestamp(),
             exp: (now + self.lifetime).timestamp(),
@@ -115,12 +120,22 @@ impl Keys {
     /// What the token says, if this key signed it and it has not ended by `now`.
     #[must_use]
     pub fn read(&self, token: &str, now: DateTime<Utc>) -> Option<Claims> {
+        self.decode::<Claims>(token).filter(|claims| claims.expires_at() > now)
+    }
+
+    /// Whether this key signed it, whatever it says and however old it is.
+    #[must_use]
+    pub fn has_signed(&self, token: &str) -> bool {
+        self.decode::<serde::de::IgnoredAny>(token).is_some()
+    }
+
+    fn decode<T: DeserializeOwned + Clone>(&self, token: &str) -> Option<T> {
         let mut validation = Validation::new(Algorithm::HS256);
-        // Checked below, against a time that is an argument and without leeway.
+        // Checked by who asks, against a time that is an argument and without leeway.
         validation.validate_exp = false;
         validation.validate_aud = false;
-        let claims = jsonwebtoken::decode::<Claims>(token, &self.checking, &validation).ok()?.claims;
-        (claims.expires_at() > now).then_some(claims)
+        validation.required_spec_claims.clear();
+        Some(jsonwebtoken::decode::<T>(token, &self.checking, &validation).ok()?.claims)
     }
 }
 
@@ -139,6 +154,7 @@ mod tests {
             last_name: None,
             role: Role::Operator,
             is_active: true,
+            account: Uuid::from_u128(0x7),
             token_version: 3,
             created_at: DateTime::UNIX_EPOCH,
         }
@@ -151,7 +167,20 @@ mod tests {
         let token = keys.issue(&user(), now).expect("a token");
         let claims = keys.read(&token, now + TimeDelta::seconds(59)).expect("still good");
         assert_eq!((claims.sub, claims.ver, claims.role, claims.exp), (UserId(7), 3, Role::Operator, 1_800_000_060));
+        assert_eq!(claims.account, Uuid::from_u128(0x7));
         assert_eq!(keys.read(&token, now + TimeDelta::seconds(60)), None);
+        assert!(keys.has_signed(&token), "it has ended, and is no guess");
+        assert!(!keys.has_signed(&token[..token.len() - 2]) && !keys.has_signed("guess"));
+    }
+
+    #[test]
+    fn a_token_of_an_older_version_names_no_account_and_is_void() {
+        let keys = Keys::new(KEY, Duration::from_mins(1)).expect("a good key");
+        let now = Utc::now();
+        let mut claims = serde_json::to_value(keys.read(&keys.issue(&user(), now).expect("a token"), now)).expect("JSON");
+        claims.as_object_mut().expect("an object").remove("account");
+        let old = jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &keys.signing).expect("a token");
+        assert_eq!((keys.read(&old, now), keys.has_signed(&old)), (None, true));
     }
 
     #[test]

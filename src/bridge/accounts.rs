@@ -3,19 +3,26 @@
 use std::{sync::Arc, time::Instant};
 
 use axum::{Json, extract::State, http::StatusCode};
-use chrono::Utc;
 use parking_lot::Mutex;
 
 use super::{
     Registration,
     error::ApiError,
     input::Checked,
-    users::{new_user, taken},
+    users::{check_name, new_user, taken},
     who::{Address, SignedIn as Caller, extracted},
 };
 use crate::{
-    auth::{attempts::Logins, password::Passwords, token::Keys},
-    domain::user::{Role, User},
+    auth::{
+        attempts::Logins,
+        holder::Holder,
+        password::{Asker, Passwords},
+    },
+    domain::{
+        pool::Standing,
+        user::{Role, User},
+    },
+    identities::Identities,
     store::{self, Database},
     wire::account::{Login, Profile, Register, SignedIn},
 };
@@ -38,21 +45,25 @@ extracted! {
 pub async fn register(
     _: MayRegister,
     State(database): State<Database>,
-    State(keys): State<Keys>,
+    State(identities): State<Identities>,
     State(passwords): State<Passwords>,
     State(logins): State<Arc<Mutex<Logins>>>,
     address: Address,
     Checked(register): Checked<Register>,
 ) -> Result<(StatusCode, Json<SignedIn>), ApiError> {
-    logins.lock().check(&register.username, address.0, Instant::now())?;
-    let hash = passwords.hash(register.password).await?;
-    logins.lock().check(&register.username, address.0, Instant::now())?;
+    check_name(&register.username)?;
+    logins.lock().check_password(&register.username, address.0, Instant::now())?;
+    let asker =
+        Asker { holder: Holder::at(address.0), account: register.username.clone(), standing: Standing::Common };
+    let hash = passwords.hash(&asker, register.password).await?;
+    logins.lock().check_password(&register.username, address.0, Instant::now())?;
     let new = new_user(&register.username, &register.email, &hash, Role::User)
         .named(register.first_name.as_deref(), register.last_name.as_deref());
     match store::users::create(&database, &new).await {
         Ok(user) => {
+            logins.lock().succeeded(&register.username, address.0, Instant::now());
             tracing::info!(user.id = %user.id, "registered a user");
-            Ok((StatusCode::CREATED, Json(signed_in(&keys, user)?)))
+            Ok((StatusCode::CREATED, Json(signed_in(&identities, user)?)))
         }
         Err(error) if store::is_taken(&error) => {
             logins.lock().failed(&register.username, address.0, Instant::now());
@@ -68,34 +79,39 @@ pub async fn register(
         (status = 429, description = "Too many attempts")))]
 pub async fn login(
     State(database): State<Database>,
-    State(keys): State<Keys>,
+    State(identities): State<Identities>,
     State(passwords): State<Passwords>,
     State(logins): State<Arc<Mutex<Logins>>>,
     address: Address,
     Checked(login): Checked<Login>,
 ) -> Result<Json<SignedIn>, ApiError> {
-    logins.lock().check(&login.username, address.0, Instant::now())?;
+    logins.lock().check_password(&login.username, address.0, Instant::now())?;
     let found = store::users::find_by_login(&database, &login.username).await?;
-    let stored = found.as_ref().map(|(_, hash)| hash.clone());
-    let right = passwords.verify(login.password, stored).await?;
+    let (user, stored) = found.unzip();
+    let is_admin = user.as_ref().is_some_and(|user| user.role == Role::Admin && user.is_active);
+    let standing = if is_admin { Standing::Trusted } else { Standing::Common };
+    let asker = Asker { holder: Holder::at(address.0), account: login.username, standing };
+    let right = passwords.verify(&asker, login.password, stored).await?;
+    let user = user.filter(|_| right);
     let now = Instant::now();
-    let user = {
+    {
         let mut logins = logins.lock();
         // Once more: others may have failed while this one waited for its turn.
-        logins.check(&login.username, address.0, now)?;
-        match found {
-            Some((user, _)) if right => user,
-            _ => {
-                logins.failed(&login.username, address.0, now);
-                tracing::info!(client.address = %address.0, "a login failed");
-                return Err(ApiError::new(StatusCode::UNAUTHORIZED, "Invalid credentials"));
-            }
+        logins.check_password(&asker.account, address.0, now)?;
+        match &user {
+            Some(user) if user.is_active => logins.succeeded(&asker.account, address.0, now),
+            // Of a disabled account, the right password is good for nothing, and costs as much as a wrong one.
+            _ => logins.failed(&asker.account, address.0, now),
         }
-    };
-    if !user.is_active {
-        return Err(ApiError::new(StatusCode::UNAUTHORIZED, "Account is disabled"));
     }
-    Ok(Json(signed_in(&keys, user)?))
+    match user {
+        Some(user) if user.is_active => Ok(Json(signed_in(&identities, user)?)),
+        Some(_) => Err(ApiError::new(StatusCode::UNAUTHORIZED, "Account is disabled")),
+        None => {
+            tracing::info!(client.address = %address.0, "a login failed");
+            Err(ApiError::new(StatusCode::UNAUTHORIZED, "Invalid credentials"))
+        }
+    }
 }
 
 /// Who the token belongs to.
@@ -104,7 +120,7 @@ pub async fn profile(Caller(user): Caller) -> Json<Profile> {
     Json(Profile { id: user.id.0, username: user.username, email: user.email, role: user.role })
 }
 
-fn signed_in(keys: &Keys, user: User) -> Result<SignedIn, ApiError> {
-    let access_token = keys.issue(&user, Utc::now()).map_err(ApiError::internal)?;
+fn signed_in(identities: &Identities, user: User) -> Result<SignedIn, ApiError> {
+    let access_token = identities.token_for(&user).map_err(ApiError::internal)?;
     Ok(SignedIn { access_token, user: user.into() })
 }

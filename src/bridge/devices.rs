@@ -13,7 +13,7 @@ use super::{
 use crate::{
     auth::{
         device_token,
-        identity::{DeviceIdentity, Identity},
+        identity::Identity,
         rights::Action,
         secret,
     },
@@ -136,7 +136,6 @@ pub async fn explain(
     let action: Action =
         action.parse().map_err(|_| fault("action must be one of the following values: publish, subscribe"))?;
     let device = store::devices::by_id(&database, device_id(&id)?).await?.ok_or_else(|| unknown(&id))?;
-    let identity = DeviceIdentity { id: device.id, name: device.name, role: device.role, camera_id: device.camera_id };
-    let decision = settings.rights.explain(&Identity::Device(identity), action, &topic);
+    let decision = settings.rights.explain(&Identity::Device(device.into()), action, &topic);
     Ok(Json(Explanation { allowed: decision.allowed, rule: decision.rule }))
 }

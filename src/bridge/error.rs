@@ -123,7 +123,7 @@ impl From<TooMany> for ApiError {
 impl From<password::Refused> for ApiError {
     fn from(refused: password::Refused) -> Self {
         match refused {
-            password::Refused::Busy => Self::unavailable("Too many sign-ins at once, try again soon"),
+            password::Refused::Busy(_) => Self::unavailable("Too many sign-ins at once, try again soon"),
             password::Refused::Failed(cause) => Self::internal(cause),
         }
     }

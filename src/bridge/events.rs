@@ -17,7 +17,6 @@ pub use self::counts::{analytics, stats};
 use super::{
     cameras,
     error::ApiError,
-    identities::{Caller, Identities},
     input::{Id, JsonBytes, Query},
     who::{Admin, Known, Operator, Reporter, SignedIn},
 };
@@ -28,6 +27,7 @@ use crate::{
         event::{Event, EventId, EventType},
     },
     events::{Channel, Item, Outcome, StoredEvent},
+    identities::{Caller, Identities},
     recorder::Recorder,
     store::{self, Database, events::Filter},
     wire::{

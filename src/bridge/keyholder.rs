@@ -6,12 +6,12 @@ use axum::http::{StatusCode, request::Parts};
 use super::{
     Shared,
     error::ApiError,
-    identities::Caller,
     who::{Address, bearer, caller, extracted},
 };
 use crate::{
     domain::user::Role,
     events::{Channel, Requester},
+    identities::Caller,
 };
 
 /// An OPERATOR or an ADMIN, who opens and closes.

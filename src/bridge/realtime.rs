@@ -28,9 +28,14 @@ use tokio_util::sync::CancellationToken;
 
 pub use self::sessions::Upgrades;
 use self::sessions::{Session, Sessions};
-use super::{Revocations, Shared, identities::Identities, line::Peer, who::bearer};
+use super::{
+    Revocations, Settings, Shared,
+    line::Peer,
+    who::{Address, bearer},
+};
 use crate::{
     events::{Announcer, Arrival, Channel, StoredEvent},
+    identities::Identities,
     lifecycle::Lifecycle,
     lock_desk::{LockDesk, LockState},
     store::Database,
@@ -57,6 +62,7 @@ struct Context {
     identities: Identities,
     lock: LockDesk,
     sessions: Sessions,
+    settings: Arc<Settings>,
 }
 
 /// The sockets.
@@ -103,6 +109,7 @@ pub fn start(
         identities: shared.identities.clone(),
         lock: shared.lock.clone(),
         sessions: Sessions::default(),
+        settings: shared.settings.clone(),
     };
     let (layer, io) = SocketIo::builder()
         .connect_timeout(ADMITTED_WITHIN)
@@ -148,7 +155,7 @@ async fn admit(
     let handshake = handshake.unwrap_or_default();
     let token = handshake.token.as_deref().map(|token| token.strip_prefix("Bearer ").unwrap_or(token));
     let token = token.or_else(|| bearer(&socket.req_parts().headers)).ok_or(Unauthorized)?.to_owned();
-    let user = context.identities.user(&token).await.map_err(|error| {
+    let user = context.identities.by_user_token(&token).await.map_err(|error| {
         tracing::warn!("a socket could not be admitted: {error}");
         // A client that is refused does not come back by itself; one whose connection breaks does.
         if let Some(ConnectInfo(peer)) = socket.req_parts().extensions.get::<ConnectInfo<Peer>>() {
@@ -156,7 +163,13 @@ async fn admit(
         }
         Unauthorized
     })?;
-    let user = user.ok_or(Unauthorized)?;
+    let Some(user) = user else {
+        let parts = socket.req_parts();
+        let address = Address::of(&parts.headers, &parts.extensions, &context.settings);
+        // It is counted; the client hears the same whether or not it has tried too often.
+        let _ = context.identities.refused(None, &token, address.0);
+        return Err(Unauthorized);
+    };
     socket.extensions.insert(Session { user: user.id, expires_at: user.expires_at, token: token.into() });
     // Before the client is told that it is in: it may ask at once, and what nobody answers yet would be dropped.
     requests::answer(&socket);

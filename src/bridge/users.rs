@@ -7,13 +7,21 @@ use parking_lot::Mutex;
 
 use super::{
     error::ApiError,
-    identities::Identities,
     input::{Checked, Id},
     who::{Address, Admin, SignedIn},
 };
 use crate::{
-    auth::{attempts::Logins, identity::UserIdentity, password::Passwords},
-    domain::user::{Role, User, UserId},
+    auth::{
+        attempts::Logins,
+        holder::Holder,
+        identity::{Identity, UserIdentity},
+        password::{Asker, Passwords},
+    },
+    domain::{
+        name,
+        user::{Role, User, UserId},
+    },
+    identities::Identities,
     store::{
         self, Database,
         users::{Change, NewUser},
@@ -27,6 +35,11 @@ use crate::{
 /// A user to be stored.
 pub fn new_user<'a>(username: &'a str, email: &'a str, password_hash: &'a str, role: Role) -> NewUser<'a> {
     NewUser { username, email, password_hash, first_name: None, last_name: None, role }
+}
+
+/// Whether somebody may be given this name.
+pub fn check_name(username: &str) -> Result<(), ApiError> {
+    name::fault(username).map_or(Ok(()), |fault| Err(Faults(vec![fault.to_owned()]).into()))
 }
 
 /// The name or the address is somebody else's.
@@ -43,14 +56,16 @@ pub async fn list(_: Admin, State(database): State<Database>) -> Result<Json<Vec
 
 /// Makes an account.
 #[utoipa::path(post, path = "/api/users", tag = "users", security(("bearer" = [])), request_body = CreateUser,
-    responses((status = 201, body = UserJson), (status = 409, description = "The name or the address is taken")))]
+    responses((status = 201, body = UserJson),
+        (status = 409, description = "The name or the address is taken, or a name that reads alike")))]
 pub async fn create(
-    _: Admin,
+    Admin(caller): Admin,
     State(database): State<Database>,
     State(passwords): State<Passwords>,
     Checked(body): Checked<CreateUser>,
 ) -> Result<(StatusCode, Json<UserJson>), ApiError> {
-    let hash = passwords.hash(body.password).await?;
+    check_name(&body.username)?;
+    let hash = passwords.hash(&asker(&caller), body.password).await?;
     let new = new_user(&body.username, &body.email, &hash, body.role.unwrap_or(Role::User))
         .named(body.first_name.as_deref(), body.last_name.as_deref());
     match store::users::create(&database, &new).await {
@@ -133,7 +148,7 @@ pub async fn update(
         confirm(&database, &passwords, &logins, &caller, address, current).await?;
     }
     let hash = match body.password {
-        Some(password) => Some(passwords.hash(password).await?),
+        Some(password) => Some(passwords.hash(&asker(&caller), password).await?),
         None => None,
     };
     let change = Change {
@@ -145,8 +160,14 @@ pub async fn update(
         is_active: body.is_active,
     };
     let user = apply(&database, target, &change).await?.ok_or_else(|| unknown(&id))?;
-    identities.forget(target);
+    identities.forget_user(target);
     Ok(Json(user.into()))
+}
+
+/// Somebody who has signed in, and has a password worked on.
+fn asker(caller: &UserIdentity) -> Asker {
+    let who = Identity::User(caller.clone());
+    Asker { holder: Holder::User(caller.id), account: caller.username.clone(), standing: who.standing() }
 }
 
 /// Makes sure that it is the user who asks, and not somebody at an unlocked screen.
@@ -158,12 +179,13 @@ async fn confirm(
     address: Address,
     password: String,
 ) -> Result<(), ApiError> {
-    logins.lock().check(&caller.username, address.0, Instant::now())?;
+    logins.lock().check_password(&caller.username, address.0, Instant::now())?;
     let stored = store::users::find_by_login(database, &caller.username).await?.map(|(_, hash)| hash);
-    let right = passwords.verify(password, stored).await?;
+    let right = passwords.verify(&asker(caller), password, stored).await?;
     let mut logins = logins.lock();
-    logins.check(&caller.username, address.0, Instant::now())?;
+    logins.check_password(&caller.username, address.0, Instant::now())?;
     if right {
+        logins.succeeded(&caller.username, address.0, Instant::now());
         return Ok(());
     }
     logins.failed(&caller.username, address.0, Instant::now());
@@ -206,6 +228,6 @@ pub async fn delete(
     }
     let user = store::users::delete(&mut *transaction, target).await?.ok_or_else(|| unknown(&id))?;
     transaction.commit().await?;
-    identities.forget(target);
+    identities.forget_user(target);
     Ok(Json(user.into()))
 }

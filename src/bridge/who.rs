@@ -7,13 +7,14 @@ use axum::{
     http::{Extensions, HeaderMap, header, request::Parts},
 };
 
-use super::{Settings, Shared, error::ApiError, identities::Caller, line::Peer};
+use super::{Settings, Shared, error::ApiError, line::Peer};
 use crate::{
     auth::{
-        address,
+        address, device_token,
         identity::{DeviceIdentity, UserIdentity},
     },
     domain::{camera::CameraId, device::DeviceRole, user::Role},
+    identities::Caller,
 };
 
 /// The bearer token of the request, if it has one.
@@ -33,7 +34,7 @@ pub struct Operator(pub UserIdentity);
 
 /// An ADMIN.
 #[derive(Debug, Clone)]
-pub struct Admin;
+pub struct Admin(pub UserIdentity);
 
 /// Whoever has a token, whatever it is good for.
 #[derive(Debug, Clone)]
@@ -113,7 +114,7 @@ pub(super) use extracted;
 extracted! {
     SignedIn(parts, shared) => user(parts, shared, Role::User).await.map(Self);
     Operator(parts, shared) => user(parts, shared, Role::Operator).await.map(Self);
-    Admin(parts, shared) => user(parts, shared, Role::Admin).await.map(|_| Self);
+    Admin(parts, shared) => user(parts, shared, Role::Admin).await.map(Self);
     Known(parts, shared) => caller(parts, shared).await.map(Self);
     Address(parts, shared) => Ok(Self::of(&parts.headers, &parts.extensions, &shared.settings));
 }
@@ -121,7 +122,15 @@ extracted! {
 /// Whose token it is.
 pub async fn caller(parts: &Parts, shared: &Shared) -> Result<Caller, ApiError> {
     let token = bearer(&parts.headers).ok_or_else(ApiError::unauthorized)?;
-    shared.identities.caller(token).await?.ok_or_else(ApiError::unauthorized)
+    if let Some(caller) = shared.identities.by_token(token).await? {
+        return Ok(caller);
+    }
+    if let Some((name, _)) = device_token::parse(token) {
+        let address = Address::of(&parts.headers, &parts.extensions, &shared.settings);
+        // It is counted; the answer is the same whether or not it has tried too often.
+        let _ = shared.identities.refused(Some(name.as_str()), token, address.0);
+    }
+    Err(ApiError::unauthorized())
 }
 
 async fn user(parts: &Parts, shared: &Shared, least: Role) -> Result<UserIdentity, ApiError> {

@@ -1,14 +1,14 @@
 //! `portcullis device …`: devices and their secrets, on the database that `serve` uses, also while it runs.
 
 use anyhow::{Context as _, bail};
-use clap::{Args, Subcommand};
+use clap::{Args, CommandFactory as _, Subcommand, error::ErrorKind};
 use serde::Serialize;
 
-use super::data::Data;
+use super::{CommandLine, data::Data};
 use crate::{
     auth::{
         device_token,
-        identity::{DeviceIdentity, Identity},
+        identity::Identity,
         rights::{Action, Rights},
         secret,
     },
@@ -74,6 +74,19 @@ enum Verb {
     },
 }
 
+impl Verb {
+    /// What can be told to be wrong by the command line alone.
+    fn check(&self) -> Result<(), clap::Error> {
+        let Self::Add { role, camera, .. } = self else { return Ok(()) };
+        let (kind, words) = match (*role == DeviceRole::Camera, camera) {
+            (true, None) => (ErrorKind::MissingRequiredArgument, "a device of role camera needs --camera ID"),
+            (false, Some(_)) => (ErrorKind::ArgumentConflict, "only a device of role camera takes --camera"),
+            _ => return Ok(()),
+        };
+        Err(CommandLine::command().error(kind, words))
+    }
+}
+
 /// What a device needs to sign in.
 #[derive(Debug, Serialize)]
 struct Credentials<'a> {
@@ -89,6 +102,7 @@ struct Credentials<'a> {
 /// # Errors
 /// When the database is away, or the request makes no sense; the text says what to do.
 pub async fn run(command: DeviceCommand) -> anyhow::Result<()> {
+    command.verb.check()?;
     let data = Data::visit(&command.data).await?;
     let done = act(&data, command.verb).await;
     data.close().await?;
@@ -111,9 +125,8 @@ async fn act(data: &Data, verb: Verb) -> anyhow::Result<()> {
             print_credentials(&name, &secret, json)
         }
         Verb::Explain { name, action, topic, broker_config } => {
-            let Device { id, name, role, camera_id, .. } = find(data, &name).await?;
+            let who = Identity::Device(find(data, &name).await?.into());
             let rights = Rights::new(mqtt::Settings::read(&broker_config)?.rights);
-            let who = Identity::Device(DeviceIdentity { id, name, role, camera_id });
             let decision = rights.explain(&who, action, &topic);
             println!("{}: {}", if decision.allowed { "allowed" } else { "refused" }, decision.rule);
             Ok(())
@@ -128,11 +141,11 @@ async fn add(
     camera: Option<CameraId>,
     json: bool,
 ) -> anyhow::Result<()> {
-    if (role == DeviceRole::Camera) != camera.is_some() {
-        bail!("a device of role camera needs --camera ID, and no other role takes it");
+    if let Some(user) = store::users::called_like(&data.database, name.as_str()).await? {
+        bail!("a user is called {user}: give the device another name");
     }
-    if store::users::find_by_login(&data.database, name.as_str()).await?.is_some() {
-        bail!("a user is called {name}: give the device another name");
+    if let Some(other) = devices::called_like(&data.database, name.as_str()).await? {
+        bail!("there is a device {other} already");
     }
     let secret = secret::generate();
     match devices::add(&data.database, name, role, camera, &secret::hash(&secret)).await {

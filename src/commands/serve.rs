@@ -11,7 +11,6 @@ mod opening;
 mod readiness;
 pub mod relay;
 mod settings;
-mod sign_in;
 mod welcome;
 
 use std::{sync::Arc, time::Duration};
@@ -40,6 +39,7 @@ use crate::{
     camera_watch, clock_watch,
     config::{LockAgent, ServeOptions},
     events::{Announcer, alerts::Alerts, presence::Presence},
+    identities::{self, Identities},
     lifecycle::{Lifecycle, Signals, service_manager::ServiceManager},
     lock_desk::{self, LockDesk},
     mqtt::{Front, Hooks},
@@ -147,9 +147,10 @@ async fn start(
     base.keep("database", opening.run(base.soft.clone()));
 
     let parts = Parts::start(data, base);
+    let identities = Identities::new(data.database.clone(), settings.tokens);
     let (lock_requests, asked) = mpsc::channel(LOCK_REQUESTS);
     let hooks = Hooks {
-        authenticate: sign_in::authenticate(data.database.clone(), settings.tokens.clone(), settings.rights.clone()),
+        authenticate: identities::clients(identities.clone(), settings.rights.clone()),
         submissions: parts.recorder.sender(),
         accounts: parts.recorder.accounts().clone(),
         lock: lock_requests,
@@ -174,7 +175,7 @@ async fn start(
         relay::embed(options, &front, hub)?;
     }
     let revocations = Revocations::default();
-    let news = parts.watch(options, data, &front, &revocations, hub);
+    let news = parts.watch(options, data, &front, (&revocations, &identities), hub);
     metrics::ask(&parts.metrics, log, data, &parts.recorder, &parts.alerts, &front, &lock);
     let asked = Asked {
         database: data.database.clone(),
@@ -194,7 +195,7 @@ async fn start(
         announcer: parts.announcer,
         presence: parts.presence,
         front: Some(front.clone()),
-        tokens: settings.tokens,
+        identities,
         settings: settings.bridge,
         revocations,
         health,
@@ -271,7 +272,7 @@ impl Parts {
         options: &ServeOptions,
         data: &Data,
         front: &Front,
-        revocations: &Revocations,
+        (revocations, identities): (&Revocations, &Identities),
         hub: &Lifecycle,
     ) -> News {
         let will = Some(publisher::hub_status(false));
@@ -298,6 +299,7 @@ impl Parts {
             database: data.database.clone(),
             front: front.clone(),
             revocations: revocations.clone(),
+            identities: identities.clone(),
             cameras_changed,
             presence: self.presence.clone(),
         }

@@ -9,8 +9,9 @@ use super::data::Data;
 use crate::{
     auth::{password, secret},
     config::DataOptions,
-    domain::{device::DeviceName, user::Role},
+    domain::{name, user::Role},
     store::{self, users},
+    wire::{account::CreateUser, validation},
 };
 
 /// The shortest password that an account can have, as everywhere (CONTRACT: ≥ 8 and no further rule).
@@ -59,16 +60,12 @@ async fn act(data: &Data, verb: Verb, password: &Password) -> anyhow::Result<()>
     let hash = password::hash(&password.text)?;
     match verb {
         Verb::Add { name, email, role } => {
-            if name.chars().count() < 3 {
-                bail!("username must be longer than or equal to 3 characters");
+            check(&name, &email, role, &password.text)?;
+            if let Some(device) = store::devices::called_like(&data.database, &name).await? {
+                bail!("a device is called {device}: give the user another name");
             }
-            if !email.contains('@') {
-                bail!("email must be an email");
-            }
-            if let Ok(device) = name.parse::<DeviceName>()
-                && store::devices::by_name(&data.database, &device).await?.is_some()
-            {
-                bail!("a device is called {name}: give the user another name");
+            if let Some(other) = users::called_like(&data.database, &name).await?.filter(|other| *other != name) {
+                bail!("{other} reads like {name}: give the user another name");
             }
             let user = users::NewUser {
                 username: &name,
@@ -91,6 +88,13 @@ async fn act(data: &Data, verb: Verb, password: &Password) -> anyhow::Result<()>
         }
     }
     Ok(())
+}
+
+/// Whether an account may be made so, by the rules of POST /api/users.
+fn check(name: &str, email: &str, role: Role, password: &str) -> anyhow::Result<()> {
+    let body = serde_json::json!({"username": name, "email": email, "role": role, "password": password});
+    validation::read::<CreateUser>(&serde_json::to_vec(&body)?)?;
+    name::fault(name).map_or(Ok(()), |fault| bail!(fault))
 }
 
 struct Password {

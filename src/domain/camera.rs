@@ -35,9 +35,9 @@ pub struct Camera {
     pub id: CameraId,
     pub name: String,
     pub location: Option<String>,
-    /// May hold a user and a password: see [`without_credentials`].
+    /// May hold secrets anywhere: see [`stream_url::harmless`](super::stream_url::harmless).
     pub stream_url: Option<String>,
-    /// May hold a user and a password: see [`without_credentials`].
+    /// May hold secrets anywhere: see [`stream_url::harmless`](super::stream_url::harmless).
     pub webrtc_url: Option<String>,
     pub description: Option<String>,
     pub is_active: bool,
@@ -53,16 +53,6 @@ pub struct CameraLabel {
     pub location: Option<String>,
 }
 
-/// The URL without user and password, for those who may look but not administer.
-#[must_use]
-pub fn without_credentials(url: &str) -> String {
-    let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
-    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
-    let (authority, path) = rest.split_at(end);
-    let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
-    format!("{scheme}://{host}{path}")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -73,12 +63,5 @@ mod tests {
         for wrong in ["", "0", "-1", "+1", "01", "1.0", "a", "99999999999"] {
             assert!(wrong.parse::<CameraId>().is_err(), "{wrong}");
         }
-    }
-
-    #[test]
-    fn credentials_are_cut_from_a_url() {
-        assert_eq!(without_credentials("rtsp://u:p@cam.local:554/s?x=@"), "rtsp://cam.local:554/s?x=@");
-        assert_eq!(without_credentials("rtsp://u:p@w@cam/s"), "rtsp://cam/s");
-        assert_eq!(without_credentials("rtsp://cam/s"), "rtsp://cam/s");
     }
 }

@@ -4,6 +4,7 @@ use std::{fmt, str::FromStr};
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 use super::Invalid;
 
@@ -61,7 +62,45 @@ pub struct User {
     pub last_name: Option<String>,
     pub role: Role,
     pub is_active: bool,
+    /// Made at random with the account, and anew at a restore: an id is another's after a restore or in another
+    /// database, this never is.
+    pub account: Uuid,
     /// A token issued under an older version is void.
     pub token_version: i32,
     pub created_at: DateTime<Utc>,
+}
+
+impl User {
+    /// Whether a token that was given to `account` under version `ver` is good. The one place that decides it.
+    #[must_use]
+    pub fn accepts(&self, account: Uuid, ver: i32) -> bool {
+        self.is_active && self.account == account && self.token_version == ver
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_is_good_for_its_own_account_under_its_own_version_while_that_is_active() {
+        let account = Uuid::from_u128(1);
+        let user = User {
+            id: UserId(2),
+            username: "ada".to_owned(),
+            email: "ada@example.org".to_owned(),
+            first_name: None,
+            last_name: None,
+            role: Role::Admin,
+            is_active: true,
+            account,
+            token_version: 3,
+            created_at: DateTime::UNIX_EPOCH,
+        };
+        assert!(user.accepts(account, 3));
+        for (account, ver) in [(account, 2), (account, 4), (Uuid::from_u128(2), 3), (Uuid::nil(), 3)] {
+            assert!(!user.accepts(account, ver), "{account} {ver}");
+        }
+        assert!(!User { is_active: false, ..user }.accepts(account, 3));
+    }
 }

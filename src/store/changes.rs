@@ -71,22 +71,29 @@ fn read(notification: &PgNotification) -> Option<Change> {
     }
 }
 
-/// What decides over each user's and each device's sessions, as a fingerprint, to find out what was changed unheard.
+/// What decides over each user's and each device's sessions, as a fingerprint, to find out what was changed unheard; and
+/// by [`Change::Anything`] which database it is.
 ///
 /// # Errors
 /// When the database is away.
 pub async fn fingerprints(db: &Database) -> Result<HashMap<Change, String>, Error> {
     let rows = sqlx::query!(
         r#"
-        SELECT 'users' AS "table!", id AS "id!", md5(row(role, is_active, token_version, username, email)::text) AS "print!"
+        SELECT 'users' AS "table!", id AS "id!",
+               md5(row(role, is_active, account, token_version, username, email)::text) AS "print!"
         FROM users
         UNION ALL
         SELECT 'devices', id, md5(row(role, camera_id, secret_hash)::text) FROM devices
+        UNION ALL
+        SELECT 'database', 0, id::text FROM this_database
         "#
     )
     .fetch_all(db)
     .await?;
-    let change =
-        |table: &str, id| if table == "users" { Change::User(UserId(id)) } else { Change::Device(DeviceId(id)) };
+    let change = |table: &str, id| match table {
+        "users" => Change::User(UserId(id)),
+        "devices" => Change::Device(DeviceId(id)),
+        _ => Change::Anything,
+    };
     Ok(rows.into_iter().map(|row| (change(&row.table, row.id), row.print)).collect())
 }

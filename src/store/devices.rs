@@ -7,6 +7,7 @@ use super::{Error, unreadable};
 use crate::domain::{
     camera::CameraId,
     device::{Device, DeviceId, DeviceName, DeviceRole},
+    name,
 };
 
 struct Row {
@@ -104,6 +105,17 @@ pub async fn by_name(db: impl PgExecutor<'_>, name: &DeviceName) -> Result<Optio
         last_seen: found.last_seen,
     };
     Ok(Some((row.try_into()?, found.secret_hash)))
+}
+
+/// The device whose name differs from this one in case at most.
+///
+/// # Errors
+/// When the database is away.
+pub async fn called_like(db: impl PgExecutor<'_>, name: &str) -> Result<Option<String>, Error> {
+    let key = name::key(name);
+    sqlx::query_scalar!(r#"SELECT name FROM devices WHERE lower(name COLLATE "C") = $1 LIMIT 1"#, key)
+        .fetch_optional(db)
+        .await
 }
 
 /// # Errors

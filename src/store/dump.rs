@@ -19,9 +19,16 @@ use super::{Database, Error, private::binaries};
 const PROGRAMS: [&str; 3] = ["pg_dump", "pg_restore", "psql"];
 /// Undoes everything that the hub has in a database.
 const EMPTY: &str = "DROP SCHEMA public CASCADE;\nCREATE SCHEMA public;\n";
-/// A token that was revoked after the backup must not be good again: no version that was ever given out comes back, as
-/// long as nobody was revoked a thousand times since.
-const NEW_TOKENS: &str = "UPDATE public.users SET token_version = token_version + 1000;\n";
+/// Every token ends, and the database is another one than that which was saved. In a schema that is older than these
+/// columns, no token is good anyway: the migration that adds them gives each account its name.
+const NEW_ACCOUNTS: &str = "\
+DO $$ BEGIN
+    IF to_regclass('public.this_database') IS NOT NULL THEN
+        UPDATE public.users SET account = gen_random_uuid();
+        UPDATE public.this_database SET id = gen_random_uuid();
+    END IF;
+END $$;
+";
 
 /// The migrations that a database has had, by their versions.
 ///
@@ -127,7 +134,7 @@ impl Tools {
             tokio::io::copy(&mut script, &mut transaction).await?;
             // Only a script that is whole is committed; what is cut off here is undone by the server.
             if reader.wait().await?.success() {
-                transaction.write_all(format!("{NEW_TOKENS}COMMIT;\n").as_bytes()).await?;
+                transaction.write_all(format!("{NEW_ACCOUNTS}COMMIT;\n").as_bytes()).await?;
                 transaction.shutdown().await?;
                 drop(transaction);
             } else {

@@ -2,9 +2,13 @@
 
 use chrono::{DateTime, Utc};
 use sqlx::{PgExecutor, Postgres, Transaction};
+use uuid::Uuid;
 
-use super::{Error, unreadable};
-use crate::domain::user::{Role, User, UserId};
+use super::{Database, Error, unreadable};
+use crate::domain::{
+    name,
+    user::{Role, User, UserId},
+};
 
 struct Row {
     id: i32,
@@ -14,6 +18,7 @@ struct Row {
     last_name: Option<String>,
     role: String,
     is_active: bool,
+    account: Uuid,
     token_version: i32,
     created_at: DateTime<Utc>,
 }
@@ -30,6 +35,7 @@ impl TryFrom<Row> for User {
             last_name: row.last_name,
             role: row.role.parse().map_err(unreadable)?,
             is_active: row.is_active,
+            account: row.account,
             token_version: row.token_version,
             created_at: row.created_at,
         })
@@ -81,15 +87,17 @@ pub struct Counts {
 pub async fn create(db: impl PgExecutor<'_>, new: &NewUser<'_>) -> Result<User, Error> {
     sqlx::query_as!(
         Row,
-        r#"INSERT INTO users (username, email, password_hash, first_name, last_name, role)
-           VALUES ($1, $2, $3, $4, $5, $6::text::user_role)
-           RETURNING id, username, email, first_name, last_name, role::text AS "role!", is_active, token_version, created_at"#,
+        r#"INSERT INTO users (username, name_key, email, password_hash, first_name, last_name, role)
+           VALUES ($1, $7, $2, $3, $4, $5, $6::text::user_role)
+           RETURNING id, username, email, first_name, last_name, role::text AS "role!", is_active, account,
+                     token_version, created_at"#,
         new.username,
         new.email,
         new.password_hash,
         new.first_name,
         new.last_name,
         new.role.to_string(),
+        name::key(new.username),
     )
     .fetch_one(db)
     .await?
@@ -101,7 +109,8 @@ pub async fn create(db: impl PgExecutor<'_>, new: &NewUser<'_>) -> Result<User, 
 pub async fn by_id(db: impl PgExecutor<'_>, id: UserId) -> Result<Option<User>, Error> {
     sqlx::query_as!(
         Row,
-        r#"SELECT id, username, email, first_name, last_name, role::text AS "role!", is_active, token_version, created_at
+        r#"SELECT id, username, email, first_name, last_name, role::text AS "role!", is_active, account, token_version,
+                  created_at
            FROM users WHERE id = $1"#,
         id.0,
     )
@@ -117,8 +126,8 @@ pub async fn by_id(db: impl PgExecutor<'_>, id: UserId) -> Result<Option<User>, 
 /// When the database is away.
 pub async fn find_by_login(db: impl PgExecutor<'_>, username: &str) -> Result<Option<(User, String)>, Error> {
     let found = sqlx::query!(
-        r#"SELECT id, username, email, first_name, last_name, role::text AS "role!", is_active, token_version, created_at,
-                  password_hash
+        r#"SELECT id, username, email, first_name, last_name, role::text AS "role!", is_active, account, token_version,
+                  created_at, password_hash
            FROM users WHERE username = $1"#,
         username,
     )
@@ -133,10 +142,36 @@ pub async fn find_by_login(db: impl PgExecutor<'_>, username: &str) -> Result<Op
         last_name: found.last_name,
         role: found.role,
         is_active: found.is_active,
+        account: found.account,
         token_version: found.token_version,
         created_at: found.created_at,
     };
     Ok(Some((row.try_into()?, found.password_hash)))
+}
+
+/// The user whose name reads like this one: see [`name::key`].
+///
+/// # Errors
+/// When the database is away.
+pub async fn called_like(db: impl PgExecutor<'_>, name: &str) -> Result<Option<String>, Error> {
+    let key = name::key(name);
+    sqlx::query_scalar!("SELECT username FROM users WHERE name_key = $1 LIMIT 1", key).fetch_optional(db).await
+}
+
+/// Brings the keys of all names up to date: of those that are older than keys, came by SQL, or were made by another
+/// version's rules.
+///
+/// # Errors
+/// When the database is away.
+pub(super) async fn fold_names(database: &Database) -> Result<(), Error> {
+    let rows = sqlx::query!("SELECT id, username, name_key FROM users").fetch_all(database).await?;
+    for row in rows {
+        let key = name::key(&row.username);
+        if row.name_key.as_ref() != Some(&key) {
+            sqlx::query!("UPDATE users SET name_key = $2 WHERE id = $1", row.id, key).execute(database).await?;
+        }
+    }
+    Ok(())
 }
 
 /// All users, in the order they came.
@@ -146,7 +181,8 @@ pub async fn find_by_login(db: impl PgExecutor<'_>, username: &str) -> Result<Op
 pub async fn list(db: impl PgExecutor<'_>) -> Result<Vec<User>, Error> {
     let rows = sqlx::query_as!(
         Row,
-        r#"SELECT id, username, email, first_name, last_name, role::text AS "role!", is_active, token_version, created_at
+        r#"SELECT id, username, email, first_name, last_name, role::text AS "role!", is_active, account, token_version,
+                  created_at
            FROM users ORDER BY id"#,
     )
     .fetch_all(db)
@@ -184,7 +220,8 @@ pub async fn change(db: impl PgExecutor<'_>, id: UserId, change: &Change<'_>) ->
                token_version = token_version + CASE
                    WHEN $7 IS NOT NULL OR $8::text::user_role < role OR (is_active AND NOT $9) THEN 1 ELSE 0 END
            WHERE id = $1
-           RETURNING id, username, email, first_name, last_name, role::text AS "role!", is_active, token_version, created_at"#,
+           RETURNING id, username, email, first_name, last_name, role::text AS "role!", is_active, account,
+                     token_version, created_at"#,
         id.0,
         change.first_name.is_some(),
         change.first_name.flatten(),
@@ -224,7 +261,8 @@ pub async fn delete(db: impl PgExecutor<'_>, id: UserId) -> Result<Option<User>,
     sqlx::query_as!(
         Row,
         r#"DELETE FROM users WHERE id = $1
-           RETURNING id, username, email, first_name, last_name, role::text AS "role!", is_active, token_version, created_at"#,
+           RETURNING id, username, email, first_name, last_name, role::text AS "role!", is_active, account,
+                     token_version, created_at"#,
         id.0,
     )
     .fetch_optional(db)
@@ -255,11 +293,12 @@ pub async fn first_admin(
     password_hash: &str,
 ) -> Result<Option<UserId>, Error> {
     let id = sqlx::query_scalar!(
-        "INSERT INTO users (username, email, password_hash, role)
-         SELECT $1, $2, $3, 'ADMIN' WHERE NOT EXISTS (SELECT FROM users) RETURNING id",
+        "INSERT INTO users (username, name_key, email, password_hash, role)
+         SELECT $1, $4, $2, $3, 'ADMIN' WHERE NOT EXISTS (SELECT FROM users) RETURNING id",
         username,
         email,
         password_hash,
+        name::key(username),
     );
     Ok(id.fetch_optional(db).await?.map(UserId))
 }

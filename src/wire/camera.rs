@@ -9,8 +9,9 @@ use super::{
     validation::{checked, given},
 };
 use crate::domain::{
-    camera::{Camera, without_credentials},
+    camera::Camera,
     event::{Event, EventType},
+    stream_url,
     user::Role,
 };
 
@@ -52,7 +53,8 @@ pub struct UpdateCamera {
 }
 checked!(CreateCamera, UpdateCamera);
 
-/// A camera. A USER gets its URLs without user and password.
+/// A camera. Of its URLs a USER gets scheme, host, port and a plain path, and `null` where it is in doubt which part is
+/// which: no user, no password, no query, no fragment.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct CameraJson {
@@ -77,13 +79,13 @@ impl CameraJson {
     /// The camera as a user of this role may see it.
     #[must_use]
     pub fn of(camera: Camera, reader: Role) -> Self {
-        let shown = |url: String| if reader > Role::User { url } else { without_credentials(&url) };
+        let shown = |url: String| if reader > Role::User { Some(url) } else { stream_url::harmless(&url) };
         Self {
             id: camera.id.0,
             name: camera.name,
             location: camera.location,
-            stream_url: camera.stream_url.map(shown),
-            webrtc_url: camera.webrtc_url.map(shown),
+            stream_url: camera.stream_url.and_then(shown),
+            webrtc_url: camera.webrtc_url.and_then(shown),
             description: camera.description,
             is_active: camera.is_active,
             created_at: camera.created_at,

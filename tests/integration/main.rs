@@ -2,6 +2,7 @@
 
 mod event_months;
 mod event_plans;
+mod identities;
 mod lock_desk;
 mod mqtt_broker;
 mod mqtt_client;
@@ -19,11 +20,13 @@ mod ranks;
 mod recorder;
 mod recorder_retries;
 mod rest_accounts;
+mod rest_names;
 mod rest_contract;
 mod rest_events;
 mod rest_faults;
 mod rest_hub;
 mod rest_realtime;
+mod rest_sign_in;
 mod retention;
 mod server;
 mod toolchain;

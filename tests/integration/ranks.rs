@@ -9,7 +9,17 @@ const RANKS: &[&[&str]] = &[
     &["domain"],
     &["auth", "config", "events", "lifecycle", "telemetry", "wire"],
     &["gpio", "mqtt", "store"],
-    &["camera_watch", "clock_watch", "health", "lock_agent", "lock_desk", "publisher", "recorder", "retention"],
+    &[
+        "camera_watch",
+        "clock_watch",
+        "health",
+        "identities",
+        "lock_agent",
+        "lock_desk",
+        "publisher",
+        "recorder",
+        "retention",
+    ],
     &["bridge"],
     &["commands"],
 ];

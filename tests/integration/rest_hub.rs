@@ -21,6 +21,7 @@ use portcullis::{
     },
     events::{Announcer, alerts::Alerts, presence::Presence},
     health::{Finding, Health},
+    identities::Identities,
     lifecycle::Lifecycle,
     lock_desk::{self, DeskSettings, LockDesk, OnDetection},
     mqtt::link::{self, Carrier, Incoming, Message, QoS},
@@ -46,6 +47,7 @@ pub struct Hub {
     pub database: Database,
     pub realtime: Arc<Realtime>,
     pub revocations: Revocations,
+    pub identities: Identities,
     pub announcer: Announcer,
     /// Whether the played lock worker refuses.
     pub refusing: Arc<AtomicBool>,
@@ -111,6 +113,8 @@ impl Hub {
             metrics_elsewhere: options.metrics_elsewhere,
         };
         let revocations = Revocations::default();
+        let keys = Keys::new(b"0f8a6c1e9b7d5324a1b2c3d4e5f60718", options.token_lifetime).expect("a key");
+        let identities = Identities::new(database.clone(), keys);
         let parts = Parts {
             database: database.clone(),
             recorder,
@@ -118,7 +122,7 @@ impl Hub {
             announcer: announcer.clone(),
             presence: Presence::default(),
             front: None,
-            tokens: Keys::new(b"0f8a6c1e9b7d5324a1b2c3d4e5f60718", options.token_lifetime).expect("a key"),
+            identities: identities.clone(),
             settings,
             revocations: revocations.clone(),
             health: Health::new(Alerts::default())
@@ -137,6 +141,7 @@ impl Hub {
             database,
             realtime: Arc::new(hub.realtime),
             revocations,
+            identities,
             announcer,
             refusing,
             client: reqwest::Client::new(),

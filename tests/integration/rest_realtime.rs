@@ -13,11 +13,11 @@ use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async, tungsten
 use crate::rest_hub::{DEADLINE, Hub, Options, eventually};
 
 /// A Socket.io client on a WebSocket.
-struct Socket(WebSocketStream<MaybeTlsStream<TcpStream>>);
+pub struct Socket(WebSocketStream<MaybeTlsStream<TcpStream>>);
 
 impl Socket {
     /// Connects and sends the token; what the server says to that comes first.
-    async fn open(hub: &Hub, token: &str) -> Self {
+    pub async fn open(hub: &Hub, token: &str) -> Self {
         let url = format!("ws://{}/socket.io/?EIO=4&transport=websocket", hub.address);
         let mut socket = Self(connect_async(url).await.expect("a WebSocket").0);
         assert!(socket.packet().await.expect("a handshake").starts_with('0'));
@@ -26,7 +26,7 @@ impl Socket {
     }
 
     /// A socket that has been welcomed and told of the lock.
-    async fn welcome(hub: &Hub, token: &str) -> Self {
+    pub async fn welcome(hub: &Hub, token: &str) -> Self {
         let mut socket = Self::open(hub, token).await;
         assert!(socket.packet().await.expect("a welcome").starts_with("40{"));
         socket.event("connection").await;
@@ -39,7 +39,7 @@ impl Socket {
     }
 
     /// The next packet, pings answered; none when the connection has ended.
-    async fn packet(&mut self) -> Option<String> {
+    pub async fn packet(&mut self) -> Option<String> {
         loop {
             let message = tokio::time::timeout(DEADLINE, self.0.next()).await.expect("in time")?;
             match message.ok()? {
@@ -52,7 +52,7 @@ impl Socket {
     }
 
     /// What comes with the next event of this name.
-    async fn event(&mut self, name: &str) -> Value {
+    pub async fn event(&mut self, name: &str) -> Value {
         loop {
             let packet = self.packet().await.unwrap_or_else(|| panic!("the connection ended before {name}"));
             let Some(Ok(event)) = packet.strip_prefix("42").map(serde_json::from_str::<Value>) else { continue };
@@ -213,7 +213,7 @@ struct Poller {
 
 impl Poller {
     /// Opens a session and sends the token.
-    async fn open(hub: &Hub, token: &str) -> Self {
+    pub async fn open(hub: &Hub, token: &str) -> Self {
         let url = hub.url("/socket.io/?EIO=4&transport=polling");
         let open = hub.client.get(&url).send().await.expect("a session").text().await.expect("a packet");
         let session: Value = serde_json::from_str(open.strip_prefix('0').expect("an open packet")).expect("JSON");

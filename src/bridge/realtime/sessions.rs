@@ -18,7 +18,10 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{super::line::Line, Context, LOOK_EVERY};
+use super::{
+    super::{Revoked, line::Line},
+    Context, LOOK_EVERY,
+};
 use crate::{domain::user::UserId, telemetry::reading::Reading, wire::time};
 
 /// Whose socket it is.
@@ -152,7 +155,7 @@ impl Sessions {
 pub async fn watch(
     io: SocketIo,
     context: Context,
-    mut changes: broadcast::Receiver<UserId>,
+    mut changes: broadcast::Receiver<Revoked>,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
     let mut clock = interval(LOOK_EVERY);
@@ -170,11 +173,14 @@ pub async fn watch(
                 }
             }
             change = changes.recv() => match change {
-                Ok(user) => {
-                    context.identities.forget(user);
+                Ok(Revoked::User(user)) => {
+                    context.identities.forget_user(user);
                     check(&io, &context, |entry| entry.session.user == user).await;
                 }
-                Err(RecvError::Lagged(_)) => check(&io, &context, |_| true).await,
+                Ok(Revoked::Everybody) | Err(RecvError::Lagged(_)) => {
+                    context.identities.forget_all();
+                    check(&io, &context, |_| true).await;
+                }
                 Err(RecvError::Closed) => stop.cancelled().await,
             },
             () = stop.cancelled() => return Ok(()),
@@ -185,7 +191,7 @@ pub async fn watch(
 /// Looks again whether tokens are good, and ends the sockets of those that are not.
 async fn check(io: &SocketIo, context: &Context, wanted: impl Fn(&Entry) -> bool) {
     for (socket, session) in context.sessions.of(wanted) {
-        match context.identities.user(&session.token).await {
+        match context.identities.by_user_token(&session.token).await {
             Ok(Some(_)) => {}
             Ok(None) => expire(io, &context.sessions, socket),
             Err(error) => tracing::warn!("whether a socket's token is still good could not be looked up: {error}"),

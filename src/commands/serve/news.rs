@@ -13,6 +13,7 @@ use crate::{
     auth::identity::Identity,
     bridge::Revocations,
     events::presence::Presence,
+    identities::Identities,
     mqtt::Front,
     store::{
         self, Database,
@@ -31,6 +32,7 @@ pub struct News {
     pub database: Database,
     pub front: Front,
     pub revocations: Revocations,
+    pub identities: Identities,
     pub cameras_changed: watch::Sender<u64>,
     pub presence: Presence,
 }
@@ -68,16 +70,23 @@ impl News {
         }
     }
 
+    /// What is kept of somebody is forgotten before their sessions end: who comes back meanwhile is looked up anew.
     fn carry(&self, change: Change) {
         match change {
             Change::User(id) => {
+                self.identities.forget_user(id);
                 self.revocations.user_changed(id);
                 self.front.end_sessions(|who| matches!(who, Identity::User(user) if user.id == id));
             }
             Change::Device(id) => {
+                self.identities.forget_devices();
                 self.front.end_sessions(|who| matches!(who, Identity::Device(device) if device.id == id));
             }
-            Change::Camera(_) | Change::Anything => self.cameras_changed.send_modify(|count| *count += 1),
+            Change::Camera(_) => self.cameras_changed.send_modify(|count| *count += 1),
+            Change::Anything => {
+                self.identities.forget_all();
+                self.cameras_changed.send_modify(|count| *count += 1);
+            }
         }
     }
 
@@ -85,19 +94,33 @@ impl News {
     async fn compare(&self, known: &mut HashMap<Change, String>) {
         match changes::fingerprints(&self.database).await {
             Ok(now) => {
+                if now.get(&Change::Anything) != known.get(&Change::Anything) {
+                    self.end_everything();
+                }
                 for (change, _) in known.iter().filter(|(change, print)| now.get(change) != Some(print)) {
                     self.carry(*change);
                 }
-                self.front.end_sessions(|who| match who {
-                    Identity::User(user) => !now.contains_key(&Change::User(user.id)),
-                    Identity::Device(device) => {
-                        device.id != super::relay::EMBEDDED && !now.contains_key(&Change::Device(device.id))
-                    }
-                    Identity::Hub | Identity::Anonymous => false,
-                });
+                self.end_sessions(|change| !now.contains_key(&change));
                 *known = now;
             }
             Err(error) => tracing::debug!("what was changed meanwhile is not known yet: {error}"),
         }
+    }
+
+    /// Another database is where the known one was: whoever has a session is nobody there, whatever ids say.
+    fn end_everything(&self) {
+        tracing::warn!("this is another database than before: every session ends");
+        self.carry(Change::Anything);
+        self.revocations.all_changed();
+        self.end_sessions(|_| true);
+    }
+
+    /// Ends the sessions of the users and devices that are meant. The embedded lock worker is none of the database's.
+    fn end_sessions(&self, is_meant: impl Fn(Change) -> bool) {
+        self.front.end_sessions(|who| match who {
+            Identity::User(user) => is_meant(Change::User(user.id)),
+            Identity::Device(device) => device.id != super::relay::EMBEDDED && is_meant(Change::Device(device.id)),
+            Identity::Hub | Identity::Anonymous => false,
+        });
     }
 }
