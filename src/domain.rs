@@ -11,6 +11,7 @@ pub mod device;
 pub mod event;
 pub mod lock;
 pub mod pool;
+pub mod text;
 pub mod topic;
 pub mod user;
 
