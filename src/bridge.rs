@@ -4,7 +4,9 @@
 //! desk, and shows what the announcer tells.
 
 mod accounts;
+mod bare_answer;
 mod cameras;
+mod content_encoding;
 mod devices;
 mod document;
 mod error;
@@ -20,6 +22,7 @@ mod middleware;
 mod mqtt_socket;
 mod realtime;
 mod server;
+mod trailing_slash;
 mod users;
 mod who;
 

@@ -13,6 +13,7 @@ pub mod lock;
 pub mod name;
 pub mod pool;
 pub mod stream_url;
+pub mod text;
 pub mod topic;
 pub mod trusted_clock;
 pub mod user;

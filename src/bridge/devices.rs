@@ -58,7 +58,7 @@ fn with_secret(device: &Device, secret: String, online: bool) -> Json<DeviceWith
 }
 
 fn fault(words: &str) -> ApiError {
-    Faults(vec![words.to_owned()]).into()
+    Faults::one(words).into()
 }
 
 /// Adds a device. Its secret is in this answer and nowhere else.

@@ -4,12 +4,14 @@ use std::{any::Any, time::Duration};
 
 use axum::{
     Json,
+    extract::OriginalUri,
     http::{HeaderValue, Method, StatusCode, Uri, header},
     response::{IntoResponse, Response},
 };
 
 use crate::{
     auth::{attempts::TooMany, password},
+    domain::text::cut_to_bytes,
     recorder, store,
     wire::{
         rest::{ErrorBody, Message},
@@ -50,6 +52,11 @@ impl ApiError {
 
     pub fn bad_request(message: impl Into<Message>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, message)
+    }
+
+    /// The body is larger than any that is right.
+    pub fn too_large() -> Self {
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "request entity too large")
     }
 
     pub fn conflict(message: impl Into<Message>) -> Self {
@@ -136,14 +143,21 @@ impl From<recorder::Busy> for ApiError {
     }
 }
 
+/// The longest path that an answer repeats, in bytes.
+const PATH_MAX: usize = 512;
+
+fn cannot(method: &Method, uri: &Uri) -> String {
+    format!("Cannot {} {}", cut_to_bytes(method.as_str(), PATH_MAX), cut_to_bytes(uri.path(), PATH_MAX))
+}
+
 /// No route of this name.
-pub async fn unknown_route(method: Method, uri: Uri) -> ApiError {
-    ApiError::new(StatusCode::NOT_FOUND, format!("Cannot {method} {}", uri.path()))
+pub async fn unknown_route(method: Method, OriginalUri(uri): OriginalUri) -> ApiError {
+    ApiError::new(StatusCode::NOT_FOUND, cannot(&method, &uri))
 }
 
 /// A route, but not for this method.
-pub async fn wrong_method(method: Method, uri: Uri) -> ApiError {
-    ApiError::new(StatusCode::METHOD_NOT_ALLOWED, format!("Cannot {method} {}", uri.path()))
+pub async fn wrong_method(method: Method, OriginalUri(uri): OriginalUri) -> ApiError {
+    ApiError::new(StatusCode::METHOD_NOT_ALLOWED, cannot(&method, &uri))
 }
 
 /// A handler panicked: a fault of ours, said in the log; the connection stays.

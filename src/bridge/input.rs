@@ -9,11 +9,17 @@ use axum::{
 };
 use chrono::{DateTime, Utc};
 
-use super::error::ApiError;
-use crate::wire::{
-    rest::Message,
-    validation::{self, Body},
+use super::{content_encoding::Encoding, error::ApiError};
+use crate::{
+    domain::text::is_blank,
+    wire::{
+        time,
+        validation::{self, Body, Faults},
+    },
 };
+
+/// The largest body, as it comes and decompressed, in bytes: larger than any description that fits its limit.
+pub const BODY_MAX: usize = 64 * 1024;
 
 /// A JSON body, checked against its published schema.
 #[derive(Debug)]
@@ -37,10 +43,12 @@ impl<S: Send + Sync> FromRequest<S> for JsonBytes {
 
     async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
         let said = is_json(request.headers());
+        let encoding = Encoding::of(request.headers())?;
         let bytes = Bytes::from_request(request, state).await.map_err(|rejection| match rejection.status() {
-            StatusCode::PAYLOAD_TOO_LARGE => ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "request entity too large"),
+            StatusCode::PAYLOAD_TOO_LARGE => ApiError::too_large(),
             status => ApiError::new(status, "the body could not be read"),
         })?;
+        let bytes = encoding.decode(bytes, BODY_MAX)?;
         match said {
             Some(true) => Ok(Self(bytes)),
             None if bytes.is_empty() => Ok(Self(Bytes::from_static(b"{}"))),
@@ -102,7 +110,7 @@ pub struct Query {
 impl Query {
     fn text(&self, name: &str) -> Option<&str> {
         // `?limit=` is as good as no limit.
-        self.parameters.get(name).map(String::as_str).filter(|text| !text.is_empty())
+        self.parameters.get(name).map(String::as_str).filter(|text| !is_blank(text))
     }
 
     /// A whole number from `least` to `most`.
@@ -137,12 +145,12 @@ impl Query {
     pub fn time(&mut self, name: &str) -> Option<DateTime<Utc>> {
         let text = self.text(name)?;
         // A `+` that was not encoded arrives as a space.
-        let restored = text.replace(' ', "+");
-        let time = [text, &restored].iter().find_map(|text| DateTime::parse_from_rfc3339(text).ok());
+        let restored = text.rsplit_once(' ').map(|(rest, offset)| format!("{rest}+{offset}"));
+        let time = time::read(text).or_else(|| time::read(&restored?));
         if time.is_none() {
-            self.faults.push(format!("{name} must be a valid ISO 8601 date string"));
+            self.faults.push(format!("{name} {}", time::FAULT));
         }
-        time.map(|time| time.to_utc())
+        time
     }
 
     /// One of a few words.
@@ -172,7 +180,7 @@ impl Query {
     /// # Errors
     /// All faults of the parameters that were asked for.
     pub fn finish(self) -> Result<(), ApiError> {
-        if self.faults.is_empty() { Ok(()) } else { Err(ApiError::bad_request(Message::Faults(self.faults))) }
+        if self.faults.is_empty() { Ok(()) } else { Err(Faults::new(self.faults).into()) }
     }
 }
 

@@ -1,5 +1,6 @@
-//! TCP connections that can be cut, and that count what they took. Socket.io has no way to end a connection whose buffer is full but to say so through
-//! that buffer, and a client that is told to go does not come back by itself; one whose connection breaks does.
+//! TCP connections that can be cut, and that count what they took. Socket.io has no way to end a connection whose buffer
+//! is full but to say so through that buffer, and a client that is told to go does not come back by itself; one whose
+//! connection breaks does. What hyper answers by itself gets its body here (see [`super::bare_answer`]).
 
 use std::{
     io::{self, IoSlice},
@@ -7,9 +8,9 @@ use std::{
     pin::Pin,
     sync::{
         Arc, Weak,
-        atomic::{AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
     },
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
 };
 
 use axum::{
@@ -20,7 +21,10 @@ use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpListener, TcpStream},
 };
+use bytes::{Buf as _, Bytes};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+
+use super::bare_answer;
 
 /// A handle on a connection; it does not keep the connection.
 #[derive(Debug, Clone)]
@@ -32,6 +36,27 @@ struct Handle {
     cut: CancellationToken,
     /// How many bytes the system has taken for the other end.
     written: AtomicU64,
+    /// How many answers of the routes are not wholly handed over yet.
+    answering: AtomicUsize,
+}
+
+/// Held while an answer of the routes is being made and handed over: what goes out meanwhile is no answer of hyper's own.
+#[derive(Debug)]
+pub struct Answering(Option<Arc<Handle>>);
+
+impl Answering {
+    /// The connection speaks something else than HTTP from now on.
+    pub fn for_ever(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Answering {
+    fn drop(&mut self) {
+        if let Some(handle) = &self.0 {
+            handle.answering.fetch_sub(1, Relaxed);
+        }
+    }
 }
 
 impl Line {
@@ -46,6 +71,15 @@ impl Line {
     /// keeps for it.
     pub fn written(&self) -> u64 {
         self.0.upgrade().map_or(0, |handle| handle.written.load(Relaxed))
+    }
+
+    /// An answer of the routes is begun.
+    pub fn answering(&self) -> Answering {
+        let handle = self.0.upgrade();
+        if let Some(handle) = &handle {
+            handle.answering.fetch_add(1, Relaxed);
+        }
+        Answering(handle)
     }
 
     /// Whether the connection is still there.
@@ -98,19 +132,46 @@ pub struct Cuttable {
     /// One for the reader and one for the writer, which may be different tasks: each wakes one.
     cut: [Pin<Box<WaitForCancellationFutureOwned>>; 2],
     handle: Arc<Handle>,
+    /// Whether all that was to be written last has been: what comes next is not the rest of it.
+    is_whole: bool,
+    /// What goes out in the place of an answer of hyper's own.
+    substitute: Bytes,
 }
 
 impl Cuttable {
     fn new(stream: TcpStream, handle: Arc<Handle>) -> Self {
         let cut = [(); 2].map(|()| Box::pin(handle.cut.clone().cancelled_owned()));
-        Self { stream, cut, handle }
+        Self { stream, cut, handle, is_whole: true, substitute: Bytes::new() }
     }
 
-    fn count(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+    fn count(&mut self, written: Poll<io::Result<usize>>, wanted: usize) -> Poll<io::Result<usize>> {
         if let Poll::Ready(Ok(bytes)) = &written {
             self.handle.written.fetch_add(u64::try_from(*bytes).unwrap_or(0), Relaxed);
+            self.is_whole = *bytes == wanted;
         }
         written
+    }
+
+    /// Whether these bytes are an answer of hyper's own; then another is sent for it.
+    fn is_substituted(&mut self, bytes: &[u8]) -> bool {
+        let may_be = self.is_whole && bytes.starts_with(b"HTTP/1.") && self.handle.answering.load(Relaxed) == 0;
+        if may_be && let Some(answer) = bare_answer::in_place_of(bytes) {
+            self.substitute = answer;
+            return true;
+        }
+        false
+    }
+
+    /// Sends what is left of the substitute.
+    fn send_substitute(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while self.substitute.has_remaining() {
+            let written = ready!(Pin::new(&mut self.stream).poll_write(context, &self.substitute))?;
+            if written == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.substitute.advance(written);
+        }
+        Poll::Ready(Ok(()))
     }
 
     fn check(&mut self, side: usize, context: &mut Context<'_>) -> io::Result<()> {
@@ -131,16 +192,22 @@ impl AsyncRead for Cuttable {
 impl AsyncWrite for Cuttable {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         self.check(1, context)?;
+        ready!(self.send_substitute(context))?;
+        if self.is_substituted(bytes) {
+            return Poll::Ready(Ok(bytes.len()));
+        }
         let written = Pin::new(&mut self.stream).poll_write(context, bytes);
-        self.count(written)
+        self.count(written, bytes.len())
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.check(1, context)?;
+        ready!(self.send_substitute(context))?;
         Pin::new(&mut self.stream).poll_flush(context)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.send_substitute(context))?;
         Pin::new(&mut self.stream).poll_shutdown(context)
     }
 
@@ -150,8 +217,15 @@ impl AsyncWrite for Cuttable {
         bytes: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         self.check(1, context)?;
+        ready!(self.send_substitute(context))?;
+        let wanted = bytes.iter().map(|slice| slice.len()).sum();
+        if let [slice] = bytes
+            && self.is_substituted(slice)
+        {
+            return Poll::Ready(Ok(wanted));
+        }
         let written = Pin::new(&mut self.stream).poll_write_vectored(context, bytes);
-        self.count(written)
+        self.count(written, wanted)
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use axum::{
     Router,
-    extract::State,
-    http::{HeaderMap, Method, Uri, header, request::Parts},
+    extract::{OriginalUri, State},
+    http::{HeaderMap, Method, header, request::Parts},
     response::{IntoResponse as _, Response},
     routing::get,
 };
@@ -56,7 +56,7 @@ pub async fn scrape(
     State(settings): State<Arc<Settings>>,
     State(metrics): State<Metrics>,
     method: Method,
-    uri: Uri,
+    uri: OriginalUri,
     reader: Result<Reader, ApiError>,
 ) -> Result<Response, ApiError> {
     if settings.metrics_elsewhere {

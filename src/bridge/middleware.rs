@@ -4,44 +4,61 @@
 use std::{
     borrow::Cow,
     convert::Infallible,
+    pin::Pin,
     sync::Arc,
     task::{Context, Poll},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use axum::{
     Router,
-    body::HttpBody as _,
+    body::{Body, Bytes, HttpBody},
     extract::{ConnectInfo, DefaultBodyLimit, MatchedPath, Request, State},
-    http::{HeaderMap, HeaderName, HeaderValue, Method, header},
+    http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header},
     middleware::{Next, from_fn_with_state},
     response::{IntoResponse, Response},
     routing::{MethodRouter, any},
 };
 use futures_util::{FutureExt as _, future::BoxFuture};
+use http_body::{Frame, SizeHint};
 use socketioxide::layer::SocketIoLayer;
 use tower::{Service, layer::layer_fn};
 use tower_http::{
     catch_panic::CatchPanicLayer,
     compression::CompressionLayer,
-    cors::{AllowOrigin, CorsLayer},
+    cors::{AllowHeaders, AllowOrigin, CorsLayer},
 };
 use uuid::Uuid;
 
 use super::{
     Settings,
     error::{self, ApiError},
-    line::Peer,
+    input::BODY_MAX,
+    line::{Answering, Peer},
     realtime::{Upgrades, is_upgrade},
+    trailing_slash,
     who::Address,
 };
 use crate::{store::Database, telemetry::metrics::Metrics};
 
-/// The largest body: larger than any description that fits its limit.
-const BODY_MAX: usize = 64 * 1024;
 /// Where Socket.io is.
 const SOCKET_IO: &str = "/socket.io/";
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// What a page's script may read of an answer besides what it always may: when to try again, what to name in a report of a
+/// fault, the hub's time, and what goes with files and their parts.
+const EXPOSED: [HeaderName; 8] = [
+    header::RETRY_AFTER,
+    REQUEST_ID,
+    header::DATE,
+    header::ETAG,
+    header::ACCEPT_RANGES,
+    header::CONTENT_RANGE,
+    header::CONTENT_DISPOSITION,
+    header::WWW_AUTHENTICATE,
+];
+/// For how long a browser need not ask again whether a page may: the longest that Chromium keeps it. The answer to a
+/// page that is welcome is the same until `CORS_ORIGIN` changes, and the request itself is judged anew each time.
+const PREFLIGHT_KEPT: Duration = Duration::from_hours(2);
 
 /// Puts around the routes what each needs, and beside them the ways to a socket.
 pub fn around(
@@ -64,7 +81,8 @@ pub fn around(
     // In one tuple, outermost first: each `layer` of a router puts every route into one more box, and all of them are copied
     // for each request.
     let account = layer_fn(move |inner| Account { accounting: accounting.clone(), inner });
-    router.merge(sockets).layer((account, cors(settings)))
+    let router = router.merge(sockets).layer((account, cors(settings)));
+    Router::new().fallback_service(trailing_slash::Forgiving(router))
 }
 
 /// What a request for a socket has to pass, and what is noted of it meanwhile.
@@ -97,10 +115,28 @@ fn cors(settings: &Arc<Settings>) -> CorsLayer {
     let settings = settings.clone();
     CorsLayer::new()
         .allow_origin(AllowOrigin::predicate(move |origin, _| is_welcome(&settings, origin)))
-        .allow_methods([Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE])
-        .allow_headers([header::AUTHORIZATION, header::CONTENT_TYPE])
-        .expose_headers([header::RETRY_AFTER, REQUEST_ID])
+        .allow_methods([Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::PATCH, Method::DELETE])
+        // Whatever it asks for: tracing and other libraries add headers of their own, and none of them is a right.
+        .allow_headers(AllowHeaders::mirror_request())
+        .expose_headers(EXPOSED)
+        .max_age(PREFLIGHT_KEPT)
         .allow_credentials(true)
+}
+
+/// Takes back what the layer says of CORS to a page that is not welcome, and to whoever is no page.
+fn hide_cors(headers: &mut HeaderMap) {
+    if headers.contains_key(header::ACCESS_CONTROL_ALLOW_ORIGIN) {
+        return;
+    }
+    for name in [
+        header::ACCESS_CONTROL_ALLOW_CREDENTIALS,
+        header::ACCESS_CONTROL_ALLOW_HEADERS,
+        header::ACCESS_CONTROL_ALLOW_METHODS,
+        header::ACCESS_CONTROL_EXPOSE_HEADERS,
+        header::ACCESS_CONTROL_MAX_AGE,
+    ] {
+        headers.remove(name);
+    }
 }
 
 /// Browsers let any page open a WebSocket anywhere, and only say from where: so this is where pages are turned away that
@@ -174,13 +210,46 @@ where
 
     fn call(&mut self, request: Request) -> Self::Future {
         let entry = Entry::of(&request, self.accounting.clone());
+        let peer = request.extensions().get::<ConnectInfo<Peer>>();
+        let answering = peer.map(|ConnectInfo(peer)| peer.line.answering());
         let answered = self.inner.call(request);
         async move {
             let mut response = answered.await?.into_response();
             entry.close(&mut response);
+            match answering {
+                Some(answering) if response.status() == StatusCode::SWITCHING_PROTOCOLS => answering.for_ever(),
+                Some(answering) => return Ok(response.map(|body| Body::new(Held { body, _answering: answering }))),
+                None => {}
+            }
             Ok(response)
         }
         .boxed()
+    }
+}
+
+/// A body whose end is noted: it is dropped once it is handed over.
+struct Held {
+    body: Body,
+    _answering: Answering,
+}
+
+impl HttpBody for Held {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }
 
@@ -220,6 +289,7 @@ impl Entry {
             tracing::info!(request.id = %id, client.address = %address, %method, path, status, latency_ms, "request");
         }
         secure(response, &path);
+        hide_cors(response.headers_mut());
         let mut written = Uuid::encode_buffer();
         if let Ok(id) = HeaderValue::from_str(id.hyphenated().encode_lower(&mut written)) {
             response.headers_mut().insert(REQUEST_ID, id);

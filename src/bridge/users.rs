@@ -143,7 +143,7 @@ pub async fn update(
     let new_email = body.email.as_deref().filter(|email| *email != caller.email);
     if target == caller.id && (new_email.is_some() || body.password.is_some()) {
         let Some(current) = body.current_password else {
-            return Err(Faults(vec!["currentPassword must be a string".to_owned()]).into());
+            return Err(Faults::one("currentPassword must be a string").into());
         };
         confirm(&database, &passwords, &logins, &caller, address, current).await?;
     }

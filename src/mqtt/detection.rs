@@ -14,7 +14,7 @@ use super::{
     publish::{Answer, Sender, Settled, Verdict},
 };
 use crate::{
-    domain::camera::CameraId,
+    domain::{camera::CameraId, text::cut_to_bytes},
     events::{Channel, Item, Malformed, Outcome, Submission},
     wire,
 };
@@ -23,6 +23,8 @@ use crate::{
 const LONGEST: usize = 64 * 1024;
 /// How much of a refused payload is kept, in bytes: enough for a person to see what was meant.
 const KEPT: usize = 4096;
+/// The longest reason that is kept and told, in bytes.
+const REASON_MAX: usize = 4096;
 /// What a waiting detection holds besides what it brought, in bytes, roughly.
 const OVERHEAD: usize = 600;
 
@@ -79,6 +81,7 @@ fn malformed(core: &Arc<Core>, sender: &Sender, message: &Message, why: String, 
 /// What is kept of a message: no more of its payload than a person needs.
 fn excerpt(message: &Message, sender: &Sender, reason: String) -> Malformed {
     let (topic, payload) = (message.topic.to_string(), head(&message.payload));
+    let reason = cut_to_bytes(&reason, REASON_MAX).into_owned();
     Malformed { topic, payload, reason, source: sender.who.to_string() }
 }
 

@@ -22,6 +22,7 @@ use crate::{
         topic::Topic,
     },
     events::{Channel, LockAsk, LockDone, LockFailure, LockRequest, Requester},
+    wire::{time, validation::without_bom},
 };
 
 /// How long an acknowledgement waits for the lock desk.
@@ -33,7 +34,9 @@ const PATIENCE: Duration = Duration::from_secs(3);
 struct Body {
     action: Action,
     command_id: Option<Uuid>,
+    #[serde(default, deserialize_with = "time::deserialize_option")]
     issued_at: Option<DateTime<Utc>>,
+    #[serde(default, deserialize_with = "time::deserialize_option")]
     expires_at: Option<DateTime<Utc>>,
 }
 
@@ -105,13 +108,18 @@ fn read(
     if !sender.secure && !sender.address.to_canonical().is_loopback() && !core.settings.plain_lock {
         return Err("a lock command without TLS from another machine".to_owned());
     }
-    if let Some(action) = bare_word(&message.payload) {
+    let payload = without_bom(&message.payload);
+    if let Some(action) = bare_word(payload) {
         return match message.qos {
             QoS::AtMostOnce => Ok((LockAsk::Command { action, command_id: None }, None)),
             _ => Err("a bare word above QoS 0".to_owned()),
         };
     }
-    let body: Body = serde_json::from_slice(&message.payload).map_err(|error| format!("no lock command: {error}"))?;
+    // An array of the fields in their order is a body to serde.
+    if payload.trim_ascii_start().first() == Some(&b'[') {
+        return Err("no lock command: it must be an object".to_owned());
+    }
+    let body: Body = serde_json::from_slice(payload).map_err(|error| format!("no lock command: {error}"))?;
     fresh(&body, message.qos, now)?;
     Ok((LockAsk::Command { action: body.action, command_id: body.command_id }, body.expires_at))
 }

@@ -18,7 +18,7 @@ pub struct Register {
     pub username: String,
     #[schema(format = Email, max_length = 254)]
     pub email: String,
-    #[schema(min_length = 8, max_length = 256)]
+    #[schema(format = Password, min_length = 8, max_length = 256)]
     pub password: String,
     #[schema(max_length = 100)]
     pub first_name: Option<String>,
@@ -34,7 +34,7 @@ pub struct CreateUser {
     pub username: String,
     #[schema(format = Email, max_length = 254)]
     pub email: String,
-    #[schema(min_length = 8, max_length = 256)]
+    #[schema(format = Password, min_length = 8, max_length = 256)]
     pub password: String,
     #[schema(max_length = 100)]
     pub first_name: Option<String>,
@@ -56,10 +56,10 @@ pub struct UpdateUser {
     pub last_name: Option<Option<String>>,
     #[schema(format = Email, max_length = 254)]
     pub email: Option<String>,
-    #[schema(min_length = 8, max_length = 256)]
+    #[schema(format = Password, min_length = 8, max_length = 256)]
     pub password: Option<String>,
     /// Needed for one's own new email or password.
-    #[schema(max_length = 256)]
+    #[schema(format = Password, max_length = 256)]
     pub current_password: Option<String>,
     /// From an ADMIN only.
     pub role: Option<Role>,
@@ -73,7 +73,7 @@ pub struct UpdateUser {
 pub struct Login {
     #[schema(max_length = 64)]
     pub username: String,
-    #[schema(max_length = 256)]
+    #[schema(format = Password, max_length = 256)]
     pub password: String,
 }
 checked!(Register, CreateUser, UpdateUser, Login);

@@ -2,7 +2,10 @@
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
+use utoipa::{
+    PartialSchema, ToSchema,
+    openapi::{ObjectBuilder, RefOr, Schema, SchemaFormat, schema::Type},
+};
 
 use super::{
     time,
@@ -15,6 +18,27 @@ use crate::domain::{
     user::Role,
 };
 
+/// Large and small letters, a host, and no blank or control character.
+const URL: &str = "^([Rr][Tt][Ss][Pp][Ss]?|[Rr][Tt][Mm][Pp][Ss]?|[Ss][Rr][Tt]|[Rr][Tt][Pp]|[Uu][Dd][Pp]|[Hh][Tt][Tt][Pp][Ss]?|[Ww][Ss][Ss]?|[Ww][Ee][Bb][Rr][Tt][Cc])://[^/?#\\s\\u0000-\\u001f\\u007f][^\\s\\u0000-\\u001f\\u007f]*$";
+/// The longest URL, in characters.
+const URL_MAX: usize = 2048;
+
+/// The schema of a stream's URL, which is stored as it is given. It is wider than a URI: what stands in a password is the
+/// camera's business, and many a one has `%`, `^`, `#` or `ä` in it as it is. The schemes are a list of those that cannot
+/// run in a page, as `javascript:` and `data:` do.
+#[derive(Debug)]
+struct StreamUrl;
+
+impl PartialSchema for StreamUrl {
+    fn schema() -> RefOr<Schema> {
+        let text = ObjectBuilder::new().schema_type(Type::String).pattern(Some(URL)).max_length(Some(URL_MAX));
+        let text = text.format(Some(SchemaFormat::Custom("url".to_owned())));
+        text.description(Some("rtsp, rtmp, srt, rtp, udp, http, ws or webrtc; stored as it is given")).into()
+    }
+}
+
+impl ToSchema for StreamUrl {}
+
 /// POST /api/cameras.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -23,9 +47,9 @@ pub struct CreateCamera {
     pub name: String,
     #[schema(max_length = 200)]
     pub location: Option<String>,
-    #[schema(format = "uri", max_length = 2048, pattern = "^(rtsps?|https?|webrtc|wss?)://[^/?#]")]
+    #[schema(value_type = Option<StreamUrl>)]
     pub stream_url: Option<String>,
-    #[schema(format = "uri", max_length = 2048, pattern = "^(rtsps?|https?|webrtc|wss?)://[^/?#]")]
+    #[schema(value_type = Option<StreamUrl>)]
     pub webrtc_url: Option<String>,
     #[schema(max_length = 2000)]
     pub description: Option<String>,
@@ -41,10 +65,10 @@ pub struct UpdateCamera {
     #[schema(value_type = Option<String>, max_length = 200)]
     pub location: Option<Option<String>>,
     #[serde(default, deserialize_with = "given")]
-    #[schema(value_type = Option<String>, format = "uri", max_length = 2048, pattern = "^(rtsps?|https?|webrtc|wss?)://[^/?#]")]
+    #[schema(value_type = Option<StreamUrl>)]
     pub stream_url: Option<Option<String>>,
     #[serde(default, deserialize_with = "given")]
-    #[schema(value_type = Option<String>, format = "uri", max_length = 2048, pattern = "^(rtsps?|https?|webrtc|wss?)://[^/?#]")]
+    #[schema(value_type = Option<StreamUrl>)]
     pub webrtc_url: Option<Option<String>>,
     #[serde(default, deserialize_with = "given")]
     #[schema(value_type = Option<String>, max_length = 2000)]

@@ -43,7 +43,7 @@ impl fmt::Display for Message {
 
 impl From<Faults> for Message {
     fn from(faults: Faults) -> Self {
-        Self::Faults(faults.0)
+        Self::Faults(faults.into_sentences())
     }
 }
 
@@ -154,6 +154,7 @@ impl LockStatusJson {
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Hold {
+    #[serde(deserialize_with = "time::deserialize")]
     pub until: DateTime<Utc>,
     #[schema(min_length = 1, max_length = 200)]
     pub reason: String,

@@ -1,17 +1,64 @@
 //! JSON bodies checked against the JSON Schema that the API's description publishes, and every fault told at once in
 //! the words of class-validator, which the dashboard shows as they are.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
 use jsonschema::{ValidationError, Validator, error::ValidationErrorKind};
 use serde::{Deserialize, Deserializer, de::DeserializeOwned};
 use serde_json::{Map, Value, json};
 use utoipa::ToSchema;
+use uuid::Uuid;
 
-/// What is wrong with a body, one sentence for each fault.
+use super::time;
+use crate::domain::text::{cut_to_bytes, is_blank};
+
+/// How many faults of one body are named; of the others it is said how many they are.
+pub const FAULTS_MAX: usize = 20;
+/// The longest sentence about a fault, in bytes. All sentences together are less than 4 KiB.
+const SENTENCE_MAX: usize = 190;
+/// The longest name of a field that is told, in bytes: longer than any that a body has.
+const NAME_MAX: usize = 64;
+
+/// What is wrong with a body, one sentence for each fault: at most [`FAULTS_MAX`] and one that counts the others, less
+/// than 4 KiB in all, however many there are and however long what was sent.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{}", .0.join("; "))]
-pub struct Faults(pub Vec<String>);
+pub struct Faults(Vec<String>);
+
+impl Faults {
+    /// The faults in their order, each said once.
+    #[must_use]
+    pub fn new(sentences: impl IntoIterator<Item = String>) -> Self {
+        let mut known = HashSet::new();
+        let (mut told, mut more) = (Vec::new(), 0_usize);
+        for sentence in sentences {
+            if !known.insert(sentence.clone()) {
+                continue;
+            }
+            if told.len() == FAULTS_MAX {
+                more += 1;
+            } else {
+                told.push(cut_to_bytes(&sentence, SENTENCE_MAX).into_owned());
+            }
+        }
+        if more > 0 {
+            told.push(format!("and {more} more"));
+        }
+        Self(told)
+    }
+
+    /// A single fault.
+    #[must_use]
+    pub fn one(sentence: &str) -> Self {
+        Self::new([sentence.to_owned()])
+    }
+
+    /// The sentences.
+    #[must_use]
+    pub fn into_sentences(self) -> Vec<String> {
+        self.0
+    }
+}
 
 /// Why bytes are no body of the kind that was wanted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -45,32 +92,43 @@ macro_rules! checked {
 }
 pub(crate) use checked;
 
-/// Reads a body.
+/// The bytes without the byte order mark that some programs on Windows put before UTF-8, which JSON does not allow.
+#[must_use]
+pub fn without_bom(bytes: &[u8]) -> &[u8] {
+    bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes)
+}
+
+/// Reads a body. Of a key that is there twice the last one counts, as in JavaScript and Python. In a field that may be
+/// left out, a blank text is as good as none: forms send it for what nobody filled in.
 ///
 /// # Errors
 /// All that is wrong with it.
 pub fn read<T: Body>(bytes: &[u8]) -> Result<T, Unreadable> {
-    let mut body: Value = serde_json::from_slice(bytes).map_err(|error| Unreadable::Malformed(error.to_string()))?;
-    let faults = T::checker().faults(&body);
-    if !faults.is_empty() {
-        return Err(Faults(faults).into());
-    }
+    let body = serde_json::from_slice(without_bom(bytes));
+    let mut body: Value = body.map_err(|error| Unreadable::Malformed(error.to_string()))?;
+    T::checker().blank_to_null(&mut body);
+    T::checker().check(&body)?;
     whole_numbers(&mut body);
-    // What the schema lets through and the type does not: a leap second that the clock's library does not know.
-    serde_json::from_value(body).map_err(|error| Faults(vec![error.to_string()]).into())
+    // The types read each field by the rule that the schema checks it by, so that nothing is left to be found here.
+    serde_json::from_value(body).map_err(|error| Faults::one(&error.to_string()).into())
 }
 
 /// JSON does not tell 2.0 from 2, serde does.
 fn whole_numbers(body: &mut Value) {
     let Value::Object(fields) = body else { return };
-    for value in fields.values_mut() {
-        // Up to 2^53 each whole number has a double of its own.
-        if let Some(number) = value.as_f64().filter(|number| number.fract() == 0.0 && number.abs() < 9e15) {
-            #[expect(clippy::cast_possible_truncation, reason = "whole and below 2^53")]
-            let whole = number as i64;
+    for value in fields.values_mut().filter(|value| value.is_f64()) {
+        if let Some(whole) = value.as_f64().and_then(whole_double) {
             *value = whole.into();
         }
     }
+}
+
+/// The whole number that a double is, if it is one that no other has been rounded to.
+#[must_use]
+pub fn whole_double(number: f64) -> Option<i64> {
+    // Up to 2^53 each whole number has a double of its own.
+    #[expect(clippy::cast_possible_truncation, reason = "whole and below 2^53")]
+    (number.fract() == 0.0 && number.abs() < 9e15).then_some(number as i64)
 }
 
 /// For optional fields that can be cleared: `None` where the field is missing, `Some(None)` where it is `null`.
@@ -107,6 +165,8 @@ pub struct Checker {
     validator: Validator,
     /// The schema of each property, without references and alternatives.
     properties: Map<String, Value>,
+    /// The properties that must be there.
+    required: HashSet<String>,
 }
 
 impl Checker {
@@ -127,30 +187,48 @@ impl Checker {
         let properties = schema["properties"].as_object().cloned().unwrap_or_default();
         let properties =
             properties.into_iter().map(|(name, schema)| (name, Value::Object(plain(&schema, &referred)))).collect();
+        let required = schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str);
+        let required = required.map(str::to_owned).collect();
         schema["components"] = json!({"schemas": referred});
-        let options = jsonschema::draft202012::options().should_validate_formats(true);
-        Self { validator: options.build(&schema).expect("a schema of our own"), properties }
+        // By the rules that the types read them by.
+        let options = jsonschema::draft202012::options()
+            .should_validate_formats(true)
+            .with_format("uuid", |text: &str| Uuid::try_parse(text).is_ok())
+            .with_format("date-time", |text: &str| time::read(text).is_some());
+        Self { validator: options.build(&schema).expect("a schema of our own"), properties, required }
     }
 
-    /// What is wrong with the body: nothing, or one sentence for each fault.
-    #[must_use]
-    pub fn faults(&self, body: &Value) -> Vec<String> {
-        let mut faults = Vec::new();
-        for error in self.validator.iter_errors(body) {
-            for fault in self.words(&error, body) {
-                if !faults.contains(&fault) {
-                    faults.push(fault);
-                }
+    /// Makes `null` of each blank text in a field that may be left out. A password may be made of blanks.
+    fn blank_to_null(&self, body: &mut Value) {
+        let Value::Object(fields) = body else { return };
+        for (name, value) in fields.iter_mut().filter(|(name, _)| !self.required.contains(*name)) {
+            let Some(rules) = self.properties.get(name) else { continue };
+            let Some(text) = value.as_str() else { continue };
+            let is_none = if rules["format"] == "password" { text.is_empty() } else { is_blank(text) };
+            if is_none {
+                *value = Value::Null;
             }
         }
-        // Whitelisting comes first, as it did before.
+    }
+
+    /// Whether the body is as it should be.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn check(&self, body: &Value) -> Result<(), Faults> {
+        let mut faults: Vec<_> = self.validator.iter_errors(body).flat_map(|error| self.words(&error, body)).collect();
+        if faults.is_empty() {
+            return Ok(());
+        }
+        // Unknown fields come first, as class-validator's whitelisting has them.
         faults.sort_by_key(|fault| !fault.starts_with("property "));
-        faults
+        Err(Faults::new(faults))
     }
 
     fn words(&self, error: &ValidationError<'_>, body: &Value) -> Vec<String> {
         if let ValidationErrorKind::AdditionalProperties { unexpected } = error.kind() {
-            return unexpected.iter().map(|name| format!("property {name} should not exist")).collect();
+            let names = unexpected.iter().map(|name| cut_to_bytes(name, NAME_MAX));
+            return names.map(|name| format!("property {name} should not exist")).collect();
         }
         if let ValidationErrorKind::Required { property } = error.kind() {
             let name = property.as_str().unwrap_or_default();
@@ -213,8 +291,8 @@ fn form(name: &str, rules: &Map<String, Value>) -> Option<String> {
     match rules.get("format").and_then(Value::as_str) {
         Some("email") => return Some(format!("{name} must be an email")),
         Some("uuid") => return Some(format!("{name} must be a UUID")),
-        Some("date-time") => return Some(format!("{name} must be a valid ISO 8601 date string")),
-        Some("uri") => return Some(format!("{name} must be a URL address")),
+        Some("date-time") => return Some(format!("{name} {}", time::FAULT)),
+        Some("url") => return Some(format!("{name} must be a URL address")),
         _ => {}
     }
     let pattern = rules.get("pattern").and_then(Value::as_str).filter(|pattern| *pattern != NO_NUL)?;
@@ -275,7 +353,7 @@ mod tests {
 
     fn faults(body: &str) -> Vec<String> {
         match read::<Example>(body.as_bytes()).expect_err("a fault") {
-            Unreadable::Faults(Faults(faults)) => faults,
+            Unreadable::Faults(faults) => faults.into_sentences(),
             Unreadable::Malformed(words) => vec![words],
         }
     }

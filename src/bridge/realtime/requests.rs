@@ -12,9 +12,10 @@ use crate::{
     domain::{
         camera::CameraId,
         event::{Event, EventId},
+        text::is_blank,
     },
     store::{self, events::Filter},
-    wire::{event::EventJson, time},
+    wire::{event::EventJson, time, validation::whole_double},
 };
 
 /// How many unresolved events are told.
@@ -116,11 +117,16 @@ fn reply(socket: &SocketRef, context: &Context, ack: AckSender, event: &str, ans
     }
 }
 
+/// A whole number as programs in JavaScript send it: a number, or the text of one that was a part of an address or the
+/// value of a field of a form. A blank text is as good as nothing.
 fn whole(data: &Value, name: &str) -> Result<Option<i64>, Fault> {
-    match data.get(name) {
-        None | Some(Value::Null) => Ok(None),
-        Some(value) => value.as_i64().map(Some).ok_or_else(|| format!("{name} must be an integer number")),
-    }
+    let number = match data.get(name) {
+        None | Some(Value::Null) => return Ok(None),
+        Some(Value::String(text)) if is_blank(text) => return Ok(None),
+        Some(Value::String(text)) => text.trim().parse().ok(),
+        Some(value) => value.as_i64().or_else(|| value.as_f64().and_then(whole_double)),
+    };
+    number.map(Some).ok_or_else(|| format!("{name} must be an integer number"))
 }
 
 fn limit(data: &Value, usual: i64) -> Result<i64, Fault> {
@@ -132,7 +138,9 @@ fn limit(data: &Value, usual: i64) -> Result<i64, Fault> {
 }
 
 fn camera(data: &Value) -> Result<CameraId, Fault> {
-    let id = whole(data, "cameraId")?.ok_or("cameraId must be an integer number")?;
+    // The id alone, without an object around it, is clear enough.
+    let alone = (data.is_number() || data.is_string()).then(|| json!({"cameraId": data}));
+    let id = whole(alone.as_ref().unwrap_or(data), "cameraId")?.ok_or("cameraId must be an integer number")?;
     i32::try_from(id).map(CameraId).map_err(|_| format!("Camera with ID {id} not found"))
 }
 
@@ -189,4 +197,52 @@ async fn unresolved(context: &Context) -> Result<Value, Fault> {
     let filter = Filter { is_resolved: Some(false), ..Filter::default() };
     let events = store::events::list(&context.database, &filter, UNRESOLVED, 0).await;
     Ok(shown(&events.map_err(|error| away(&error))?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_whole_number_is_read_in_every_form_that_javascript_sends() {
+        let one = Ok(Some(1));
+        let fault = Err("limit must be an integer number".to_owned());
+        let cases = [
+            (json!({"limit": 1}), one.clone()),
+            (json!({"limit": 1.0}), one.clone()),
+            (json!({"limit": "1"}), one.clone()),
+            (json!({"limit": " 01\n"}), one.clone()),
+            (json!({"limit": "+1"}), one),
+            (json!({"limit": -0.0}), Ok(Some(0))),
+            (json!({"limit": "-5"}), Ok(Some(-5))),
+            (json!({"limit": null}), Ok(None)),
+            (json!({"limit": ""}), Ok(None)),
+            (json!({}), Ok(None)),
+            (json!(null), Ok(None)),
+            (json!("limit"), Ok(None)),
+            (json!({"limit": 1.5}), fault.clone()),
+            (json!({"limit": "1.5"}), fault.clone()),
+            (json!({"limit": "1x"}), fault.clone()),
+            (json!({"limit": "0x1"}), fault.clone()),
+            (json!({"limit": 1e300}), fault.clone()),
+            (json!({"limit": "99999999999999999999"}), fault.clone()),
+            (json!({"limit": true}), fault.clone()),
+            (json!({"limit": [1]}), fault.clone()),
+            (json!({"limit": {}}), fault),
+        ];
+        for (data, right) in cases {
+            assert_eq!(whole(&data, "limit"), right, "{data}");
+        }
+    }
+
+    #[test]
+    fn a_camera_is_named_with_or_without_an_object() {
+        for data in [json!({"cameraId": 7}), json!({"cameraId": "7"}), json!(7), json!("7"), json!(7.0)] {
+            assert_eq!(camera(&data), Ok(CameraId(7)), "{data}");
+        }
+        for data in [json!({}), json!(null), json!({"cameraId": ""}), json!(""), json!([7]), json!({"cameraId": "a"})] {
+            assert_eq!(camera(&data), Err("cameraId must be an integer number".to_owned()), "{data}");
+        }
+        assert_eq!(camera(&json!("99999999999")), Err("Camera with ID 99999999999 not found".to_owned()));
+    }
 }
