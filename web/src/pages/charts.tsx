@@ -1,7 +1,7 @@
 import { useMemo, useState } from "preact/hooks";
 import type uPlot from "uplot";
 import { get } from "../lib/api";
-import { day, decimal, hourOf, number, weekdays, zone } from "../lib/format";
+import { day, hourOf, number, weekdays, zone } from "../lib/format";
 import { cameras } from "../lib/hub";
 import { place, setQuery } from "../lib/router";
 import { columns, days, hours, PEOPLE, todayAndUsual, week } from "../lib/sums";
@@ -80,7 +80,7 @@ function OverTime({ by, camera, onBy }: { by: By; camera: number | null; onBy: (
               cursor: { points: { show: false } },
               legend: { show: false },
               scales: { x: { range: (_, least, most) => { const half = by === "hour" ? 1800 : 43_200; return [least - half, most + half]; } }, y: { range: (_, __, most) => [0, Math.max(4, most * 1.1)] } },
-              axes: [{ values: (_, splits) => splits.map((at) => (by === "hour" ? hourOf(at * 1000) : day(at * 1000))), space: 70 }, { values: (_, splits) => splits.map((value) => (Number.isInteger(value) ? number(value) : "")), size: 46 }],
+              axes: [{ values: (_, splits) => splits.map((at) => (by === "hour" ? hourOf(at * 1000) : day(at * 1000))), space: 70, size: 30 }, { values: (_, splits) => splits.map((value) => (Number.isInteger(value) ? number(value) : "")), size: 46 }],
               series: [{}, ...[...made.kinds].reverse().map((kind) => ({ label: t.kind[kind], fill: colour(COLOURS[kind]), stroke: colour(COLOURS[kind]), width: 0, paths: bars(), points: { show: false } }))],
             })}
           />
@@ -120,7 +120,7 @@ function Today({ camera }: { camera: number | null }) {
   const made = useMemo(() => {
     if (!lines) return null;
     const sums = todayAndUsual(lines, minute * 60_000, zone.value);
-    return { ...sums, data: [sums.usual.map((_, hour) => hour), sums.usual, sums.today] as uPlot.AlignedData };
+    return { ...sums, data: [sums.usual.map((_, hour) => hour), sums.today, sums.usual] as uPlot.AlignedData };
   }, [lines]);
   const soFar = made?.today.reduce<number>((sum, count) => sum + (count ?? 0), 0) ?? 0;
   const usually = made?.usual.reduce((sum, mean, hour) => sum + (made.today[hour] === null ? 0 : mean), 0) ?? 0;
@@ -128,20 +128,20 @@ function Today({ camera }: { camera: number | null }) {
     <Card title={t.charts.today}>
       {error !== null ? <Trouble error={error} again={reload} /> : !made ? <Loading rows={5} /> : (
         <>
-          <p class="big-figure"><b>{number(soFar)}</b> <span>{made.days ? t.charts.usually(decimal(usually)) : t.charts.noUsual}</span></p>
+          <p class="big-figure"><b>{number(soFar)}</b> <span>{made.days ? t.charts.usually(number(Math.round(usually))) : t.charts.noUsual}</span></p>
           <Plot
             height={210}
-            label={t.charts.todayLabel(number(soFar), decimal(usually))}
+            label={t.charts.todayLabel(number(soFar), number(Math.round(usually)))}
             data={made.data}
             options={(colour) => ({
               cursor: { points: { show: false } },
               legend: { show: false },
               scales: { x: { time: false, range: [-0.5, 23.5] }, y: { range: (_, __, most) => [0, Math.max(4, (most ?? 0) * 1.15)] } },
-              axes: [{ values: (_, splits) => splits.map((hour) => String(hour).padStart(2, "0")), incrs: [3, 6, 12] }, { values: (_, splits) => splits.map((value) => (Number.isInteger(value) ? number(value) : "")), size: 46 }],
+              axes: [{ values: (_, splits) => splits.map((hour) => String(hour).padStart(2, "0")), incrs: [3, 6, 12], size: 30 }, { values: (_, splits) => splits.map((value) => (Number.isInteger(value) ? number(value) : "")), size: 46 }],
               series: [
                 {},
-                { label: t.charts.usual, stroke: colour("ink-3"), width: 2, dash: [5, 5], paths: curve(), points: { show: false } },
                 { label: t.charts.today, stroke: colour("chart-1"), fill: colour("chart-1"), width: 0, paths: bars(), points: { show: false } },
+                { label: t.charts.usual, stroke: colour("ink"), width: 2, dash: [5, 5], paths: curve(), points: { show: false } },
               ],
             })}
           />
@@ -204,7 +204,7 @@ function ByCamera() {
   const sorted = [...(data ?? [])].sort((a, b) => b.count - a.count);
   const most = Math.max(1, ...sorted.map(({ count }) => count));
   return (
-    <Card title={t.charts.byCamera} aside={<span class="aside-note">{t.charts.lastWeek}</span>}>
+    <Card class="wide" title={t.charts.byCamera} aside={<span class="aside-note">{t.charts.lastWeek}</span>}>
       {error !== null ? <Trouble error={error} again={reload} /> : !data ? <Loading rows={3} /> : (
         <ul class="bars" role="list">
           {sorted.map(({ id, name, count }) => (

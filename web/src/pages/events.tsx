@@ -16,7 +16,7 @@ import { EventRow, KindIcon, rowKeys, titleOf } from "../ui/event-row";
 import { useLatest, useLoad, useNow } from "../ui/hooks";
 import { VirtualRows } from "../ui/rows";
 import { say } from "../ui/toast";
-import { who } from "../ui/who";
+import { plainly, who } from "../ui/who";
 
 const PAGE = 100;
 /** A file for a spreadsheet has at most this many lines. */
@@ -271,11 +271,11 @@ export function OneEvent({ id }: { id: string }) {
       )}
     >
       {error !== null ? <Trouble error={error} again={reload} /> : !event ? <Loading rows={4} /> : (
-        <Card class={`one-event ${loading ? "dim" : ""}`}>
+        <Card class={`one-event ${loading ? "fading" : ""}`}>
           <div class="one-event-head">
             <KindIcon kind={event.eventType} size={36} />
             <div>
-              <strong>{event.cameraId === null ? event.description : event.camera.name}</strong>
+              <strong>{event.cameraId === null ? plainly(event.description ?? "") : event.camera.name}</strong>
               <span>{full(event.createdAt)}</span>
             </div>
             <Tag tone={event.isResolved ? "good" : "warn"}>{event.isResolved ? t.events.resolved : t.events.open}</Tag>

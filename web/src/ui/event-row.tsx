@@ -5,6 +5,7 @@ import { ago, clock, full, percent } from "../lib/format";
 import { may } from "../lib/session";
 import type { EventType, HubEvent } from "../lib/types";
 import { t } from "../strings";
+import { plainly } from "./who";
 
 const ICONS = { PERSON_DETECTED: User, MULTIPLE_PERSONS: Users, DOOR_OPENED: DoorOpen, DOOR_CLOSED: DoorClosed, SYSTEM_ALERT: TriangleAlert };
 
@@ -40,8 +41,8 @@ export function EventRow({ event, now, index, of, href, fresh, chosen, onChoose,
   const start = useRef<{ x: number; y: number } | null>(null);
   const swiped = useRef(false);
   const [shift, setShift] = useState(0);
-  const place = event.cameraId === null ? event.description : [event.camera.name, event.camera.location].filter(Boolean).join(" · ");
-  const detail = event.cameraId === null ? null : event.confidence !== null ? percent(event.confidence) : event.description;
+  const sure = event.confidence !== null && percent(event.confidence);
+  const more = event.cameraId === null ? [event.description && plainly(event.description)] : [event.camera.name, sure, event.camera.location];
   return (
     <article
       class={`event ${event.isResolved ? "done" : "to-do"} ${fresh ? "fresh" : ""} ${chosen ? "chosen" : ""} ${shift ? "swiping" : ""}`}
@@ -88,8 +89,7 @@ export function EventRow({ event, now, index, of, href, fresh, chosen, onChoose,
         <a class="event-words" href={href} id={`event-${event.id}`} tabIndex={-1}>
           <strong>{titleOf(event)}</strong>
           <span>
-            {place}
-            {detail && <em> · {detail}</em>}
+            {more.filter(Boolean).join(" · ")}
           </span>
         </a>
         <time dateTime={event.createdAt} title={full(event.createdAt)}>

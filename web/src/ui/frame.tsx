@@ -118,7 +118,7 @@ export function Mark() {
 
 function LineState() {
   return (
-    <span class={`line-state ${line.value}`}>
+    <span class={`line-state is-${line.value}`}>
       <i aria-hidden="true" /> {t.line[line.value]}
     </span>
   );

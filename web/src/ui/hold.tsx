@@ -86,9 +86,8 @@ export function HoldButton({ children, hint, busy, disabled, onHeld, onClickOnly
         }}
       >
         <span class="hold-fill" aria-hidden="true" />
-        <span class="hold-label">{children}</span>
+        <span class="hold-label">{tooShort ? hint : children}</span>
       </button>
-      <p class={`hold-hint ${tooShort ? "shown" : ""}`}>{hint}</p>
     </div>
   );
 }

@@ -25,4 +25,8 @@ export function who(text: string | null): string | null {
   return names.value.get(id) ?? t.who.user(id);
 }
 
+/** A text of the hub's with the names of those it speaks of, and without what a person need not read. */
+export const plainly = (text: string): string =>
+  text.replace(/\b(?:user|device|rule):[A-Za-z0-9_.-]+/g, (name) => who(name) ?? name).replace(/: command$/, "");
+
 export const forgetNames = (): void => void (names.value = new Map());

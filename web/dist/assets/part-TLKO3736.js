@@ -1,1 +1,0 @@
-import{a,b,c}from"/assets/part-FANSLXV5.js";import"/assets/part-FX4LQBXT.js";import"/assets/part-ZIDDNJYY.js";import"/assets/part-ROAXTDJ4.js";import"/assets/part-7YTZ5VQ3.js";import"/assets/part-36XGL5Z5.js";export{a as Cameras,c as Shown,b as deviceName};
