@@ -7,6 +7,7 @@ mod accounts;
 mod bare_answer;
 mod cameras;
 mod content_encoding;
+mod dashboard;
 mod devices;
 mod document;
 mod error;
@@ -228,7 +229,7 @@ pub fn build(parts: Parts, lifecycle: &Lifecycle) -> Result<Hub, password::Refus
     }));
     let (layer, realtime) = realtime::start(&shared, &parts.announcer, &parts.revocations, lifecycle);
     let (router, document) = routes().split_for_parts();
-    let router = router.with_state(shared.clone()).merge(document::routes(document, &settings));
+    let router = router.with_state(shared.clone()).merge(document::routes(document, &settings)).merge(dashboard::routes());
     let mqtt = get(mqtt_socket::upgrade).with_state(shared.clone());
     let (upgrades, database) = (realtime.upgrades(), shared.database.clone());
     let router = middleware::around(router, layer, mqtt, &settings, upgrades, database, &shared.metrics);
@@ -238,6 +239,7 @@ pub fn build(parts: Parts, lifecycle: &Lifecycle) -> Result<Hub, password::Refus
 /// Every route of the REST side, each with its description.
 fn routes() -> OpenApiRouter<Shared> {
     OpenApiRouter::with_openapi(document::frame())
+        .routes(routes!(dashboard::about))
         .routes(routes!(accounts::register))
         .routes(routes!(accounts::login))
         .routes(routes!(accounts::profile))

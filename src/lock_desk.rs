@@ -107,6 +107,7 @@ pub struct LockDesk {
     state: watch::Receiver<LockState>,
     backlog: Backlog,
     metrics: Metrics,
+    hold_open: bool,
 }
 
 impl LockDesk {
@@ -124,7 +125,7 @@ impl LockDesk {
         let (audit, writer) = Writer::new(parts.database, parts.announcer.clone(), &parts.folder, reports.clone())?;
         let (asks, asked) = mpsc::channel(WAITING);
         let (state, watched) = watch::channel(unknown.clone());
-        let desk = Self { asks, state: watched, backlog: audit.backlog(), metrics: parts.metrics.clone() };
+        let desk = Self { asks, state: watched, backlog: audit.backlog(), metrics: parts.metrics.clone(), hold_open: parts.settings.hold_open };
         let (pending, settled) = (Pending::default(), CancellationToken::new());
         let hearing = Hearing {
             incoming: parts.link.incoming,
@@ -200,6 +201,12 @@ impl LockDesk {
     #[must_use]
     pub fn state(&self) -> LockState {
         self.state.borrow().clone()
+    }
+
+    /// Whether an ADMIN may hold the door open.
+    #[must_use]
+    pub fn may_be_held(&self) -> bool {
+        self.hold_open
     }
 
     /// The state, and each change of it.

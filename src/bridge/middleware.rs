@@ -316,8 +316,9 @@ fn secure(response: &mut Response, path: &str) {
         "default-src 'none'; frame-ancestors 'none'"
     };
     let headers = response.headers_mut();
+    // The dashboard has brought a policy of its own.
+    headers.entry(header::CONTENT_SECURITY_POLICY).or_insert(HeaderValue::from_static(policy));
     let fixed = [
-        (header::CONTENT_SECURITY_POLICY, policy),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (header::X_FRAME_OPTIONS, "DENY"),
         (header::REFERRER_POLICY, "no-referrer"),

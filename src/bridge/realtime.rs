@@ -200,6 +200,11 @@ fn lock_status(state: &LockState) -> serde_json::Value {
             "pin": status.pin,
             "simulated": status.simulated,
             "online": status.online,
+            "opensUntil": status.opens_until.map(time::text),
+            "held": status.held,
+            "door": status.door,
+            "alarm": status.alarm,
+            "alarmSince": status.alarm_since.map(time::text),
         },
         "timestamp": time::text(status.timestamp),
     })

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use chrono::TimeDelta;
+use chrono::{DateTime, TimeDelta, Utc};
 use tokio::sync::mpsc::{self, error::TrySendError};
 use uuid::Uuid;
 
@@ -291,10 +291,18 @@ impl Worker {
             timestamp: now.wall,
             clock_offset_ms: self.clock.offset().map(|offset| offset.num_milliseconds()),
             clock_alert: self.clock.alert(),
+            opens_until: self.opens_until(now),
+            held: self.bolt.is_held(),
             door: self.door_state(),
             alarm: self.alarms.next().map(|(alarm, _)| alarm),
             alarm_since: self.alarms.next_since(now),
         }
+    }
+
+    /// When the door closes by itself, by the wall clock as it is now.
+    fn opens_until(&self, now: Moment) -> Option<DateTime<Utc>> {
+        let left = self.bolt.deadline()?.saturating_duration_since(now.monotonic);
+        now.wall.checked_add_signed(TimeDelta::from_std(left).ok()?)
     }
 
     fn door_state(&self) -> Option<LockStatus> {

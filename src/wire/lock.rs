@@ -90,6 +90,12 @@ pub struct Status {
     /// Whether the clocks differ by more than a second. Above two, commands are refused.
     #[serde(default)]
     pub clock_alert: bool,
+    /// When the door closes by itself, by the worker's clock; none while it is closed.
+    #[serde(default, serialize_with = "time::serialize_option")]
+    pub opens_until: Option<DateTime<Utc>>,
+    /// Whether the door is held open on purpose, by an ADMIN.
+    #[serde(default)]
+    pub held: bool,
     /// What the door's contact says, which is not what the relay says: UNKNOWN if it can't be read, none without one.
     #[serde(default)]
     pub door: Option<LockStatus>,
@@ -116,6 +122,8 @@ impl Status {
             timestamp,
             clock_offset_ms: None,
             clock_alert: false,
+            opens_until: None,
+            held: false,
             door: None,
             alarm: None,
             alarm_since: None,

@@ -11,7 +11,7 @@ use super::{
     time,
     validation::{Faults, checked},
 };
-use crate::domain::{event::EventType, lock::LockStatus};
+use crate::domain::{bolt::door::Alarm, event::EventType, lock::LockStatus};
 
 /// The body of every 4xx and 5xx.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
@@ -134,6 +134,22 @@ pub struct LockStatusJson {
     pub changed_at: Option<DateTime<Utc>>,
     #[schema(required)]
     pub reason: Option<String>,
+    /// When the door closes by itself; null while it is closed, or where the lock worker does not say.
+    #[serde(serialize_with = "time::serialize_option")]
+    #[schema(required)]
+    pub opens_until: Option<DateTime<Utc>>,
+    /// Whether the door is held open on purpose.
+    pub held: bool,
+    /// What the door's contact says; null without one.
+    #[schema(required)]
+    pub door: Option<LockStatus>,
+    /// What is wrong with the door, by its contact.
+    #[schema(required)]
+    pub alarm: Option<Alarm>,
+    /// When that began.
+    #[serde(serialize_with = "time::serialize_option")]
+    #[schema(required)]
+    pub alarm_since: Option<DateTime<Utc>>,
 }
 
 impl LockStatusJson {
@@ -146,6 +162,11 @@ impl LockStatusJson {
             online: status.online,
             changed_at,
             reason: status.reason.clone(),
+            opens_until: status.opens_until,
+            held: status.held,
+            door: status.door,
+            alarm: status.alarm,
+            alarm_since: status.alarm_since,
         }
     }
 }

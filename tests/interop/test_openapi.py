@@ -24,6 +24,7 @@ SIGNED_IN = OPEN | {
     "events_one",
     "events_stats",
     "events_unresolved",
+    "hub_about",
     "lock_status",
     "users_me",
     "users_one",

@@ -1,0 +1,216 @@
+// The one connection to the hub: events and the lock as they come, gaps closed by id, and what all pages share.
+import { batch, signal } from "@preact/signals";
+import { io, type Socket } from "socket.io-client";
+import { get } from "./api";
+import { begun, changed, EMPTY, interrupted, merge, replayed, told, type Feed } from "./feed";
+import { zone } from "./format";
+import { signOut, token } from "./session";
+import type { About, Camera, EventStats, HubEvent, LockStatus } from "./types";
+
+/** How much a view knows of the past at once. */
+const PAGE = 200;
+const PART = 500;
+/** More than this was missed: the newest are shown, as after opening the page. */
+const PARTS = 20;
+const PATIENCE = 5_000;
+
+export type Line = "connecting" | "live" | "lost";
+export const line = signal<Line>("connecting");
+/** Since when the hub is not heard. */
+export const lostSince = signal<number | null>(null);
+export const feed = signal<Feed>(EMPTY);
+export const lock = signal<LockStatus | null>(null);
+/** This browser's clock less the hub's, in milliseconds. */
+export const skew = signal(0);
+export const cameras = signal<Camera[] | null>(null);
+export const stats = signal<EventStats | null>(null);
+export const about = signal<About | null>(null);
+/** How many events the last gap had, once it is closed; null before that. */
+export const missed = signal<number | null>(null);
+
+/** How often too much was missed to be shown, and lists begin anew. */
+export const resets = signal(0);
+
+type Listener = (event: HubEvent) => void;
+const listeners = new Set<Listener>();
+/** Called with each event that comes live, once; answers how to stop. */
+export function onEvent(listener: Listener): () => void {
+  listeners.add(listener);
+  return () => listeners.delete(listener);
+}
+
+let socket: Socket | null = null;
+/** While one's own password changes, the old token's end is no surprise. */
+let renewing = false;
+/** Counts the connections, so that an answer of one that is over is not taken. */
+let round = 0;
+
+export function setRenewing(now: boolean): void {
+  renewing = now;
+}
+
+export function connect(): void {
+  disconnect();
+  const made = io({
+    auth: (give) => give({ token: token.value }),
+    transports: ["websocket", "polling"],
+    tryAllTransports: true,
+    reconnectionDelay: 500,
+    reconnectionDelayMax: 5_000,
+  });
+  socket = made;
+  made.on("connection", ({ timestamp }: { timestamp: string }) => {
+    skew.value = Date.now() - Date.parse(timestamp);
+    void catchUp(made);
+    void refresh();
+  });
+  made.on("event:detected", (event: HubEvent) => {
+    if (feed.value.events.some(({ id }) => id === event.id)) return;
+    feed.value = told(feed.value, event);
+    count(event);
+    for (const listener of listeners) listener(event);
+  });
+  made.on("lock:status", ({ status, metadata }: { status: LockStatus["status"]; metadata: Omit<LockStatus, "status"> }) => {
+    lock.value = { ...metadata, status };
+  });
+  made.on("auth:expired", () => {
+    if (!renewing) signOut("expired");
+  });
+  made.on("connect_error", (error) => {
+    if (error.message === "Unauthorized" && !renewing) signOut("expired");
+    else lose();
+  });
+  made.on("disconnect", (reason) => {
+    lose();
+    // The client does not come back by itself from a hub that said goodbye.
+    if (reason === "io server disconnect" && !renewing && token.value) setTimeout(() => socket === made && made.connect(), 1_000);
+  });
+}
+
+export function disconnect(): void {
+  round += 1;
+  socket?.removeAllListeners();
+  socket?.disconnect();
+  socket = null;
+}
+
+/** Nothing of one user's is left for the next. */
+export function forget(): void {
+  disconnect();
+  batch(() => {
+    line.value = "connecting";
+    lostSince.value = null;
+    feed.value = EMPTY;
+    lock.value = null;
+    cameras.value = null;
+    stats.value = null;
+    about.value = null;
+    missed.value = null;
+  });
+}
+
+function lose(): void {
+  round += 1;
+  batch(() => {
+    if (line.value !== "lost") lostSince.value ??= Date.now();
+    line.value = "lost";
+    feed.value = interrupted(feed.value);
+  });
+}
+
+async function catchUp(on: Socket): Promise<void> {
+  const mine = ++round;
+  const ask = (name: string, data: object) => on.timeout(PATIENCE * 4).emitWithAck(name, data);
+  const wasKnown = new Set(feed.value.events.map(({ id }) => id));
+  const isFirst = feed.value.complete < 0;
+  try {
+    let parts = 0;
+    for (let more = !isFirst; more; ) {
+      if (++parts > PARTS) {
+        feed.value = EMPTY;
+        resets.value += 1;
+        break;
+      }
+      const answer = await ask("request:events-since", { eventId: feed.value.complete, limit: PART });
+      if (mine !== round) return;
+      if (!Array.isArray(answer?.events)) throw new Error(answer?.message);
+      feed.value = replayed(feed.value, answer.events, answer.more);
+      more = answer.more;
+    }
+    if (feed.value.complete < 0) {
+      const answer = await ask("request:latest-events", { limit: PAGE });
+      if (mine !== round) return;
+      if (!Array.isArray(answer?.events)) throw new Error(answer?.message);
+      feed.value = begun(feed.value, answer.events);
+    }
+    batch(() => {
+      if (!isFirst && lostSince.value !== null) missed.value = feed.value.events.filter(({ id }) => !wasKnown.has(id)).length;
+      line.value = "live";
+      lostSince.value = null;
+    });
+  } catch {
+    // The database may be away while the hub is there: once more, as long as this connection stands.
+    if (mine === round) setTimeout(() => mine === round && on.connected && void catchUp(on), 1_000);
+  }
+}
+
+/** A device that slept, or changed its network, may hold a connection that is dead: it is asked for a sign of life. */
+export function check(): void {
+  const asked = socket;
+  if (!asked?.connected) return;
+  asked.timeout(PATIENCE).emit("ping", (error: Error | null) => {
+    if (error && asked === socket && asked.connected) asked.io.engine.close();
+  });
+  void refresh();
+}
+
+export async function refresh(): Promise<void> {
+  await Promise.allSettled([
+    get<EventStats>("/api/events/stats").then((got) => (stats.value = got)),
+    loadCameras(),
+    get<About>("/api/hub").then((got) => {
+      zone.value = got.timeZone;
+      about.value = got;
+    }),
+  ]);
+}
+
+export async function loadCameras(): Promise<void> {
+  cameras.value = (await get<Camera[]>("/api/cameras")).sort((a, b) => a.id - b.id);
+}
+
+export function resolvedHere(event: HubEvent): void {
+  const before = feed.value.events.find(({ id }) => id === event.id);
+  feed.value = changed(feed.value, event);
+  const known = stats.value;
+  if (known && before && !before.isResolved) {
+    stats.value = { ...known, unresolved: Math.max(0, known.unresolved - 1), resolved: known.resolved + 1 };
+  }
+}
+
+function count(event: HubEvent): void {
+  const known = stats.value;
+  if (known) {
+    const open = event.isResolved ? 0 : 1;
+    stats.value = {
+      total: known.total + 1,
+      todayEvents: known.todayEvents + 1,
+      unresolved: known.unresolved + open,
+      resolved: known.resolved + 1 - open,
+    };
+  }
+}
+
+/** The newest event of each camera: of what is known live, and of what the list of cameras brought. */
+export function newestByCamera(): Map<number, Omit<HubEvent, "camera">> {
+  const found = new Map<number, Omit<HubEvent, "camera">>();
+  const listed = (cameras.value ?? []).flatMap(({ events }) => events ?? []);
+  for (const event of [...feed.value.events, ...listed]) {
+    if (event.cameraId === null) continue;
+    const before = found.get(event.cameraId);
+    if (!before || before.id < event.id) found.set(event.cameraId, event);
+  }
+  return found;
+}
+
+export { merge };
