@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use axum::{
     Json, Router,
-    extract::{Path, State},
-    http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header},
+    extract::{OriginalUri, Path, State},
+    http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header},
     response::{IntoResponse as _, Response},
     routing::get,
 };
@@ -66,7 +66,7 @@ pub fn routes<S: Clone + Send + Sync + 'static>() -> Router<S> {
     router
 }
 
-async fn asset(Path(name): Path<String>, method: Method, uri: Uri) -> Result<Response, ApiError> {
+async fn asset(Path(name): Path<String>, method: Method, uri: OriginalUri) -> Result<Response, ApiError> {
     match BUILT.get_file(format!("assets/{name}")) {
         Some(file) => Ok(([(header::CACHE_CONTROL, FOREVER)], content(file)).into_response()),
         None => Err(error::unknown_route(method, uri).await),

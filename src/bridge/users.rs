@@ -39,7 +39,7 @@ pub fn new_user<'a>(username: &'a str, email: &'a str, password_hash: &'a str, r
 
 /// Whether somebody may be given this name.
 pub fn check_name(username: &str) -> Result<(), ApiError> {
-    name::fault(username).map_or(Ok(()), |fault| Err(Faults(vec![fault.to_owned()]).into()))
+    name::fault(username).map_or(Ok(()), |fault| Err(Faults::one(fault).into()))
 }
 
 /// The name or the address is somebody else's.
