@@ -85,8 +85,8 @@ pub struct Logins {
     hasher: RandomState,
     accounts: Window<(Account, IpAddr)>,
     addresses: Window<IpAddr>,
-    account_logins: Window<Account>,
-    address_logins: Window<IpAddr>,
+    rate_of_accounts: Window<Account>,
+    rate_of_addresses: Window<IpAddr>,
 }
 
 impl Default for Logins {
@@ -95,8 +95,8 @@ impl Default for Logins {
             hasher: RandomState::new(),
             accounts: Window::new(ACCOUNT_FAILURES, LOGIN_WINDOW),
             addresses: Window::new(ADDRESS_FAILURES, LOGIN_WINDOW),
-            account_logins: Window::new(ACCOUNT_LOGINS, RATE_WINDOW),
-            address_logins: Window::new(ADDRESS_LOGINS, RATE_WINDOW),
+            rate_of_accounts: Window::new(ACCOUNT_LOGINS, RATE_WINDOW),
+            rate_of_addresses: Window::new(ADDRESS_LOGINS, RATE_WINDOW),
         }
     }
 }
@@ -130,8 +130,8 @@ impl Logins {
     /// [`TooMany`], whether the account exists or not.
     pub fn check_password(&self, account: &str, address: IpAddr, now: Instant) -> Result<(), TooMany> {
         self.check(account, address, now)?;
-        self.address_logins.check(&network(address), now)?;
-        self.account_logins.check(&self.key(account), now)
+        self.rate_of_addresses.check(&network(address), now)?;
+        self.rate_of_accounts.check(&self.key(account), now)
     }
 
     /// Counts a failure.
@@ -147,8 +147,8 @@ impl Logins {
 
     /// Counts a right password.
     pub fn succeeded(&mut self, account: &str, address: IpAddr, now: Instant) {
-        self.address_logins.note(&network(address), now);
-        self.account_logins.note(&self.key(account), now);
+        self.rate_of_addresses.note(&network(address), now);
+        self.rate_of_accounts.note(&self.key(account), now);
     }
 }
 
