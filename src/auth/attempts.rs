@@ -129,8 +129,16 @@ impl Logins {
     /// # Errors
     /// [`TooMany`], whether the account exists or not.
     pub fn check_password(&self, account: &str, address: IpAddr, now: Instant) -> Result<(), TooMany> {
-        self.check(account, address, now)?;
         self.rate_of_addresses.check(&network(address), now)?;
+        self.check_own_password(account, address, now)
+    }
+
+    /// The same for somebody who has signed in: whoever else signs in at the same address is no matter.
+    ///
+    /// # Errors
+    /// [`TooMany`].
+    pub fn check_own_password(&self, account: &str, address: IpAddr, now: Instant) -> Result<(), TooMany> {
+        self.check(account, address, now)?;
         self.rate_of_accounts.check(&self.key(account), now)
     }
 
@@ -211,6 +219,7 @@ mod tests {
             logins.succeeded(&format!("user{count}"), HERE, now);
         }
         assert!(logins.check_password("ada", HERE, now).is_err());
+        assert_eq!(logins.check_own_password("ada", HERE, now), Ok(()));
         assert_eq!(logins.check_password("ada", THERE, now), Ok(()));
     }
 

@@ -115,6 +115,27 @@ async fn a_crowd_of_users_at_many_addresses_keeps_no_admin_out() {
     crowd.disperse().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn who_tries_an_admins_name_takes_not_all_of_its_places() {
+    let hub = Hub::start().await;
+    let url = hub.url("/auth/login");
+    let mut guesses = JoinSet::new();
+    for _ in 0..80 {
+        let (client, url) = (client_at(1), url.clone());
+        guesses.spawn(async move { login(&client, &url, "ada", "wrong password").await });
+    }
+    for number in 0..5 {
+        assert_eq!(login(&client_at(2), &url, "ada", PASSWORD).await, StatusCode::OK, "login {number}");
+    }
+    let mut wrong = 0;
+    while let Some(status) = guesses.join_next().await {
+        let status = status.expect("no panic");
+        assert!(matches!(status.as_u16(), 401 | 429 | 503), "{status}");
+        wrong += usize::from(status == StatusCode::UNAUTHORIZED);
+    }
+    assert_eq!(wrong, 10, "no more than the limit were told anything");
+}
+
 #[tokio::test]
 async fn right_passwords_have_a_rate_and_it_is_the_accounts_own() {
     let hub = Hub::start().await;
