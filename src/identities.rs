@@ -20,7 +20,7 @@ use chrono::Utc;
 use parking_lot::Mutex;
 
 pub use self::clients::clients;
-use self::kept::{KEPT, Kept};
+use self::kept::{KEPT, Kept, Last};
 use crate::{
     auth::{
         attempts::{Logins, TooMany},
@@ -166,8 +166,9 @@ impl Identities {
     pub fn was_admin(&self, token: &str) -> bool {
         let Some(claims) = self.0.keys.read(token, Utc::now()) else { return false };
         match self.0.users.last(&claims.sub) {
-            Some(user) => user.is_some_and(|user| user.accepts(claims.account, claims.ver) && user.role == Role::Admin),
-            None => claims.role == Role::Admin,
+            Last::Known(user) => user.accepts(claims.account, claims.ver) && user.role == Role::Admin,
+            Last::Nothing => false,
+            Last::Unknown => claims.role == Role::Admin,
         }
     }
 

@@ -85,8 +85,8 @@ pub struct Logins {
     hasher: RandomState,
     accounts: Window<(Account, IpAddr)>,
     addresses: Window<IpAddr>,
-    account_logins: Window<Account>,
-    address_logins: Window<IpAddr>,
+    rate_of_accounts: Window<Account>,
+    rate_of_addresses: Window<IpAddr>,
 }
 
 impl Default for Logins {
@@ -95,8 +95,8 @@ impl Default for Logins {
             hasher: RandomState::new(),
             accounts: Window::new(ACCOUNT_FAILURES, LOGIN_WINDOW),
             addresses: Window::new(ADDRESS_FAILURES, LOGIN_WINDOW),
-            account_logins: Window::new(ACCOUNT_LOGINS, RATE_WINDOW),
-            address_logins: Window::new(ADDRESS_LOGINS, RATE_WINDOW),
+            rate_of_accounts: Window::new(ACCOUNT_LOGINS, RATE_WINDOW),
+            rate_of_addresses: Window::new(ADDRESS_LOGINS, RATE_WINDOW),
         }
     }
 }
@@ -129,9 +129,17 @@ impl Logins {
     /// # Errors
     /// [`TooMany`], whether the account exists or not.
     pub fn check_password(&self, account: &str, address: IpAddr, now: Instant) -> Result<(), TooMany> {
+        self.rate_of_addresses.check(&network(address), now)?;
+        self.check_own_password(account, address, now)
+    }
+
+    /// The same for somebody who has signed in: whoever else signs in at the same address is no matter.
+    ///
+    /// # Errors
+    /// [`TooMany`].
+    pub fn check_own_password(&self, account: &str, address: IpAddr, now: Instant) -> Result<(), TooMany> {
         self.check(account, address, now)?;
-        self.address_logins.check(&network(address), now)?;
-        self.account_logins.check(&self.key(account), now)
+        self.rate_of_accounts.check(&self.key(account), now)
     }
 
     /// Counts a failure.
@@ -147,8 +155,8 @@ impl Logins {
 
     /// Counts a right password.
     pub fn succeeded(&mut self, account: &str, address: IpAddr, now: Instant) {
-        self.address_logins.note(&network(address), now);
-        self.account_logins.note(&self.key(account), now);
+        self.rate_of_addresses.note(&network(address), now);
+        self.rate_of_accounts.note(&self.key(account), now);
     }
 }
 
@@ -211,6 +219,7 @@ mod tests {
             logins.succeeded(&format!("user{count}"), HERE, now);
         }
         assert!(logins.check_password("ada", HERE, now).is_err());
+        assert_eq!(logins.check_own_password("ada", HERE, now), Ok(()));
         assert_eq!(logins.check_password("ada", THERE, now), Ok(()));
     }
 

@@ -16,9 +16,11 @@ use crate::domain::pool::{Bounds, Full, Pool, Share, Standing};
 
 /// How many passwords are worked on at once.
 const AT_ONCE: usize = 2;
-/// How many passwords may be worked on or wait: in all, for an address and for an account. Whoever comes then is asked to
-/// come again.
+/// How many passwords may be worked on or wait, in all and for an address. Whoever comes then is asked to come again.
 pub const PLACES: Bounds = Bounds { in_all: 128, each: 32, reserve: 32 };
+/// The same places by account: more for each than an address has, so that nobody takes all that are an account's by trying
+/// its name.
+pub const PLACES_OF_ACCOUNTS: Bounds = Bounds { each: 64, ..PLACES };
 
 /// Why a password was not worked on.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -66,7 +68,7 @@ impl Passwords {
     pub fn new() -> Result<Self, Refused> {
         Ok(Self {
             by_holder: Pool::new(PLACES),
-            by_account: Pool::new(PLACES),
+            by_account: Pool::new(PLACES_OF_ACCOUNTS),
             turns: Turns::new(AT_ONCE),
             nobody: hash(&super::secret::generate())?.into(),
         })
@@ -160,18 +162,18 @@ mod tests {
             let (passwords, gate) = (passwords.clone(), gate.clone());
             busy.spawn(async move { passwords.work(&who, move || gate.lock().recv().is_err()).await });
         };
-        // One address with many names, and one account from many addresses.
-        (0..each).for_each(|number| begin(asker(1, &format!("user{number}"), Standing::Common)));
+        // One address with one name, and the same account from many addresses.
+        (0..each).for_each(|_| begin(asker(1, "uma", Standing::Common)));
         (0..each).for_each(|number| begin(asker(100 + number, "uma", Standing::Common)));
-        while passwords.by_account.taken() < 2 * PLACES.each {
+        while passwords.by_account.taken() < PLACES_OF_ACCOUNTS.each {
             tokio::task::yield_now().await;
         }
         let try_one = async |host, account, standing| {
             passwords.verify(&asker(host, account, standing), "x".to_owned(), None).await
         };
-        let full = Err(Refused::Busy(Full::Holder(PLACES.each)));
-        assert_eq!(try_one(1, "other", Standing::Common).await, full, "the address");
-        assert_eq!(try_one(2, "uma", Standing::Common).await, full, "the account");
+        let full = |each| Err(Refused::Busy(Full::Holder(each)));
+        assert_eq!(try_one(1, "other", Standing::Common).await, full(PLACES.each), "the address");
+        assert_eq!(try_one(2, "uma", Standing::Common).await, full(PLACES_OF_ACCOUNTS.each), "the account");
         assert_eq!(passwords.by_holder.taken(), 2 * PLACES.each, "who was refused holds nothing");
         // Strangers from everywhere fill what is open to them, and an ADMIN still has a place.
         (0..each).for_each(|number| begin(asker(3 + number, &format!("stranger{number}"), Standing::Common)));

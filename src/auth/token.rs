@@ -177,7 +177,8 @@ mod tests {
     fn a_token_of_an_older_version_names_no_account_and_is_void() {
         let keys = Keys::new(KEY, Duration::from_mins(1)).expect("a good key");
         let now = Utc::now();
-        let mut claims = serde_json::to_value(keys.read(&keys.issue(&user(), now).expect("a token"), now)).expect("JSON");
+        let mut claims =
+            serde_json::to_value(keys.read(&keys.issue(&user(), now).expect("a token"), now)).expect("JSON");
         claims.as_object_mut().expect("an object").remove("account");
         let old = jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &keys.signing).expect("a token");
         assert_eq!((keys.read(&old, now), keys.has_signed(&old)), (None, true));

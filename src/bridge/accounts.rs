@@ -53,8 +53,7 @@ pub async fn register(
 ) -> Result<(StatusCode, Json<SignedIn>), ApiError> {
     check_name(&register.username)?;
     logins.lock().check_password(&register.username, address.0, Instant::now())?;
-    let asker =
-        Asker { holder: Holder::at(address.0), account: register.username.clone(), standing: Standing::Common };
+    let asker = Asker { holder: Holder::at(address.0), account: register.username.clone(), standing: Standing::Common };
     let hash = passwords.hash(&asker, register.password).await?;
     logins.lock().check_password(&register.username, address.0, Instant::now())?;
     let new = new_user(&register.username, &register.email, &hash, Role::User)

@@ -11,12 +11,7 @@ use super::{
     who::Admin,
 };
 use crate::{
-    auth::{
-        device_token,
-        identity::Identity,
-        rights::Action,
-        secret,
-    },
+    auth::{device_token, identity::Identity, rights::Action, secret},
     domain::{
         camera::CameraId,
         device::{Device, DeviceId, DeviceName, DeviceRole},

@@ -179,11 +179,11 @@ async fn confirm(
     address: Address,
     password: String,
 ) -> Result<(), ApiError> {
-    logins.lock().check_password(&caller.username, address.0, Instant::now())?;
+    logins.lock().check_own_password(&caller.username, address.0, Instant::now())?;
     let stored = store::users::find_by_login(database, &caller.username).await?.map(|(_, hash)| hash);
     let right = passwords.verify(&asker(caller), password, stored).await?;
     let mut logins = logins.lock();
-    logins.check_password(&caller.username, address.0, Instant::now())?;
+    logins.check_own_password(&caller.username, address.0, Instant::now())?;
     if right {
         logins.succeeded(&caller.username, address.0, Instant::now());
         return Ok(());

@@ -65,7 +65,8 @@ fn is_host(host: &str) -> bool {
         },
     };
     let is_label = |label: &str| {
-        (1..=63).contains(&label.len()) && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
+        (1..=63).contains(&label.len())
+            && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
     };
     let is_port = |port: &str| port.bytes().all(|byte| byte.is_ascii_digit()) && port.parse::<u16>().is_ok();
     name.len() <= 253 && name.strip_suffix('.').unwrap_or(name).split('.').all(is_label) && port.is_some_and(is_port)

@@ -16,6 +16,7 @@ use crate::{
 };
 
 /// The function that the front asks.
+#[must_use]
 pub fn clients(identities: Identities, rights: Rights) -> Authenticate {
     Arc::new(move |credentials| {
         let (identities, rights) = (identities.clone(), rights.clone());

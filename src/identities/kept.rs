@@ -26,6 +26,16 @@ struct Answer<V> {
     value: Option<V>,
 }
 
+/// What was found when the question was put last.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Last<V> {
+    /// Nobody has asked.
+    Unknown,
+    /// There was nothing, or it was forgotten since.
+    Nothing,
+    Known(V),
+}
+
 #[derive(Debug)]
 struct State<K, V> {
     /// Raised whenever something is forgotten, so that an answer that is on its way then does not count as fresh.
@@ -66,9 +76,13 @@ impl<K: Eq + Hash, V: Clone> Kept<K, V> {
         answer.value.clone().filter(|_| is_fresh)
     }
 
-    /// The last answer, however old: the inner `None` where there was nothing, or where it was forgotten since.
-    pub fn last(&self, key: &K) -> Option<Option<V>> {
-        self.0.lock().answers.get(key).map(|answer| answer.value.clone())
+    /// The last answer, however old.
+    pub fn last(&self, key: &K) -> Last<V> {
+        match self.0.lock().answers.get(key) {
+            None => Last::Unknown,
+            Some(Answer { value: None, .. }) => Last::Nothing,
+            Some(Answer { value: Some(value), .. }) => Last::Known(value.clone()),
+        }
     }
 
     /// What is known of this one is not true any more.
@@ -96,13 +110,13 @@ mod tests {
         let asked = kept.ask();
         kept.forget(1);
         kept.keep(1, asked, Some("one"));
-        assert_eq!((kept.fresh(&1), kept.last(&1)), (None, Some(Some("one"))));
+        assert_eq!((kept.fresh(&1), kept.last(&1)), (None, Last::Known("one")));
         kept.keep(1, kept.ask(), Some("two"));
         assert_eq!(kept.fresh(&1), Some("two"));
         kept.forget_all();
-        assert_eq!((kept.fresh(&1), kept.last(&1)), (None, Some(Some("two"))));
+        assert_eq!((kept.fresh(&1), kept.last(&1)), (None, Last::Known("two")));
         kept.forget(1);
-        assert_eq!((kept.last(&1), kept.last(&2)), (Some(None), None));
+        assert_eq!((kept.last(&1), kept.last(&2)), (Last::Nothing, Last::Unknown));
     }
 
     #[test]

@@ -14,6 +14,7 @@ use crate::domain::user::{Role, User};
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Register {
+    /// In one alphabet, without control characters and blanks at its ends, and none that reads like another's.
     #[schema(min_length = 3, max_length = 64)]
     pub username: String,
     #[schema(format = Email, max_length = 254)]
@@ -30,6 +31,7 @@ pub struct Register {
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct CreateUser {
+    /// In one alphabet, without control characters and blanks at its ends, and none that reads like another's.
     #[schema(min_length = 3, max_length = 64)]
     pub username: String,
     #[schema(format = Email, max_length = 254)]

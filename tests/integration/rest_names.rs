@@ -22,13 +22,14 @@ async fn a_name_that_reads_like_anothers_is_taken() {
     let mut number = 0;
     let mut make = async |path: &str, name: &str| {
         number += 1;
-        let body =
-            json!({"username": name, "email": format!("n{number}@example.org"), "password": "long enough"});
+        let body = json!({"username": name, "email": format!("n{number}@example.org"), "password": "long enough"});
         let token = if path == "/api/users" { hub.admin.as_str() } else { "" };
         hub.ask(Method::POST, path, token, Some(body)).await
     };
     for path in ["/api/users", "/auth/register"] {
-        for name in ["Ada", "ADA", "ａｄａ", "аԁа", "zoë müller", "ZOE\u{308} MÜLLER", "zoë  Müller", "panel-1", "Panel-1"] {
+        for name in
+            ["Ada", "ADA", "ａｄａ", "аԁа", "zoë müller", "ZOE\u{308} MÜLLER", "zoë  Müller", "panel-1", "Panel-1"]
+        {
             let (status, answer) = make(path, name).await;
             let taken = json!("User with this email or username already exists");
             assert_eq!((status, &answer["message"]), (StatusCode::CONFLICT, &taken), "{name}");
