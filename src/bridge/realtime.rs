@@ -30,6 +30,7 @@ pub use self::sessions::Upgrades;
 use self::sessions::{Session, Sessions};
 use super::{Revocations, Shared, identities::Identities, line::Peer, who::bearer};
 use crate::{
+    auth::identity::Identity,
     events::{Announcer, Arrival, Channel, StoredEvent},
     lifecycle::Lifecycle,
     lock_desk::{LockDesk, LockState},
@@ -157,7 +158,9 @@ async fn admit(
         Unauthorized
     })?;
     let user = user.ok_or(Unauthorized)?;
-    socket.extensions.insert(Session { user: user.id, expires_at: user.expires_at, token: token.into() });
+    let (id, expires_at) = (user.id, user.expires_at);
+    let standing = Identity::User(user).standing();
+    socket.extensions.insert(Session { user: id, expires_at, token: token.into(), standing });
     // Before the client is told that it is in: it may ask at once, and what nobody answers yet would be dropped.
     requests::answer(&socket);
     Ok(())
