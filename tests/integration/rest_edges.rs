@@ -54,7 +54,10 @@ async fn a_detection_is_read_by_one_rule_whatever_its_spelling() {
         r#""detectionId":"","detectedAt":"","confidence":"","description":" ","snapshotPath":"""#,
     ] {
         let body = format!(r#"{{"cameraId":{camera},"personCount":1,{none}}}"#);
-        let both = [post(&hub, "/api/events", "", body.clone().into()).await, post(&hub, "/api/events", "", body.into()).await];
+        let both = [
+            post(&hub, "/api/events", "", body.clone().into()).await,
+            post(&hub, "/api/events", "", body.into()).await,
+        ];
         for (status, event) in &both {
             assert_eq!(*status, 201, "an event of its own: {event}");
             for field in ["detectionId", "detectedAt", "confidence", "description", "snapshotPath"] {
@@ -69,9 +72,13 @@ async fn a_detection_is_read_by_one_rule_whatever_its_spelling() {
         (r#""personCount":99999999999999999999"#, "personCount must not be greater than 2147483647"),
         (r#""personCount":1,"detectionId":"018f5f2a""#, "detectionId must be a UUID"),
         (r#""personCount":1,"detectedAt":"2026-11-27T19:00:00""#, "detectedAt must be a valid ISO 8601 date string"),
-        (r#""personCount":1,"detectedAt":"9999-12-31T23:59:59-01:00""#, "detectedAt must be a valid ISO 8601 date string"),
+        (
+            r#""personCount":1,"detectedAt":"9999-12-31T23:59:59-01:00""#,
+            "detectedAt must be a valid ISO 8601 date string",
+        ),
     ] {
-        let (status, answer) = post(&hub, "/api/events", "", format!(r#"{{"cameraId":{camera},{refused}}}"#).into()).await;
+        let (status, answer) =
+            post(&hub, "/api/events", "", format!(r#"{{"cameraId":{camera},{refused}}}"#).into()).await;
         assert_eq!(status, 400, "{refused}");
         assert!(answer["message"].as_array().expect("faults").contains(&json!(fault)), "{answer}");
     }
@@ -153,13 +160,32 @@ async fn what_nobody_filled_in_is_none_and_a_stream_is_kept_as_it_is_given() {
             assert_eq!((status.as_u16(), &changed[field]), (200, &json!(url)), "{changed}");
         }
     }
-    for url in ["javascript:alert(1)", "JavaScript://x/%0aalert(1)", "data:text/html,x", "data://x", "file:///etc/passwd", "rtsp:/x", "rtsp://", "cam.local", "rtsp://a b/", " rtsp://a/", "rtsp://a/\n", "ftp://a/", "blob:http://a/"] {
+    for url in [
+        "javascript:alert(1)",
+        "JavaScript://x/%0aalert(1)",
+        "data:text/html,x",
+        "data://x",
+        "file:///etc/passwd",
+        "rtsp:/x",
+        "rtsp://",
+        "cam.local",
+        "rtsp://a b/",
+        " rtsp://a/",
+        "rtsp://a/\n",
+        "ftp://a/",
+        "blob:http://a/",
+    ] {
         let (status, answer) = hub.ask(Method::PUT, &path, &hub.operator, Some(json!({"streamUrl": url}))).await;
         assert_eq!((status.as_u16(), &answer["message"]), (400, &json!(["streamUrl must be a URL address"])), "{url}");
     }
-    let blank = json!({"name": "", "location": " ", "streamUrl": "", "webrtcUrl": "", "description": "", "isActive": ""});
+    let blank =
+        json!({"name": "", "location": " ", "streamUrl": "", "webrtcUrl": "", "description": "", "isActive": ""});
     let (status, camera) = hub.ask(Method::PUT, &path, &hub.operator, Some(blank)).await;
-    assert_eq!((status.as_u16(), &camera["name"], &camera["isActive"]), (200, &json!("Front"), &json!(true)), "{camera}");
+    assert_eq!(
+        (status.as_u16(), &camera["name"], &camera["isActive"]),
+        (200, &json!("Front"), &json!(true)),
+        "{camera}"
+    );
     assert!(is_empty(&camera), "{camera}");
 
     let user = json!({"username": "eva", "email": "eva@example.org", "password": "long enough", "firstName": "", "lastName": " ", "role": ""});
@@ -169,7 +195,11 @@ async fn what_nobody_filled_in_is_none_and_a_stream_is_kept_as_it_is_given() {
     let path = format!("/api/users/{}", user["id"]);
     let blank = json!({"firstName": "", "lastName": "Lee", "email": "", "password": "", "currentPassword": "", "role": "", "isActive": ""});
     let (status, user) = hub.ask(Method::PUT, &path, &hub.admin, Some(blank)).await;
-    assert_eq!((status.as_u16(), &user["lastName"], &user["email"]), (200, &json!("Lee"), &json!("eva@example.org")), "{user}");
+    assert_eq!(
+        (status.as_u16(), &user["lastName"], &user["email"]),
+        (200, &json!("Lee"), &json!("eva@example.org")),
+        "{user}"
+    );
     hub.sign_in("eva", "long enough").await;
     let device = json!({"name": "panel", "role": "sensor", "cameraId": ""});
     assert_eq!(hub.ask(Method::POST, "/api/devices", &hub.admin, Some(device)).await.0, 201);
@@ -188,18 +218,21 @@ async fn what_nobody_filled_in_is_none_and_a_stream_is_kept_as_it_is_given() {
 async fn words_about_a_body_are_few_and_a_long_text_is_cut_and_not_the_detection() {
     let hub = Hub::start().await;
     let camera = hub.make_camera("Front").await;
-    let mut body: serde_json::Map<String, Value> = (0..6000).map(|n| (format!("k{n}"), json!(1))).collect();
+    let mut body: serde_json::Map<String, Value> = (0..5000).map(|n| (format!("k{n}"), json!(1))).collect();
     body.insert("cameraId".to_owned(), camera.into());
     body.insert("personCount".to_owned(), 1.into());
-    let long = "ü".repeat(10_000);
+    let long = "ü".repeat(5000);
     for (body, more) in [
-        (Value::Object(body), "and 5980 more"),
+        (Value::Object(body), "and 4980 more"),
         (json!({"cameraId": long, "personCount": long, &long: 1, "detectedAt": long}), ""),
     ] {
         let (status, answer) = hub.ask(Method::POST, "/api/events", &hub.operator, Some(body)).await;
         assert_eq!(status, 400);
         let faults = answer["message"].as_array().expect("a list of sentences");
-        assert!(faults.iter().all(Value::is_string) && faults.len() <= 21 && answer.to_string().len() < 4096, "{answer}");
+        assert!(
+            faults.iter().all(Value::is_string) && faults.len() <= 21 && answer.to_string().len() < 4096,
+            "{answer}"
+        );
         assert!(more.is_empty() || faults[20] == more, "{answer}");
     }
     let body = json!({"cameraId": camera, "personCount": 1, "description": long, "snapshotPath": long});
@@ -319,7 +352,8 @@ async fn a_page_that_is_welcome_may_send_what_headers_it_likes() {
         headers.get(name).map(|value| value.to_str().expect("text").to_ascii_lowercase()).unwrap_or_default()
     };
     let (here, elsewhere) = ("http://localhost:3000", "https://evil.example");
-    for asked in ["authorization,content-type", "baggage, sentry-trace", "traceparent,x-requested-with", "x-any-thing"] {
+    for asked in ["authorization,content-type", "baggage, sentry-trace", "traceparent,x-requested-with", "x-any-thing"]
+    {
         for path in ["/api/events", "/api/events/", "/auth/login"] {
             let headers = preflight(here, asked, path).await;
             assert_eq!(text(&headers, "access-control-allow-origin"), here);

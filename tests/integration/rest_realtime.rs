@@ -318,7 +318,10 @@ async fn a_dashboard_that_polls_asks_and_does_not_fetch_is_closed_at_once() {
         let _ = poller.client.post(&poller.url).body(ask).send().await.expect("an answer");
     }
     eventually("it is gone", || hub.realtime.count() == 1).await;
-    assert!(poller.poll().await.is_none(), "its session ended, long before its pong is missed, and what waited with it");
+    assert!(
+        poller.poll().await.is_none(),
+        "its session ended, long before its pong is missed, and what waited with it"
+    );
     let again = poller.client.post(&poller.url).body(format!("40{}", json!({"token": hub.user}))).send().await;
     assert_eq!(again.expect("an answer").status(), 400, "nor can it come in again by the same session");
     assert_eq!(healthy.ask("request:latest-events", json!({}), "latest:events").await["count"], 10);
@@ -341,8 +344,18 @@ async fn a_camera_is_subscribed_to_in_every_form_that_a_page_sends() {
     let id = hub.make_camera("Front").await;
     let mut socket = Socket::welcome(&hub, &hub.user).await;
     let room = format!("camera:{id}");
-    for data in [json!({"cameraId": id}), json!({"cameraId": id.to_string()}), json!({"cameraId": 1.0}), json!(id), json!(id.to_string())] {
-        assert_eq!(socket.ask("subscribe:camera", data.clone(), "subscription:confirmed").await["room"], room, "{data}");
+    for data in [
+        json!({"cameraId": id}),
+        json!({"cameraId": id.to_string()}),
+        json!({"cameraId": 1.0}),
+        json!(id),
+        json!(id.to_string()),
+    ] {
+        assert_eq!(
+            socket.ask("subscribe:camera", data.clone(), "subscription:confirmed").await["room"],
+            room,
+            "{data}"
+        );
         assert_eq!(socket.ask("unsubscribe:camera", data, "unsubscription:confirmed").await["room"], room);
     }
     for data in [json!({"cameraId": ""}), json!({"cameraId": "one"}), json!({}), json!({"cameraId": 1.5})] {
