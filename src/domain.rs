@@ -17,6 +17,7 @@ pub mod text;
 pub mod topic;
 pub mod trusted_clock;
 pub mod user;
+pub mod window;
 
 /// A text that does not name what it should, with the words that tell a person what is allowed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

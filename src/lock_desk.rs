@@ -12,8 +12,7 @@ mod intake;
 mod ledger;
 mod order;
 mod pending;
-pub mod rate;
-mod reports;
+pub mod reports;
 mod rule;
 pub mod state;
 

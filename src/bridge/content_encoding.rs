@@ -29,7 +29,10 @@ impl Encoding {
     /// # Errors
     /// 415 with what is understood, for another encoding and for more than one.
     pub fn of(headers: &HeaderMap) -> Result<Self, ApiError> {
-        let mut named = headers.get_all(header::CONTENT_ENCODING).iter().flat_map(|line| line.as_bytes().split(|byte| *byte == b','));
+        let mut named = headers
+            .get_all(header::CONTENT_ENCODING)
+            .iter()
+            .flat_map(|line| line.as_bytes().split(|byte| *byte == b','));
         let mut encoding = Self::Identity;
         let is_read = named.try_for_each(|name| {
             let name = match name.trim_ascii().to_ascii_lowercase().as_slice() {
@@ -145,7 +148,11 @@ mod tests {
             let bomb = packed(encoding, raw, &vec![b' '; 50 << 20]);
             assert!(bomb.len() < 64 * 1024, "{encoding:?}: {}", bomb.len());
             assert_eq!(status(encoding.decode(bomb, 64 * 1024)), Err(413), "{encoding:?}");
-            assert_eq!(status(encoding.decode(body.slice(..body.len() / 2), 1000)), Err(400), "{encoding:?} {raw}, cut off");
+            assert_eq!(
+                status(encoding.decode(body.slice(..body.len() / 2), 1000)),
+                Err(400),
+                "{encoding:?} {raw}, cut off"
+            );
             assert_eq!(status(encoding.decode(Bytes::from_static(b"{}"), 1000)), Err(400), "{encoding:?}");
         }
         // Two gzip members one after the other are one body (RFC 1952, 2.2).

@@ -17,11 +17,11 @@ use axum::{
     extract::connect_info::Connected,
     serve::{IncomingStream, Listener},
 };
+use bytes::{Buf as _, Bytes};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpListener, TcpStream},
 };
-use bytes::{Buf as _, Bytes};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use super::bare_answer;

@@ -73,11 +73,11 @@ pub fn around(
     let accounting = Arc::new(Accounting { settings: settings.clone(), metrics: metrics.clone() });
     let inner = (CompressionLayer::new(), CatchPanicLayer::custom(error::panicked), DefaultBodyLimit::max(BODY_MAX));
     let router = router.fallback(error::unknown_route).method_not_allowed_fallback(error::wrong_method).layer(inner);
+    // Made into a service here, so that both of its clones answer from the same sessions.
+    let socket_io = any(error::unknown_route).layer(socket_io).with_state::<()>(());
+    upgrades.answered_by(Router::new().route(SOCKET_IO, socket_io.clone()));
     let door = Arc::new(Door { settings: settings.clone(), database, upgrades });
-    let sockets = Router::new()
-        .route(SOCKET_IO, any(error::unknown_route).layer(socket_io))
-        .route("/mqtt", mqtt)
-        .layer(from_fn_with_state(door, admit));
+    let sockets = Router::new().route(SOCKET_IO, socket_io).route("/mqtt", mqtt).layer(from_fn_with_state(door, admit));
     // In one tuple, outermost first: each `layer` of a router puts every route into one more box, and all of them are copied
     // for each request.
     let account = layer_fn(move |inner| Account { accounting: accounting.clone(), inner });

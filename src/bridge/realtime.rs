@@ -34,6 +34,7 @@ use super::{
     who::{Address, bearer},
 };
 use crate::{
+    auth::identity::Identity,
     events::{Announcer, Arrival, Channel, StoredEvent},
     identities::Identities,
     lifecycle::Lifecycle,
@@ -170,7 +171,9 @@ async fn admit(
         let _ = context.identities.refused(None, &token, address.0);
         return Err(Unauthorized);
     };
-    socket.extensions.insert(Session { user: user.id, expires_at: user.expires_at, token: token.into() });
+    let (id, expires_at) = (user.id, user.expires_at);
+    let standing = Identity::User(user).standing();
+    socket.extensions.insert(Session { user: id, expires_at, token: token.into(), standing });
     // Before the client is told that it is in: it may ask at once, and what nobody answers yet would be dropped.
     requests::answer(&socket);
     Ok(())

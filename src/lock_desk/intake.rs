@@ -16,13 +16,13 @@ use super::{
     audit::{Audit, RECORD_WITHIN},
     order::{Concluded, Order, outcome},
     pending::{Expectation, Pending},
-    rate::Rate,
     state::{LockState, clean},
 };
 use crate::{
     domain::{
         lock::{Action, LockStatus},
         topic::Topic,
+        window::SlidingWindow,
     },
     events::{LockDone, LockFailure, Requester},
     mqtt::link::{Message, QoS},
@@ -42,6 +42,8 @@ const STATUS_WITHIN: Duration = Duration::from_millis(300);
 const PUBLISH_WITHIN: Duration = Duration::from_millis(500);
 /// The contract's limit for one sender.
 const COMMANDS: (usize, Duration) = (10, Duration::from_secs(10));
+/// How many senders are remembered; beyond that, the one that has been silent for longest is forgotten.
+const SENDERS: usize = 1024;
 /// How many commands of one sender the worker may refuse within a minute. Each of these has two rows, since the attempt
 /// is committed before anybody can know that it will be refused; so the hub refuses what comes after them, and counts.
 const REFUSED: (usize, Duration) = (10, Duration::from_mins(1));
@@ -66,9 +68,9 @@ pub(super) struct Intake {
     state: watch::Receiver<LockState>,
     metrics: Metrics,
     hold_open: bool,
-    commands: Rate,
+    commands: SlidingWindow<String>,
     /// What the worker refused.
-    refused: Rate,
+    refused: SlidingWindow<String>,
     /// Each ends with the name of its sender if the worker refused it.
     under_way: JoinSet<Option<String>>,
 }
@@ -89,8 +91,8 @@ impl Intake {
             state,
             metrics,
             hold_open,
-            commands: Rate::new(COMMANDS.0, COMMANDS.1),
-            refused: Rate::new(REFUSED.0, REFUSED.1),
+            commands: SlidingWindow::new(COMMANDS.0, COMMANDS.1, SENDERS),
+            refused: SlidingWindow::new(REFUSED.0, REFUSED.1, SENDERS),
             under_way: JoinSet::new(),
         }
     }
@@ -127,7 +129,7 @@ impl Intake {
         match ended {
             Ok(Some(sender)) => {
                 self.audit.count_refused(&clean(&sender));
-                self.refused.count(Instant::now(), &sender);
+                self.refused.count(sender.as_str(), Instant::now());
             }
             Ok(None) => {}
             Err(error) => tracing::error!("a lock command's course broke off: {error}"),
@@ -150,10 +152,10 @@ impl Intake {
 
     /// Why the hub itself refuses an order, before the worker hears of it.
     fn objection(&mut self, requester: &Requester, order: &Order, now: Instant) -> Option<LockFailure> {
-        if let Some(wait) = self.refused.wait(now, &requester.name) {
+        if let Some(wait) = self.refused.wait(requester.name.as_str(), now) {
             return Some(too_often("refused commands", REFUSED, wait));
         }
-        if let Err(wait) = self.commands.admit(now, &requester.name) {
+        if let Err(wait) = self.commands.admit(requester.name.as_str(), now) {
             return Some(too_often("lock commands", COMMANDS, wait));
         }
         if !self.state.borrow().status.online {

@@ -32,9 +32,11 @@ pub struct DetectionBody {
     person_count: i64,
     #[schema(minimum = 0, maximum = 1)]
     confidence: Option<f64>,
-    /// A longer one is cut to 1,024 characters, the last of which is then `…`.
+    /// A longer one than 1,024 characters is cut to that, the last of which is then `…`.
+    #[schema(max_length = 65_536)]
     snapshot_path: Option<String>,
-    /// A longer one is cut to 2,000 characters, the last of which is then `…`.
+    /// A longer one than 2,000 characters is cut to that, the last of which is then `…`.
+    #[schema(max_length = 65_536)]
     description: Option<String>,
     /// The same id twice for a camera is the same detection sent again. With or without hyphens. The nil and the max UUID
     /// are no id: whoever sends one for want of another sends it with every detection.
@@ -52,7 +54,9 @@ pub struct DetectionMessage {
     person_count: i64,
     #[schema(minimum = 0, maximum = 1)]
     confidence: Option<f64>,
+    #[schema(max_length = 65_536)]
     snapshot_path: Option<String>,
+    #[schema(max_length = 65_536)]
     description: Option<String>,
     detection_id: Option<Uuid>,
     #[serde(default, deserialize_with = "time::deserialize_option")]

@@ -21,6 +21,7 @@ mod recorder;
 mod recorder_retries;
 mod rest_accounts;
 mod rest_contract;
+mod rest_edges;
 mod rest_events;
 mod rest_faults;
 mod rest_hub;

@@ -742,7 +742,7 @@ async fn what_is_made_and_changed_is_answered_as_written() {
         (User, "GET", "/api/events/analytics?from=2026-01-02T00:00:00Z&to=2026-01-01T00:00:00Z", None, 200, json!([])),
         (Nobody, "PATCH", "/api/events", None, 405, not_allowed("PATCH /api/events")),
         (Nobody, "POST", "/auth/profile", None, 405, not_allowed("POST /auth/profile")),
-        (Nobody, "GET", "/api/events/", None, 404, not_found("Cannot GET /api/events/")),
+        (Nobody, "GET", "/api/events//", None, 404, not_found("Cannot GET /api/events//")),
     ];
     for (who, method, path, body, status, answer) in cases {
         stage.expect(who, method, path, body, status, answer).await;

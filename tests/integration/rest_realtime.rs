@@ -296,6 +296,80 @@ async fn a_dashboard_that_never_polls_is_dropped_by_its_missing_pong() {
     }
 }
 
+/// How many bytes a client that polls may leave unread of what it asked for, and one that has just come over it.
+const UNREAD: usize = 16 << 20;
+
+#[tokio::test]
+async fn a_dashboard_that_polls_asks_and_does_not_fetch_is_closed_at_once() {
+    let hub = Hub::start().await;
+    let camera = hub.make_camera("Front").await;
+    let body = json!({"cameraId": camera, "personCount": 1, "description": "x".repeat(2000)});
+    for _ in 0..500 {
+        let (status, _) = hub.ask(Method::POST, "/api/events", &hub.operator, Some(body.clone())).await;
+        assert_eq!(status, 201);
+    }
+    let mut healthy = Socket::welcome(&hub, &hub.user).await;
+    let poller = Poller::open(&hub, &hub.user).await;
+    eventually("it is let in", || hub.realtime.count() == 2).await;
+    let ask = r#"42["request:latest-events",{"limit":"500"}]"#;
+    let answer = 500 * 2000;
+    for _ in 0..UNREAD / answer + 2 {
+        // What asks after the end is told that there is no such session.
+        let _ = poller.client.post(&poller.url).body(ask).send().await.expect("an answer");
+    }
+    eventually("it is gone", || hub.realtime.count() == 1).await;
+    assert!(
+        poller.poll().await.is_none(),
+        "its session ended, long before its pong is missed, and what waited with it"
+    );
+    let again = poller.client.post(&poller.url).body(format!("40{}", json!({"token": hub.user}))).send().await;
+    assert_eq!(again.expect("an answer").status(), 400, "nor can it come in again by the same session");
+    assert_eq!(healthy.ask("request:latest-events", json!({}), "latest:events").await["count"], 10);
+    // One that fetches what it asks for may ask on.
+    let reader = Poller::open(&hub, &hub.user).await;
+    let mut read = 0;
+    while read < 2 * UNREAD {
+        reader.send(ask).await;
+        let packets = reader.poll().await.expect("a session");
+        read += packets.iter().map(String::len).sum::<usize>();
+        if packets.iter().any(|packet| packet == "2") {
+            reader.send("3").await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_camera_is_subscribed_to_in_every_form_that_a_page_sends() {
+    let hub = Hub::start().await;
+    let id = hub.make_camera("Front").await;
+    let mut socket = Socket::welcome(&hub, &hub.user).await;
+    let room = format!("camera:{id}");
+    for data in [
+        json!({"cameraId": id}),
+        json!({"cameraId": id.to_string()}),
+        json!({"cameraId": 1.0}),
+        json!(id),
+        json!(id.to_string()),
+    ] {
+        assert_eq!(
+            socket.ask("subscribe:camera", data.clone(), "subscription:confirmed").await["room"],
+            room,
+            "{data}"
+        );
+        assert_eq!(socket.ask("unsubscribe:camera", data, "unsubscription:confirmed").await["room"], room);
+    }
+    for data in [json!({"cameraId": ""}), json!({"cameraId": "one"}), json!({}), json!({"cameraId": 1.5})] {
+        let fault = socket.ask("subscribe:camera", data, "exception").await;
+        assert_eq!(fault, json!({"status": "error", "message": "cameraId must be an integer number"}));
+    }
+    for limit in [json!("5"), json!(5.0), json!(""), json!(null)] {
+        socket.ask("request:latest-events", json!({"limit": limit}), "latest:events").await;
+    }
+    socket.ask("request:events-since", json!({"eventId": "0", "limit": "5"}), "events:since").await;
+    let fault = socket.ask("request:latest-events", json!({"limit": "501"}), "exception").await;
+    assert_eq!(fault["message"], "limit must not be greater than 500");
+}
+
 #[tokio::test]
 async fn closing_ends_open_sockets_at_once() {
     let hub = Hub::start().await;

@@ -3,11 +3,12 @@
 use std::{
     collections::HashMap,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
 };
 
+use axum::{Router, body::Body, extract::Request};
 use chrono::{DateTime, Utc};
 use parking_lot::Mutex;
 use serde_json::json;
@@ -17,12 +18,20 @@ use tokio::{
     time::{MissedTickBehavior, interval},
 };
 use tokio_util::sync::CancellationToken;
+use tower::ServiceExt as _;
 
 use super::{
     super::{Revoked, line::Line},
     Context, LOOK_EVERY,
 };
-use crate::{domain::user::UserId, telemetry::reading::Reading, wire::time};
+use crate::{
+    domain::{
+        pool::{Bounds, Full, Pool, Share, Standing},
+        user::UserId,
+    },
+    telemetry::reading::Reading,
+    wire::time,
+};
 
 /// Whose socket it is.
 #[derive(Debug, Clone)]
@@ -30,19 +39,36 @@ pub struct Session {
     pub user: UserId,
     pub expires_at: DateTime<Utc>,
     pub token: Arc<str>,
+    pub standing: Standing,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 struct Entry {
     session: Session,
     too_slow: bool,
     /// How far [`Sessions::gone`] has to come until all answers are gone that it asked for.
     owed: u64,
+    /// What waits for it, of what may wait for all.
+    waiting: Share<UserId>,
+    /// It does not read its answers, which are not to wait for its next sign of life.
+    is_to_be_closed: bool,
+}
+
+impl Entry {
+    /// Notes what still waits, now that so much is gone.
+    fn settle(&mut self, gone: u64) -> Result<(), Full> {
+        let waits = self.owed.saturating_sub(gone);
+        let noted = self.waiting.amount();
+        self.waiting.shrink(noted.saturating_sub(waits));
+        self.waiting.grow(waits.saturating_sub(noted))
+    }
 }
 
 /// How much of what a client has asked for may wait for it, in bytes: a few of the longest answers. One that asks and
 /// does not read is dropped above it, as one that does not read events is when its buffer is full.
 const OWED_MAX: u64 = 16 << 20;
+/// How much may wait for all clients, and for all of one user, in bytes.
+const OWED: Bounds = Bounds { in_all: 96 << 20, each: 32 << 20, reserve: 32 << 20 };
 
 /// By which connections sessions go on, and how much has gone out to those that poll.
 #[derive(Debug, Clone, Default)]
@@ -50,12 +76,30 @@ pub struct Upgrades {
     lines: Arc<Mutex<HashMap<Sid, Line>>>,
     /// In bytes, for each socket that is connected.
     polled: Arc<Mutex<HashMap<Sid, u64>>>,
+    /// Where Socket.io answers.
+    server: Arc<OnceLock<Router>>,
 }
 
 impl Upgrades {
     /// The session goes on by this connection.
     pub fn note(&self, socket: Sid, line: Line) {
         self.lines.lock().insert(socket, line);
+    }
+
+    /// Requests to Socket.io are answered here.
+    pub fn answered_by(&self, server: Router) {
+        // There is one for a hub.
+        let _ = self.server.set(server);
+    }
+
+    /// Closes a session that polls as its own client would, with all that waits for it. Socket.io has no other way to do so
+    /// before the next sign of life is missing.
+    async fn close(&self, socket: Sid) {
+        let Some(server) = self.server.get().cloned() else { return };
+        let request = Request::post(format!("/socket.io/?EIO=4&transport=polling&sid={socket}")).body(Body::from("1"));
+        let Ok(request) = request else { return };
+        let Ok(response) = server.oneshot(request).await;
+        tracing::debug!(socket.id = %socket, status = %response.status(), "closed a session that does not read");
     }
 
     /// The session was polled, and that much was answered.
@@ -67,12 +111,20 @@ impl Upgrades {
 }
 
 /// All sockets that are connected.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Sessions {
     sockets: Arc<Mutex<HashMap<Sid, Entry>>>,
     upgrades: Upgrades,
     /// How many were ended because they did not read.
     cut: Arc<AtomicU64>,
+    owed: Pool<UserId>,
+}
+
+impl Default for Sessions {
+    fn default() -> Self {
+        let (sockets, upgrades, cut) = Default::default();
+        Self { sockets, upgrades, cut, owed: Pool::new(OWED) }
+    }
 }
 
 impl Sessions {
@@ -86,7 +138,9 @@ impl Sessions {
             self.upgrades.note(socket, line);
         }
         self.upgrades.polled.lock().insert(socket, 0);
-        self.sockets.lock().insert(socket, Entry { session, too_slow: false, owed: 0 });
+        let Ok(waiting) = self.owed.take(session.user, session.standing, 0) else { return };
+        let entry = Entry { session, too_slow: false, owed: 0, waiting, is_to_be_closed: false };
+        self.sockets.lock().insert(socket, entry);
     }
 
     pub fn end(&self, socket: Sid) {
@@ -108,7 +162,9 @@ impl Sessions {
         let Some(entry) = sockets.get_mut(&socket) else { return true };
         // What goes out after this is this, or was there before it.
         entry.owed = entry.owed.max(gone).saturating_add(u64::try_from(bytes).unwrap_or(u64::MAX));
-        entry.owed - gone <= OWED_MAX
+        let is_little = entry.owed - gone <= OWED_MAX && entry.settle(gone).is_ok();
+        entry.is_to_be_closed |= !is_little;
+        is_little
     }
 
     /// Whether it is about to be dropped, and need not be answered any more.
@@ -117,7 +173,8 @@ impl Sessions {
     }
 
     /// The socket's buffer is full, or it is owed too much. Its WebSocket is cut, so that it comes back and replays. One
-    /// that polls is dropped as soon as the packet that says so fits in, or by its missing pong.
+    /// that polls is closed with all that waits for it when it is owed too much; when it only hears too slowly, it is
+    /// dropped as soon as the packet that says so fits in, or by its missing pong: events are shared by all who hear them.
     pub fn too_slow(&self, socket: Sid) {
         let mut sockets = self.sockets.lock();
         let Some(entry) = sockets.get_mut(&socket) else { return };
@@ -140,9 +197,13 @@ impl Sessions {
         ]
     }
 
-    /// Forgets connections that are gone.
+    /// Forgets connections that are gone, and what has been read meanwhile.
     fn tidy(&self) {
         self.upgrades.lines.lock().retain(|_, line| line.is_there());
+        for (socket, entry) in self.sockets.lock().iter_mut().filter(|(_, entry)| entry.waiting.amount() > 0) {
+            // It only becomes less here.
+            let _ = entry.settle(self.gone(*socket));
+        }
     }
 
     fn of(&self, wanted: impl Fn(&Entry) -> bool) -> Vec<(Sid, Session)> {
@@ -167,6 +228,9 @@ pub async fn watch(
                 context.sessions.tidy();
                 for (socket, _) in context.sessions.of(|entry| entry.session.expires_at <= now) {
                     expire(&io, &context.sessions, socket);
+                }
+                for (socket, _) in context.sessions.of(|entry| entry.too_slow && entry.is_to_be_closed) {
+                    context.sessions.upgrades.close(socket).await;
                 }
                 for (socket, _) in context.sessions.of(|entry| entry.too_slow) {
                     drop_slow(&io, &context.sessions, socket);

@@ -2,21 +2,25 @@
 //! are bounded, and both refuse rather than forget what matters.
 
 use std::{
-    collections::{HashMap, HashSet, VecDeque},
+    collections::{HashSet, VecDeque},
     time::{Duration, Instant},
 };
 
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
+use crate::domain::window::SlidingWindow;
+
 /// How many ids are remembered: the busiest ten senders' commands of more than six minutes.
 const IDS: usize = 4096;
-/// How many senders are counted at a time. When so many gave commands within [`WINDOW`], a further one is refused.
+/// How many senders are counted at a time. When so many gave commands lately, a further one is refused.
 const SENDERS: usize = 256;
-/// How many commands one sender may give within [`WINDOW`].
-pub const COMMANDS: usize = 10;
-/// Over how long a sender's commands are counted.
-pub const WINDOW: Duration = Duration::from_secs(10);
+/// How much closer together commands may come here than they left the hub: as long as one may be under way, 2.5 s until it
+/// has ended and the 2 s by which the clocks may differ; and what it takes to record one.
+const SLACK: Duration = Duration::from_secs(5);
+/// The hub gives at most 10 commands of one sender in any 10 s. So no more than that can come within 10 s less the slack,
+/// and no more than 60 in a minute less the slack: the first bounds a burst, the second what goes on.
+const BOUNDS: [(usize, Duration); 2] = [(10, Duration::from_secs(10)), (60, Duration::from_secs(60))];
 
 /// The ids of the newest commands. Of older ones it knows up to when they were issued, and takes everything from
 /// before that as seen: so a clock that is set back can't make a forgotten command fresh again.
@@ -46,28 +50,22 @@ impl Seen {
 }
 
 /// How many commands each sender gave lately.
-#[derive(Debug, Default)]
-pub struct Rates(HashMap<String, VecDeque<Instant>>);
+#[derive(Debug)]
+pub struct Rates([SlidingWindow<String>; 2]);
+
+impl Default for Rates {
+    fn default() -> Self {
+        Self(BOUNDS.map(|(limit, length)| SlidingWindow::new(limit, length.saturating_sub(SLACK), SENDERS)))
+    }
+}
 
 impl Rates {
     /// Whether the sender may give one more command now; if so, it is counted.
     pub fn admits(&mut self, sender: &str, now: Instant) -> bool {
-        let is_old = |at: &Instant| now.saturating_duration_since(*at) >= WINDOW;
-        if !self.0.contains_key(sender) {
-            if self.0.len() >= SENDERS {
-                self.0.retain(|_, given| given.back().is_some_and(|last| !is_old(last)));
-            }
-            if self.0.len() >= SENDERS {
-                return false;
-            }
-        }
-        let given = self.0.entry(sender.to_owned()).or_default();
-        while given.front().is_some_and(is_old) {
-            given.pop_front();
-        }
-        let admitted = given.len() < COMMANDS;
+        let admitted =
+            self.0.iter_mut().all(|window| window.has_room_for(sender, now) && window.wait(sender, now).is_none());
         if admitted {
-            given.push_back(now);
+            self.0.iter_mut().for_each(|window| window.count(sender, now));
         }
         admitted
     }
@@ -75,6 +73,8 @@ impl Rates {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -92,17 +92,41 @@ mod tests {
         assert!(seen.is_new(Uuid::from_u128(9999), at(4999)));
     }
 
+    proptest! {
+        /// Whatever the hub lets through, at its full rate and with any delay up to the slack, is not too much here.
+        #[test]
+        fn what_the_hub_admitted_is_never_too_often(
+            steps in prop::collection::vec((0..1500_u64, 0..=5000_u64), 1..200),
+        ) {
+            let (mut hub, mut rates) = (SlidingWindow::<String>::new(10, Duration::from_secs(10), 8), Rates::default());
+            let (mut now, mut arrivals) = (Instant::now(), Vec::new());
+            for (pause, delay) in steps {
+                now += Duration::from_millis(pause);
+                if hub.admit("user:1", now).is_ok() {
+                    arrivals.push(now + Duration::from_millis(delay));
+                }
+            }
+            arrivals.sort();
+            for (n, at) in arrivals.iter().enumerate() {
+                prop_assert!(rates.admits("user:1", *at), "the {n}th of {arrivals:?}");
+            }
+        }
+    }
+
     #[test]
-    fn a_sender_has_ten_in_ten_seconds_and_senders_do_not_disturb_each_other() {
+    fn a_sender_is_bounded_in_a_burst_and_in_a_minute_and_senders_do_not_disturb_each_other() {
         let mut rates = Rates::default();
         let start = Instant::now();
+        let at = |ms: u64| start + Duration::from_millis(ms);
         for n in 0..10 {
-            assert!(rates.admits("user:1", start + Duration::from_millis(n * 100)));
+            assert!(rates.admits("user:1", at(n * 100)));
         }
-        assert!(!rates.admits("user:1", start + Duration::from_secs(9)));
-        assert!(rates.admits("user:2", start + Duration::from_secs(9)));
-        assert!(rates.admits("user:1", start + Duration::from_secs(10)));
-        assert!(!rates.admits("user:1", start + Duration::from_secs(10)), "only the first of the ten is over");
+        assert!(!rates.admits("user:1", at(4999)));
+        assert!(rates.admits("user:2", at(4999)));
+        assert!(rates.admits("user:1", at(5000)));
+        assert!(!rates.admits("user:1", at(5000)), "only the first of the ten is over");
+        let given = (5001..55_000).step_by(100).filter(|ms| rates.admits("user:1", at(*ms))).count();
+        assert_eq!(given, 60 - 11, "no more than 60 in 55 s, however they are spread");
     }
 
     #[test]
@@ -112,8 +136,7 @@ mod tests {
         for n in 0..SENDERS {
             assert!(rates.admits(&format!("device:{n}"), start));
         }
-        assert!(!rates.admits("device:more", start + Duration::from_secs(9)));
-        assert!(rates.admits("device:more", start + Duration::from_secs(10)));
-        assert_eq!(rates.0.len(), 1);
+        assert!(!rates.admits("device:more", start + Duration::from_secs(54)));
+        assert!(rates.admits("device:more", start + Duration::from_secs(55)));
     }
 }

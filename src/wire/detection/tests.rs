@@ -42,7 +42,8 @@ fn however_much_is_wrong_the_words_are_few() {
         let words = decode(CameraId(1), body.to_string().as_bytes()).expect_err("a fault").to_string();
         assert!(words.len() < 1000, "{} bytes", words.len());
     }
-    let many: serde_json::Map<String, Value> = (0..300).map(|n| (format!("{n}{}", "ü".repeat(100)), json!(1))).collect();
+    let many: serde_json::Map<String, Value> =
+        (0..300).map(|n| (format!("{n}{}", "ü".repeat(100)), json!(1))).collect();
     assert!(faults_of(&Value::Object(many).to_string()).join("; ").len() < 4096);
 }
 
@@ -134,7 +135,8 @@ proptest! {
 #[test]
 fn a_field_is_read_by_one_rule_whatever_stands_beside_it() {
     let id = "018f5f2a-7b1c-7e4d-8a90-1234567890ab";
-    for (count, is_good) in [("1", true), ("1.0", true), ("1e0", true), ("-0", true), ("1.5", false), ("\"1\"", false)] {
+    for (count, is_good) in [("1", true), ("1.0", true), ("1e0", true), ("-0", true), ("1.5", false), ("\"1\"", false)]
+    {
         for spelling in [id.to_owned(), id.replace('-', ""), format!("{{{id}}}"), id.to_uppercase()] {
             for at in ["2026-11-27 19:00:00+0100", "2026-11-27T18:00:00Z"] {
                 let body = format!(r#"{{"personCount":{count},"detectionId":"{spelling}","detectedAt":"{at}"}}"#);
@@ -174,7 +176,8 @@ fn a_text_that_is_too_long_is_cut_and_marked() {
         let long = "ä".repeat(3000);
         let body = format!(r#"{{"personCount":{count},"description":"{long}","snapshotPath":"{long}"}}"#);
         let detection = decode(CameraId(1), body.as_bytes()).expect("a detection");
-        for (text, longest) in [(detection.description, DESCRIPTION_MAX), (detection.snapshot_path, SNAPSHOT_PATH_MAX)] {
+        for (text, longest) in [(detection.description, DESCRIPTION_MAX), (detection.snapshot_path, SNAPSHOT_PATH_MAX)]
+        {
             let text = text.expect("a text");
             assert_eq!(text.chars().count(), longest);
             assert!(text.ends_with("ä…"));
