@@ -3,7 +3,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use futures_util::{FutureExt as _, StreamExt as _};
+use futures_util::StreamExt as _;
 use tokio::time::{Instant, sleep_until};
 
 use super::{
@@ -109,7 +109,7 @@ impl Afterlife {
                     self.publish_will().await;
                 }
                 // What came before the client's return came while it was away.
-                while let Some(Ok(arrival)) = session::arrival(&mut self.session.link).now_or_never() {
+                while let Some(arrival) = session::arrived(&mut self.session.link) {
                     subscribe::take_in(&self.core, &mut self.session, arrival.subscription, arrival.message, false);
                 }
                 // A command to the lock is for now: the worker that returns does not get it again.

@@ -21,7 +21,7 @@ use super::{
     lock,
     packet::{self, Connect, Fault, Level, Reason},
     publish::{Offered, Sender, Settled, Verdict},
-    queue::{Queue, Room},
+    queue::Room,
     session::Session,
     sessions::{Key, Order, Owner, Seat},
     will::Will,
@@ -337,6 +337,25 @@ async fn session(
             return (session, true);
         }
     }
-    let queue = Queue::new(Room::new(&core.settings.limits), &sender.bytes);
-    (Box::new(Session::new(sender.number, who, sender.address, queue)), false)
+    let room = Room::new(&core.settings.limits);
+    (Box::new(Session::new(sender.number, who, sender.address, room, sender.bytes.clone())), false)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_nobody_can_have_are_refused_before_anything_is_kept() {
+        let named = |username: &str, client_id: &str| {
+            let text =
+                |text: &str| [&u16::try_from(text.len()).expect("short").to_be_bytes()[..], text.as_bytes()].concat();
+            let body = [text("MQTT"), vec![4, 0x82, 0, 60], text(client_id), text(username)].concat();
+            name(&mut decode::connect(body.into()).expect("a CONNECT")).map(|_| ()).map_err(|Refused(reason, _)| reason)
+        };
+        assert_eq!(named(&"n".repeat(NAME), &"c".repeat(NAME)), Ok(()));
+        assert_eq!(named(&"n".repeat(NAME + 1), "c"), Err(Reason::BadUserNameOrPassword));
+        assert_eq!(named(&"n".repeat(60_000), "c"), Err(Reason::BadUserNameOrPassword));
+        assert_eq!(named("n", &"c".repeat(NAME + 1)), Err(Reason::ClientIdentifierNotValid));
+    }
 }

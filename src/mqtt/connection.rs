@@ -193,7 +193,7 @@ impl Connection {
                 arrival = session::arrival(&mut self.session.link) => {
                     let arrival = arrival.map_err(|_| End::Stopping)?;
                     subscribe::take_in(&self.core, &mut self.session, arrival.subscription, arrival.message, true);
-                    self.gulp()?;
+                    self.gulp();
                 }
                 Some(shared) = self.session.mailbox.receiver.recv() => {
                     subscribe::take_in(&self.core, &mut self.session, shared.subscription, shared.message, true);
@@ -245,17 +245,11 @@ impl Connection {
     }
 
     /// Takes what else the router has for the session, without waiting.
-    fn gulp(&mut self) -> Result<(), End> {
+    fn gulp(&mut self) {
         for _ in 0..GULP {
-            match session::arrival(&mut self.session.link).now_or_never() {
-                None => break,
-                Some(Err(_)) => return Err(End::Stopping),
-                Some(Ok(arrival)) => {
-                    subscribe::take_in(&self.core, &mut self.session, arrival.subscription, arrival.message, true);
-                }
-            }
+            let Some(arrival) = session::arrived(&mut self.session.link) else { break };
+            subscribe::take_in(&self.core, &mut self.session, arrival.subscription, arrival.message, true);
         }
-        Ok(())
     }
 
     /// Handles every whole packet that has arrived, as long as the client may be read.

@@ -34,8 +34,7 @@ pub async fn handle(connection: &mut Connection, packet: Packet) -> Result<(), E
         Packet::PubRel(ack) => pubrel(connection, ack),
         Packet::Subscribe(packet) => subscribe(connection, &packet).await?,
         Packet::Unsubscribe(packet) => {
-            let codes = subscribe::unsubscribe(&connection.core, &mut connection.session, &packet.filters).await;
-            let codes = codes.map_err(|_| End::Stopping)?;
+            let codes = subscribe::unsubscribe(&connection.core, &mut connection.session, &packet.filters);
             encode::unsuback(&mut connection.out, connection.level, packet.id, &codes);
         }
         Packet::PingReq => encode::pong(&mut connection.out),

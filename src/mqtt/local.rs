@@ -66,15 +66,15 @@ impl Local {
             let held = self.core.worker.take(Holder::Embedded);
             *place = Some(held.ok_or("there is another lock worker")?);
         }
-        let router = self.core.router.open().await.map_err(|error| error.to_string())?;
+        let (holder, standing) = (*self.sender.bytes.holder(), self.sender.bytes.standing());
+        let mut router = self.core.router.open(holder, standing);
         self.waiting.push_back(Incoming::Connected);
-        // From 1: the router takes 0 for a protocol error.
-        for (number, filter) in (1..).zip(&std::mem::take(&mut self.filters)) {
+        for (number, filter) in (0..).zip(&std::mem::take(&mut self.filters)) {
             let right = self.core.rights.subscribe(&self.sender.who, filter);
             if !topic::valid_filter(filter) || !right.allowed {
                 return Err(format!("no right to subscribe to {filter}: {}", right.rule));
             }
-            let since = router.subscribe(number + 1, filter).await.map_err(|error| error.to_string())?;
+            let since = router.subscribe(number, filter).await.map_err(|error| error.to_string())?;
             let retained = self.core.router.retained().lock().matching(filter, since, std::time::Instant::now());
             for message in retained {
                 self.take_in(message, true);

@@ -1,7 +1,6 @@
 //! A message between its acceptance and its delivery, and the form in which rumqttd's router carries it.
 //!
-//! The router knows topic and payload. All else (QoS, retain, expiry, who sent it, its place in the order, its
-//! properties) travels in one field that the router passes on untouched.
+//! For the router everything is one payload, so that its log's bound on payloads is one on all that a message takes.
 
 use std::{
     sync::Arc,
@@ -75,13 +74,17 @@ impl Message {
 const QOS: u8 = 0b0011;
 const RETAIN: u8 = 0b0100;
 const EXPIRES: u8 = 0b1000;
-/// Flags, origin, place, expiry.
-const HEAD: usize = 1 + 8 + 8 + 8;
+/// Flags, origin, place, expiry, and the lengths of topic and properties.
+const HEAD: usize = 1 + 8 + 8 + 8 + 4 + 4;
 
-/// Packs what the router need not know. `epoch` is where the expiry counts from; the same for [`unpack`].
+/// How long a message is when it is packed, in bytes.
 #[must_use]
-pub fn pack(message: &Message, epoch: Instant) -> Bytes {
-    let mut packed = BytesMut::with_capacity(HEAD + message.properties.len());
+pub fn packed_len(message: &Message) -> usize {
+    HEAD + message.topic.len() + message.properties.len() + message.payload.len()
+}
+
+/// Packs a message. `epoch` is where the expiry counts from; the same for [`unpack`].
+pub fn pack(message: &Message, epoch: Instant, packed: &mut BytesMut) {
     let mut flags = message.qos as u8;
     if message.retain {
         flags |= RETAIN;
@@ -94,17 +97,26 @@ pub fn pack(message: &Message, epoch: Instant) -> Bytes {
     packed.put_u64(message.place);
     let life = message.expires_at.map_or(0, |end| end.saturating_duration_since(epoch).as_millis());
     packed.put_u64(u64::try_from(life).unwrap_or(u64::MAX));
-    packed.extend_from_slice(&message.properties);
-    packed.freeze()
+    for part in [message.topic.as_bytes(), &message.properties] {
+        // No packet is longer than 256 MiB.
+        packed.put_u32(u32::try_from(part.len()).unwrap_or(u32::MAX));
+        packed.extend_from_slice(part);
+    }
+    packed.extend_from_slice(&message.payload);
 }
 
 /// Puts a message together again; none if it did not come from [`pack`].
 #[must_use]
-pub fn unpack(topic: &str, payload: Bytes, mut packed: Bytes, epoch: Instant) -> Option<Message> {
+pub fn unpack(mut packed: Bytes, epoch: Instant) -> Option<Message> {
     let flags = packed.try_get_u8().ok()?;
     let origin = packed.try_get_u64().ok()?;
     let place = packed.try_get_u64().ok()?;
     let life = packed.try_get_u64().ok()?;
+    let mut part = || {
+        let length = packed.try_get_u32().ok()? as usize;
+        (length <= packed.len()).then(|| packed.split_to(length))
+    };
+    let (topic, properties) = (part()?, part()?);
     let qos = match flags & QOS {
         0 => QoS::AtMostOnce,
         1 => QoS::AtLeastOnce,
@@ -112,11 +124,11 @@ pub fn unpack(topic: &str, payload: Bytes, mut packed: Bytes, epoch: Instant) ->
     };
     let expires_at = if flags & EXPIRES == 0 { None } else { epoch.checked_add(Duration::from_millis(life)) };
     Some(Message {
-        topic: topic.into(),
-        payload,
+        topic: std::str::from_utf8(&topic).ok()?.into(),
+        payload: packed,
         qos,
         retain: flags & RETAIN != 0,
-        properties: packed,
+        properties,
         expires_at,
         origin,
         place,
@@ -142,8 +154,13 @@ mod tests {
             place: 9,
             owner: None,
         };
-        let again = unpack("é/b", message.payload.clone(), pack(&message, epoch), epoch);
-        assert_eq!(again, Some(message));
-        assert_eq!(unpack("a", Bytes::new(), Bytes::from_static(b"x"), epoch), None);
+        let mut packed = BytesMut::new();
+        pack(&message, epoch, &mut packed);
+        assert_eq!(packed.len(), packed_len(&message));
+        let packed = packed.freeze();
+        assert_eq!(unpack(packed.clone(), epoch), Some(message));
+        for length in 0..HEAD + 9 {
+            assert_eq!(unpack(packed.slice(..length), epoch), None, "cut after {length}");
+        }
     }
 }

@@ -101,80 +101,102 @@ impl Pools {
 /// The front's pools, for docs/security.md.
 #[must_use]
 pub fn listed(limits: &Limits) -> Vec<Listed> {
-    let Pools { connections, doorstep, bytes, arriving, uncommitted, groups } = Pools::new(limits);
-    let of =
-        |what, unit, bounds, holder, settings, when_full| Listed { what, unit, bounds, holder, settings, when_full };
-    let count = |what, bounds, settings, when_full| of(what, Unit::Pieces, bounds, "identity", settings, when_full);
-    let size = |what, bounds, settings, when_full| of(what, Unit::Bytes, bounds, "identity", settings, when_full);
+    let mut listed = of_clients(limits);
+    listed.extend(of_messages(limits));
+    listed
+}
+
+fn counted(what: &'static str, bounds: Bounds, settings: &'static str, when_full: &'static str) -> Listed {
+    Listed { what, unit: Unit::Pieces, bounds, holder: "identity", settings, when_full }
+}
+
+fn weighed(what: &'static str, bounds: Bounds, settings: &'static str, when_full: &'static str) -> Listed {
+    Listed { unit: Unit::Bytes, ..counted(what, bounds, settings, when_full) }
+}
+
+/// What clients are and have.
+fn of_clients(limits: &Limits) -> Vec<Listed> {
+    let Pools { connections, doorstep, groups, .. } = Pools::new(limits);
     vec![
-        of(
-            "MQTT connections",
-            Unit::Pieces,
-            connections.bounds(),
-            "address, once signed in above everybody: identity",
-            "`limits.connections`, `limits.connections_per_address`",
-            "waits on the doorstep, next line",
-        ),
-        of(
-            "MQTT connections beyond those, until their CONNECT says who they are",
-            Unit::Pieces,
-            doorstep.bounds(),
-            "address",
-            "",
-            "closed at once; so is after its CONNECT who is neither controller, ADMIN nor lock agent",
-        ),
-        count(
+        Listed {
+            holder: "address; identity for controllers, ADMINs, lock agent",
+            ..counted(
+                "MQTT connections",
+                connections.bounds(),
+                "`limits.connections`, `limits.connections_per_address`",
+                "it waits on the doorstep, next line",
+            )
+        },
+        Listed {
+            holder: "address",
+            ..counted(
+                "MQTT connections beyond those, until their CONNECT says who they are",
+                doorstep.bounds(),
+                "",
+                "closed at once; so is after its CONNECT who is neither controller, ADMIN nor lock agent",
+            )
+        },
+        counted(
             "MQTT sessions, those without a connection among them",
             sessions(limits),
             "`limits.sessions`, `limits.sessions_per_identity`",
             "CONNACK 3, 0x97",
         ),
-        size(
-            "What waits for MQTT subscribers or is not acknowledged, wills, subscriptions",
-            bytes.bounds(),
-            "`limits.queue_bytes_in_all`, `limits.queue_bytes_per_identity`",
-            "the subscriber's own oldest message is dropped; CONNACK 3, 0x97 for a will; SUBACK 0x80, 0x97",
-        ),
-        of(
-            "MQTT packets above 16 KiB that have begun to arrive",
-            Unit::Bytes,
-            arriving.bounds(),
-            "identity, address before CONNECT",
-            "",
-            "who begins another is not read until there is room",
-        ),
-        size(
-            "Detections by MQTT that wait for their commit",
-            uncommitted.bounds(),
-            "",
-            "a client that has one of them is not read",
-        ),
-        count(
+        counted(
             "Different filters of each MQTT identity",
             filters(limits),
             "`limits.filters`, `limits.filters_per_identity`",
             "SUBACK 0x80, 0x97",
         ),
-        count("Groups of shared subscriptions", groups.bounds(), "", "SUBACK 0x80, 0x97"),
-        count(
+        counted("Groups of shared subscriptions", groups.bounds(), "", "SUBACK 0x80, 0x97"),
+        Listed {
+            holder: "identity, else address",
+            ..counted(
+                "Log lines in 10 s about MQTT clients: what they were refused; as many about full queues",
+                LINES,
+                "",
+                "counted, and told with the next line",
+            )
+        },
+    ]
+}
+
+/// What they send and get.
+fn of_messages(limits: &Limits) -> Vec<Listed> {
+    let Pools { bytes, arriving, uncommitted, .. } = Pools::new(limits);
+    vec![
+        weighed(
+            "What waits for MQTT subscribers or is not acknowledged, wills, subscriptions",
+            bytes.bounds(),
+            "`limits.queue_bytes_in_all`, `limits.queue_bytes_per_identity`",
+            "the subscriber's own oldest message is dropped; CONNACK 3, 0x97 for a will; SUBACK 0x80, 0x97",
+        ),
+        Listed {
+            holder: "identity; address before CONNECT",
+            ..weighed(
+                "MQTT packets above 16 KiB that have begun to arrive",
+                arriving.bounds(),
+                "",
+                "who begins another is not read until there is room",
+            )
+        },
+        weighed(
+            "Detections by MQTT that wait for their commit",
+            uncommitted.bounds(),
+            "",
+            "a client that has one of them is not read",
+        ),
+        counted(
             "Retained messages on topics of your own",
             retained(limits),
             "`limits.retained`, `limits.retained_per_identity`",
             "delivered and not retained, 0x97",
         ),
-        size(
+        weighed(
             "Their bytes",
             retained_bytes(limits),
             "`limits.retained_bytes`, `limits.retained_bytes_per_identity`",
             "delivered and not retained, 0x97",
-        ),
-        of(
-            "Log lines in 10 s about what MQTT clients were refused, for each of three kinds",
-            Unit::Pieces,
-            LINES,
-            "identity, else address",
-            "",
-            "counted, and told with the next line",
         ),
     ]
 }

@@ -15,11 +15,14 @@ use tokio_util::sync::CancellationToken;
 use super::{
     message::{Message, SessionNumber},
     publish::Settled,
-    queue::Queue,
+    queue::{Queue, Room},
     router::RouterLink,
     subscriptions::Subscriptions,
 };
-use crate::auth::{holder::Holder, identity::Identity};
+use crate::{
+    auth::{holder::Holder, identity::Identity},
+    domain::pool::Account,
+};
 
 /// Messages of shared subscriptions on their way to a session, which takes them at once into its queue. When it is full
 /// another member of the group gets the next one.
@@ -73,6 +76,8 @@ pub struct Session {
     /// Where it began: whose it is, if it has no name.
     pub address: IpAddr,
     pub queue: Queue,
+    /// On which its queue and its subscriptions are.
+    pub account: Account<Holder>,
     /// QoS 2 PUBLISHes of the client, by their packet identifier.
     pub received: HashMap<u16, Phase>,
     pub subscriptions: Subscriptions,
@@ -103,13 +108,14 @@ impl Session {
     }
 
     #[must_use]
-    pub fn new(number: SessionNumber, who: Identity, address: IpAddr, queue: Queue) -> Self {
+    pub fn new(number: SessionNumber, who: Identity, address: IpAddr, room: Room, account: Account<Holder>) -> Self {
         let (sender, receiver) = mpsc::channel(MAILBOX);
         Self {
             number,
             who,
             address,
-            queue,
+            queue: Queue::new(room, &account),
+            account,
             received: HashMap::new(),
             subscriptions: Subscriptions::default(),
             link: None,
@@ -131,4 +137,9 @@ pub async fn arrival(link: &mut Option<RouterLink>) -> Result<super::router::Arr
         Some(link) => link.receive().await,
         None => std::future::pending().await,
     }
+}
+
+/// What the router has for the session now.
+pub fn arrived(link: &mut Option<RouterLink>) -> Option<super::router::Arrival> {
+    link.as_mut()?.arrived()
 }

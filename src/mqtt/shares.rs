@@ -1,7 +1,6 @@
 //! Shared subscriptions (`$share/group/filter`): each message goes to one member of the group.
 //!
-//! Groups are kept here and not in rumqttd's router, which confuses groups of the same name and can be killed by a
-//! member that leaves. A group is one link of the router, whose messages its members get in turn.
+//! A group is one link of the router, whose messages its members get in turn.
 
 use std::{
     collections::HashMap,
@@ -85,7 +84,7 @@ impl Shares {
         }
         let place = self.places.take(member.holder, member.who.standing(), 1);
         let place = place.map_err(|_| NotSubscribed::TooManyGroups)?;
-        let link = self.router.open().await?;
+        let mut link = self.router.open(member.holder, member.who.standing());
         link.subscribe(1, filter).await?;
         let stop = self.lifecycle.soft.child_token();
         let members = {

@@ -12,6 +12,7 @@ use super::{
     router::{Dead, NotSubscribed},
     session::Session,
     shares::Member,
+    subscriptions::Subscriptions,
 };
 use crate::domain::topic::Topic;
 
@@ -71,14 +72,16 @@ async fn one(
         if session.subscriptions.len() >= core.settings.limits.subscriptions {
             return Ok(Err(Reason::QuotaExceeded));
         }
+        let Ok(share) = session.account.take(Subscriptions::cost(&wanted.filter)) else {
+            return Ok(Err(Reason::QuotaExceeded));
+        };
         let number = session.subscriptions.new_number();
         since = match begin(core, session, parsed, number).await {
             Ok(since) => since,
             Err(NotSubscribed::Dead(dead)) => return Err(dead),
-            Err(NotSubscribed::NoLink) => return Ok(Err(Reason::UnspecifiedError)),
             Err(NotSubscribed::TooManyFilters | NotSubscribed::TooManyGroups) => return Ok(Err(Reason::QuotaExceeded)),
         };
-        session.subscriptions.insert(wanted, id, number, since);
+        session.subscriptions.insert(wanted, id, number, since, share);
     } else {
         session.subscriptions.update(wanted, id);
     }
@@ -114,7 +117,7 @@ async fn begin(core: &Core, session: &mut Session, parsed: Parsed<'_>, number: u
     }
     let link = match session.link.take() {
         Some(link) => link,
-        None => core.router.open().await?,
+        None => core.router.open(session.holder(), session.who.standing()),
     };
     session.link.insert(link).subscribe(number, parsed.filter).await
 }
@@ -132,10 +135,7 @@ fn permit(core: &Core, session: &Session, filter: &str) -> Result<(), Reason> {
 }
 
 /// Ends each subscription. Answers a code for each.
-///
-/// # Errors
-/// When the router is dead.
-pub async fn unsubscribe(core: &Core, session: &mut Session, filters: &[String]) -> Result<Vec<Reason>, Dead> {
+pub fn unsubscribe(core: &Core, session: &mut Session, filters: &[String]) -> Vec<Reason> {
     let mut codes = Vec::new();
     for text in filters {
         let Some(removed) = session.subscriptions.remove(text) else {
@@ -144,12 +144,12 @@ pub async fn unsubscribe(core: &Core, session: &mut Session, filters: &[String])
         };
         match (&removed.group, &mut session.link) {
             (Some(group), _) => core.shares.leave(group, &removed.filter, session.number),
-            (None, Some(link)) => link.unsubscribe(removed.number, &removed.filter).await?,
+            (None, Some(link)) => link.unsubscribe(removed.number),
             (None, None) => {}
         }
         codes.push(Reason::Success);
     }
-    Ok(codes)
+    codes
 }
 
 /// Ends what a session has outside itself, at its end.

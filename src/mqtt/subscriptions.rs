@@ -13,10 +13,13 @@ use super::{
     packet::Wanted,
     queue::Delivery,
 };
-use crate::domain::topic;
+use crate::{
+    auth::holder::Holder,
+    domain::{pool::Share, topic},
+};
 
 /// One subscription.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Subscription {
     /// The filter without `$share/…/`.
     pub filter: String,
@@ -33,6 +36,8 @@ pub struct Subscription {
     since: u64,
     /// The place of the last message that it brought.
     last: u64,
+    /// What it takes of what all may have waiting.
+    _share: Share<Holder>,
 }
 
 /// All subscriptions of a session, by their filter as the client gave it.
@@ -64,8 +69,15 @@ impl Subscriptions {
         self.last_number
     }
 
+    /// What a subscription costs to keep, in bytes, roughly: its text is here twice, and once where messages are given out.
+    #[must_use]
+    pub fn cost(text: &str) -> u64 {
+        const OVERHEAD: u64 = 600;
+        OVERHEAD + 4 * text.len() as u64
+    }
+
     /// Puts a new subscription in; `since` is the place of the last message before it.
-    pub fn insert(&mut self, wanted: &Wanted, id: Option<u32>, number: usize, since: u64) {
+    pub fn insert(&mut self, wanted: &Wanted, id: Option<u32>, number: usize, since: u64, share: Share<Holder>) {
         let Some(parsed) = filter::parse(&wanted.filter) else { return };
         let subscription = Subscription {
             filter: parsed.filter.to_owned(),
@@ -77,6 +89,7 @@ impl Subscriptions {
             number,
             since,
             last: since,
+            _share: share,
         };
         self.texts.insert(number, wanted.filter.clone());
         self.by_text.insert(wanted.filter.clone(), subscription);
@@ -140,7 +153,14 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::mqtt::{link, packet::RetainHandling};
+    use crate::{
+        domain::pool::Standing,
+        mqtt::{link, packet::RetainHandling, pools::Pools, settings::Limits},
+    };
+
+    fn share() -> Share<Holder> {
+        Pools::new(&Limits::default()).bytes.account(Holder::Hub, Standing::Vital).hold(1)
+    }
 
     fn wanted(filter: &str, qos: QoS) -> Wanted {
         Wanted {
@@ -161,8 +181,8 @@ mod tests {
     #[test]
     fn overlapping_filters_bring_one_copy_with_all_identifiers() {
         let mut all = Subscriptions::default();
-        all.insert(&wanted("a/#", QoS::AtLeastOnce), Some(2), 1, 0);
-        all.insert(&wanted("a/+", QoS::ExactlyOnce), Some(3), 2, 0);
+        all.insert(&wanted("a/#", QoS::AtLeastOnce), Some(2), 1, 0, share());
+        all.insert(&wanted("a/+", QoS::ExactlyOnce), Some(3), 2, 0, share());
         let first = all.deliver(1, message("a/b", 1), 9).expect("a delivery");
         assert_eq!((first.message.qos, first.subscription_ids), (QoS::ExactlyOnce, vec![2, 3]));
         assert_eq!(all.deliver(2, message("a/b", 1), 9), None);
@@ -173,8 +193,8 @@ mod tests {
     #[test]
     fn a_later_subscription_did_not_bring_an_earlier_message() {
         let mut all = Subscriptions::default();
-        all.insert(&wanted("a/#", QoS::AtLeastOnce), None, 1, 0);
-        all.insert(&wanted("a/b", QoS::AtLeastOnce), None, 2, 7);
+        all.insert(&wanted("a/#", QoS::AtLeastOnce), None, 1, 0, share());
+        all.insert(&wanted("a/b", QoS::AtLeastOnce), None, 2, 7, share());
         assert!(all.deliver(2, message("a/b", 8), 9).is_some());
         assert!(all.deliver(1, message("a/b", 6), 9).is_some(), "not a copy of anything");
         assert_eq!(all.deliver(1, message("a/b", 8), 9), None);
@@ -183,7 +203,7 @@ mod tests {
     #[test]
     fn ones_own_messages_can_be_left_out() {
         let mut all = Subscriptions::default();
-        all.insert(&Wanted { no_local: true, ..wanted("a", QoS::AtLeastOnce) }, None, 1, 0);
+        all.insert(&Wanted { no_local: true, ..wanted("a", QoS::AtLeastOnce) }, None, 1, 0, share());
         assert_eq!(all.deliver(1, message("a", 1), 5), None);
         assert!(all.deliver(1, message("a", 2), 6).is_some());
         assert_eq!(all.deliver(3, message("a", 3), 6), None, "no such subscription");

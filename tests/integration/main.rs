@@ -16,6 +16,7 @@ mod mqtt_interop_v5;
 mod mqtt_limits;
 mod mqtt_lock;
 mod mqtt_order;
+mod mqtt_shares;
 mod ranks;
 mod recorder;
 mod recorder_retries;

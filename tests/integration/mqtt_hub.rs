@@ -152,6 +152,8 @@ fn identify(credentials: &Credentials) -> Result<Identity, Refusal> {
         "panel" => device(8, name, DeviceRole::Controller, None),
         "viewer" => user(1, name, Role::User, later),
         "guard" => user(2, name, Role::Operator, later),
+        "chief" => user(4, name, Role::Admin, later),
+        "visitor" => user(5, name, Role::User, later),
         "brief" => user(3, name, Role::Operator, Utc::now() + chrono::TimeDelta::milliseconds(700)),
         _ => return Err(Refusal::BadCredentials),
     })

@@ -1,97 +1,90 @@
-//! The thread that feeds the router: it alone sends, since sending may block, and it keeps the order.
+//! The two threads beside the router: one feeds it, since sending may block and keeps the order; the other takes out what
+//! it has carried and gives it to the subscriptions.
 
-use std::{collections::HashMap, sync::Arc, time::Instant};
+use std::{
+    sync::{
+        Arc,
+        mpsc::{Receiver, Sender},
+    },
+    thread,
+    time::{Duration, Instant},
+};
 
 use anyhow::Context as _;
-use bytes::Bytes;
+use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
 use parking_lot::Mutex;
 use rumqttd::{
     Notification,
     local::{LinkRx, LinkTx},
     protocol,
 };
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 
-use super::{Command, Dead, Ended, FENCE_TIME, LinkNumber, NotSubscribed, PREFIX, interest::Interest};
-use crate::{
-    domain::topic::Topic,
-    mqtt::{
-        gauges::Gauges,
-        message::{self, Message},
-        retained::Retained,
-    },
+use super::{Command, Dead, FENCE_TIME, interest::Interest};
+use crate::mqtt::{
+    gauges::Gauges,
+    message::{self, Message},
+    retained::Retained,
 };
 
 /// Messages, and bytes of them, between two fences.
 const FENCE_MESSAGES: usize = 400;
 const FENCE_BYTES: usize = 512 * 1024;
-/// The name of fences; without the prefix, so that no filter reaches it.
-const FENCE: &str = "fence";
+/// How long a session that is behind may take to take in what waits for it, while everything waits for it, and in which
+/// steps. One that takes longer misses messages: nobody holds up the others.
+const PATIENCE: Duration = Duration::from_millis(50);
+const PAUSE: Duration = Duration::from_millis(1);
+/// The one name under which everything goes through the router.
+const NAME: &str = "hub/all";
+/// What a packet begins with.
+const MESSAGE: u8 = 0;
+const FENCE: u8 = 1;
+/// The last of all.
+const END: u8 = 2;
 
-/// Opens a link of the router by its name.
-pub(super) type Build = Box<dyn Fn(&str) -> anyhow::Result<(LinkTx, LinkRx)> + Send>;
-
-/// Where the answer to a subscription goes: the place of the last message before it.
-type SubscribeReply = oneshot::Sender<Result<u64, NotSubscribed>>;
-
-/// The thread that feeds the router.
-pub(super) struct Feed {
-    build: Build,
-    links: HashMap<LinkNumber, LinkTx>,
-    next_link: LinkNumber,
-    /// Numbers of links whose end the router has seen. They are used again, because the router keeps a few hundred bytes
-    /// for each name that a link ever had.
-    free: Vec<LinkNumber>,
-    /// Those to which a Disconnect was sent; the next mark that comes out says that the router has seen it.
-    leaving: Vec<LinkNumber>,
-    publisher: LinkTx,
-    /// Publishes marks only, one at a time: see [`Feed::confirm_subscriptions`].
-    marker: LinkTx,
-    fence: LinkRx,
-    fences: u64,
-    /// Messages and bytes since the last fence.
-    unfenced: (usize, usize),
-    /// The place of the last message.
-    place: u64,
-    /// Subscriptions that were sent to the router and not yet confirmed, each with its answer. Empty between batches.
-    unconfirmed: Vec<(SubscribeReply, u64)>,
-    parts: Parts,
-}
-
-/// What the thread shares with the rest of the front.
+/// What the threads share with the rest of the front.
+#[derive(Clone)]
 pub(super) struct Parts {
-    pub(super) most_filters: usize,
     pub(super) interest: Arc<Interest>,
-    pub(super) ended: Arc<Mutex<Vec<Ended>>>,
     pub(super) retained: Arc<Mutex<Retained>>,
     pub(super) gauges: Arc<Gauges>,
     pub(super) epoch: Instant,
 }
 
-impl Feed {
-    pub(super) fn new(build: Build, parts: Parts) -> anyhow::Result<Self> {
-        let (publisher, _) = build("publisher")?;
-        let (marker, _) = build("marker")?;
-        let (mut sender, fence) = build("fence")?;
-        sender.subscribe(FENCE).map_err(|error| anyhow::anyhow!("the MQTT router takes no subscription: {error}"))?;
-        let links = HashMap::from([(0, sender)]);
-        Ok(Self {
-            build,
-            links,
-            next_link: 1,
-            free: Vec::new(),
-            leaving: Vec::new(),
-            publisher,
-            marker,
-            fence,
-            fences: 0,
-            unfenced: (0, 0),
-            place: 0,
-            unconfirmed: Vec::new(),
-            parts,
-        })
-    }
+/// The thread that feeds the router.
+pub(super) struct Feed {
+    publisher: LinkTx,
+    /// Fences that have come out.
+    passed: Receiver<u64>,
+    fences: u64,
+    /// Messages and bytes since the last fence.
+    unfenced: (usize, usize),
+    /// The place of the last message.
+    place: u64,
+    parts: Parts,
+}
 
+/// The thread behind the router.
+pub(super) struct Outlet {
+    link: LinkRx,
+    passed: Sender<u64>,
+    /// The place of the last message.
+    place: u64,
+    /// Since when some session is behind.
+    crowded_since: Option<Instant>,
+    parts: Parts,
+}
+
+/// Both, for a router of which these are the ends of two links.
+pub(super) fn pair(publisher: LinkTx, subscriber: (LinkTx, LinkRx), parts: Parts) -> anyhow::Result<(Feed, Outlet)> {
+    let (mut sender, link) = subscriber;
+    sender.subscribe(NAME).map_err(|error| anyhow::anyhow!("the MQTT router takes no subscription: {error}"))?;
+    let (passing, passed) = std::sync::mpsc::channel();
+    let outlet = Outlet { link, passed: passing, place: 0, crowded_since: None, parts: parts.clone() };
+    Ok((Feed { publisher, passed, fences: 0, unfenced: (0, 0), place: 0, parts }, outlet))
+}
+
+impl Feed {
     pub(super) fn run(mut self, mut inbox: mpsc::Receiver<Command>) {
         const BATCH: usize = 100;
         let mut batch = Vec::with_capacity(BATCH);
@@ -101,89 +94,33 @@ impl Feed {
                 return;
             }
         }
+        // Nobody is left who could mind if the router is dead already.
+        let _ = send(&mut self.publisher, packet(Bytes::from_static(&[END])));
     }
 
     fn work(&mut self, batch: &mut Vec<Command>) -> anyhow::Result<()> {
         let mut packets = Vec::new();
         for command in batch.drain(..) {
             match command {
-                Command::Publish(message) => packets.push(self.packet(message)),
-                other => {
-                    // What was published before comes before.
-                    self.publish(&mut packets)?;
-                    self.change(other)?;
-                }
-            }
-        }
-        self.publish(&mut packets)?;
-        self.confirm_subscriptions()?;
-        self.end_links()
-    }
-
-    fn change(&mut self, command: Command) -> anyhow::Result<()> {
-        match command {
-            Command::Publish(_) => {}
-            Command::Open(reply) => {
-                let number = self.free.pop().unwrap_or_else(|| {
-                    self.next_link += 1;
-                    self.next_link - 1
-                });
-                let (sender, receiver) = match (self.build)(&format!("s{number}")) {
-                    Ok(link) => link,
-                    // Whoever asked hears of it by the reply's end; if the router is dead, the next fence finds out.
-                    Err(error) => {
-                        tracing::warn!("{error:#}");
-                        self.free.push(number);
-                        return Ok(());
+                Command::Publish(message) => {
+                    packets.push(self.packet(message));
+                    if self.wants_fence() {
+                        self.publish(&mut packets)?;
                     }
-                };
-                self.links.insert(number, sender);
-                if let Err((number, receiver)) = reply.send((number, receiver)) {
-                    self.parts.ended.lock().push(Ended { number, _receiver: Some(receiver) });
                 }
-            }
-            Command::Subscribe { link, number, filter, reply } => {
-                match self.subscribe(link, number, &filter)? {
-                    Ok(place) => self.unconfirmed.push((reply, place)),
+                Command::Subscribe { link, filter, account, mailbox, reply } => {
+                    let subscribed = self.parts.interest.add(link, &filter, self.place, &account, mailbox);
                     // Whoever asked may be gone.
-                    refused => drop(reply.send(refused)),
+                    let _ = reply.send(subscribed.map(|()| self.place));
+                }
+                Command::Beat(reply) => {
+                    self.publish(&mut packets)?;
+                    self.fence()?;
+                    let _ = reply.send(());
                 }
             }
-            Command::Unsubscribe { link, filter } => {
-                let packet = protocol::Unsubscribe { pkid: 1, filters: vec![format!("{PREFIX}{filter}")] };
-                self.send(link, protocol::Packet::Unsubscribe(packet, None))?;
-            }
-            Command::Beat(reply) => {
-                self.fence()?;
-                let _ = reply.send(());
-            }
         }
-        Ok(())
-    }
-
-    fn subscribe(
-        &mut self,
-        link: LinkNumber,
-        number: usize,
-        filter: &str,
-    ) -> anyhow::Result<Result<u64, NotSubscribed>> {
-        // Nobody's many filters keep a lock worker from its own.
-        let is_workers = matches!(Topic::parse(filter), Some(Topic::LockCommand | Topic::HubStatus));
-        let most = if is_workers { usize::MAX } else { self.parts.most_filters };
-        if !self.parts.interest.add(filter, most) {
-            return Ok(Err(NotSubscribed::TooManyFilters));
-        }
-        let wanted = protocol::Filter {
-            path: format!("{PREFIX}{filter}"),
-            qos: protocol::QoS::AtMostOnce,
-            nolocal: false,
-            preserve_retain: false,
-            retain_forward_rule: protocol::RetainForwardRule::Never,
-        };
-        let properties = protocol::SubscribeProperties { id: Some(number), user_properties: Vec::new() };
-        let packet = protocol::Subscribe { pkid: 1, filters: vec![wanted] };
-        self.send(link, protocol::Packet::Subscribe(packet, Some(properties)))?;
-        Ok(Ok(self.place))
+        self.publish(&mut packets)
     }
 
     fn packet(&mut self, mut message: Message) -> protocol::Packet {
@@ -194,98 +131,93 @@ impl Feed {
         }
         self.unfenced.0 += 1;
         self.unfenced.1 += message.cost();
-        let packed = message::pack(&message, self.parts.epoch);
-        let topic = Bytes::from([PREFIX, &message.topic].concat());
-        let properties = protocol::PublishProperties { correlation_data: Some(packed), ..Default::default() };
-        protocol::Packet::Publish(protocol::Publish::new(topic, message.payload, false), Some(properties))
+        let mut bytes = BytesMut::with_capacity(1 + message::packed_len(&message));
+        bytes.put_u8(MESSAGE);
+        message::pack(&message, self.parts.epoch, &mut bytes);
+        packet(bytes.freeze())
+    }
+
+    fn wants_fence(&self) -> bool {
+        self.unfenced.0 >= FENCE_MESSAGES || self.unfenced.1 >= FENCE_BYTES
     }
 
     fn publish(&mut self, packets: &mut Vec<protocol::Packet>) -> anyhow::Result<()> {
         if let Some(last) = packets.pop() {
-            self.confirm_subscriptions()?;
             self.publisher.buffer().extend(packets.drain(..));
             send(&mut self.publisher, last)?;
         }
-        if self.unfenced.0 >= FENCE_MESSAGES || self.unfenced.1 >= FENCE_BYTES { self.fence() } else { Ok(()) }
+        if self.wants_fence() { self.fence() } else { Ok(()) }
     }
 
     /// Sends a mark through the router behind all that was published, and waits until it has come out.
     fn fence(&mut self) -> anyhow::Result<()> {
-        let (mark, packet) = self.mark();
-        send(&mut self.publisher, packet)?;
-        self.wait_for(&mark)?;
-        self.unfenced = (0, 0);
-        Ok(())
-    }
-
-    /// Waits until the router has taken all subscriptions that it was sent, and only then lets anybody count on them.
-    ///
-    /// The router takes all that waits in a link's buffer at the first notice for that link. So what is published now
-    /// may be taken at an earlier notice of the publisher's, before a subscription that was sent before it, and be
-    /// missed by it. The marker has no earlier notice: when its mark comes out, all notices before are done with.
-    fn confirm_subscriptions(&mut self) -> anyhow::Result<()> {
-        if self.unconfirmed.is_empty() {
-            return Ok(());
-        }
-        let (mark, packet) = self.mark();
-        send(&mut self.marker, packet)?;
-        self.wait_for(&mark)?;
-        for (reply, place) in self.unconfirmed.drain(..) {
-            // Whoever asked may be gone.
-            let _ = reply.send(Ok(place));
-        }
-        Ok(())
-    }
-
-    fn mark(&mut self) -> (Bytes, protocol::Packet) {
         self.fences += 1;
-        let mark = Bytes::copy_from_slice(&self.fences.to_be_bytes());
-        let publish = protocol::Publish::new(Bytes::from_static(FENCE.as_bytes()), mark.clone(), false);
-        (mark, protocol::Packet::Publish(publish, None))
-    }
-
-    /// Waits until this mark has come out of the router.
-    fn wait_for(&mut self, mark: &Bytes) -> anyhow::Result<()> {
+        let mut mark = BytesMut::with_capacity(9);
+        mark.put_u8(FENCE);
+        mark.put_u64(self.fences);
+        send(&mut self.publisher, packet(mark.freeze()))?;
         let deadline = Instant::now() + FENCE_TIME;
         loop {
-            match self.fence.recv_deadline(deadline).context(Dead)? {
-                Some(Notification::Forward(forward)) if forward.publish.payload == mark => return Ok(()),
-                Some(Notification::Unschedule) => self.fence.ready().context(Dead)?,
-                _ => {}
+            let left = deadline.saturating_duration_since(Instant::now());
+            if self.passed.recv_timeout(left).context(Dead)? == self.fences {
+                self.unfenced = (0, 0);
+                return Ok(());
+            }
+        }
+    }
+}
+
+impl Outlet {
+    /// Until the last packet, or the router's death, of which the next fence tells.
+    pub(super) fn run(mut self) {
+        loop {
+            let bytes = match self.link.recv() {
+                Ok(Some(Notification::Forward(forward))) => forward.publish.payload,
+                Ok(Some(Notification::Unschedule)) if self.link.ready().is_ok() => continue,
+                Ok(Some(Notification::Unschedule | Notification::Disconnect(..))) | Err(_) => return,
+                Ok(_) => continue,
+            };
+            if !self.take(bytes) {
+                return;
             }
         }
     }
 
-    fn send(&mut self, link: LinkNumber, packet: protocol::Packet) -> anyhow::Result<()> {
-        match self.links.get_mut(&link) {
-            Some(sender) => send(sender, packet),
-            None => Ok(()),
+    /// Says whether there is more to come.
+    fn take(&mut self, mut bytes: Bytes) -> bool {
+        match bytes.try_get_u8() {
+            Ok(MESSAGE) => {
+                if let Some(message) = message::unpack(bytes, self.parts.epoch) {
+                    self.deliver(&message);
+                }
+            }
+            Ok(FENCE) => return bytes.try_get_u64().is_ok_and(|fence| self.passed.send(fence).is_ok()),
+            Ok(END) => return false,
+            _ => {}
         }
+        true
     }
 
-    /// Ends the links whose sessions are gone.
-    ///
-    /// A link may have been woken just before, and a wake that the router finds after the Disconnect kills it. The
-    /// Disconnect could be taken at an earlier notice of its link, so a mark goes first: then no notice is left.
-    fn end_links(&mut self) -> anyhow::Result<()> {
-        let ended = std::mem::take(&mut *self.parts.ended.lock());
-        if ended.is_empty() {
-            return Ok(());
+    fn deliver(&mut self, message: &Message) {
+        let missed = message.place.saturating_sub(self.place + 1);
+        if missed > 0 {
+            self.parts.gauges.overwritten.add(missed);
+            tracing::warn!(missed, "the router's log was overwritten before it was read");
         }
-        let (mark, packet) = self.mark();
-        send(&mut self.marker, packet)?;
-        self.wait_for(&mark)?;
-        self.free.append(&mut self.leaving);
-        for link in ended {
-            if let Some(mut sender) = self.links.remove(&link.number) {
-                let reason = protocol::DisconnectReasonCode::NormalDisconnection;
-                let packet = protocol::Packet::Disconnect(protocol::Disconnect { reason_code: reason }, None);
-                send(&mut sender, packet)?;
-                self.leaving.push(link.number);
+        self.place = message.place;
+        if self.parts.interest.deliver(message, &self.parts.gauges.overwritten) {
+            // Whoever publishes waits for the fences, and so for this.
+            if self.crowded_since.get_or_insert_with(Instant::now).elapsed() < PATIENCE {
+                thread::sleep(PAUSE);
             }
+        } else {
+            self.crowded_since = None;
         }
-        Ok(())
     }
+}
+
+fn packet(bytes: Bytes) -> protocol::Packet {
+    protocol::Packet::Publish(protocol::Publish::new(Bytes::from_static(NAME.as_bytes()), bytes, false), None)
 }
 
 /// Gives a packet to the router; waits while the router's own channel is full.

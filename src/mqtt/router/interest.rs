@@ -1,72 +1,329 @@
-//! Which topics anybody has ever subscribed to: what nobody can hear need not go through the router at all, and on most
-//! hubs that is every detection.
+//! Who is subscribed to what, and which subscriptions a message reaches: kept here and not in rumqttd's router, which
+//! forgets no filter and no name, and has 40 kB for each link.
 
 use std::{
-    collections::{HashMap, HashSet},
-    sync::Arc,
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
+    },
+    time::{Duration, Instant},
 };
 
 use parking_lot::RwLock;
+use tokio::sync::mpsc;
 
-use crate::domain::topic;
+use super::{Arrival, LinkNumber, NotSubscribed};
+use crate::{
+    auth::holder::Holder,
+    domain::{
+        pool::{Account, Pool, Share, Standing},
+        topic,
+    },
+    mqtt::{
+        gauges::{Count, Rate},
+        message::Message,
+        pools,
+        settings::Limits,
+    },
+};
 
-/// For how many topics the answer is kept; when there are more, all are found out again.
-const KEPT: usize = 10_000;
+/// For how many topics, and for how many filters of them, the wildcard filters that match are kept; when there are more,
+/// all are found out again.
+const TOPICS: usize = 10_000;
+const MATCHES: usize = 100_000;
+/// How much a link's session may be behind, in bytes. It takes what comes into its own queue at once, so this is for a
+/// machine that stands still.
+const MAILBOX: usize = 2 * 1024 * 1024;
 
-/// Every filter that was ever subscribed to: the router keeps about 6 kB for each, for ever.
+/// All subscriptions.
+#[derive(Debug)]
+pub(super) struct Interest {
+    listening: RwLock<Listening>,
+    /// Different filters of each identity.
+    places: Pool<Holder>,
+    last_link: AtomicU64,
+    /// How often it is logged that a link is too far behind.
+    lines: Rate,
+}
+
 #[derive(Debug, Default)]
-pub(super) struct Interest(RwLock<Known>);
+struct Listening {
+    filters: HashMap<Arc<str>, Hearers>,
+    /// Those of the filters that have wildcards.
+    wild: Vec<Arc<str>>,
+    /// Which of these match a topic.
+    topics: HashMap<Arc<str>, Vec<Arc<str>>>,
+    /// How many there are in `topics` in all.
+    matches: usize,
+}
 
+/// Who is subscribed to one filter.
 #[derive(Debug, Default)]
-struct Known {
-    filters: HashSet<String>,
-    /// Whether a filter matches the topic.
-    topics: HashMap<Arc<str>, bool>,
+struct Hearers {
+    list: Vec<Hearer>,
+    places: Vec<Place>,
+}
+
+#[derive(Debug)]
+struct Hearer {
+    link: LinkNumber,
+    /// The link's number for the subscription.
+    number: usize,
+    /// The place of the last message before the subscription.
+    since: u64,
+    holder: Holder,
+    mailbox: Mailbox,
+}
+
+/// What one identity has of all filters by this one, in however many sessions.
+#[derive(Debug)]
+struct Place {
+    hearers: usize,
+    share: Share<Holder>,
+}
+
+/// Where a link's messages go.
+#[derive(Debug, Clone)]
+pub(super) struct Mailbox {
+    sender: mpsc::UnboundedSender<Arrival>,
+    bytes: Arc<AtomicUsize>,
+}
+
+/// The other end.
+#[derive(Debug)]
+pub(super) struct Inbox {
+    receiver: mpsc::UnboundedReceiver<Arrival>,
+    bytes: Arc<AtomicUsize>,
+}
+
+pub(super) fn mailbox() -> (Mailbox, Inbox) {
+    let (sender, receiver) = mpsc::unbounded_channel();
+    let bytes = Arc::new(AtomicUsize::new(0));
+    (Mailbox { sender, bytes: bytes.clone() }, Inbox { receiver, bytes })
+}
+
+/// What became of a message for a mailbox.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Put {
+    Well,
+    /// Taken, by one that is half full.
+    Behind,
+    Missed,
+}
+
+impl Mailbox {
+    /// Takes the message, if there is room.
+    fn put(&self, arrival: Arrival) -> Put {
+        let cost = arrival.message.cost();
+        let waiting = self.bytes.load(Relaxed);
+        if waiting > MAILBOX {
+            return Put::Missed;
+        }
+        self.bytes.fetch_add(cost, Relaxed);
+        // Whoever is gone misses nothing.
+        let _ = self.sender.send(arrival);
+        if waiting > MAILBOX / 2 { Put::Behind } else { Put::Well }
+    }
+}
+
+impl Inbox {
+    pub(super) fn close(&mut self) {
+        self.receiver.close();
+    }
+
+    /// The next message; none when every mailbox of this end is gone. May be cancelled at any time.
+    pub(super) async fn next(&mut self) -> Option<Arrival> {
+        let arrival = self.receiver.recv().await?;
+        Some(self.taken(arrival))
+    }
+
+    pub(super) fn try_next(&mut self) -> Option<Arrival> {
+        let arrival = self.receiver.try_recv().ok()?;
+        Some(self.taken(arrival))
+    }
+
+    fn taken(&self, arrival: Arrival) -> Arrival {
+        self.bytes.fetch_sub(arrival.message.cost(), Relaxed);
+        arrival
+    }
 }
 
 impl Interest {
-    /// Takes note of a filter, before anybody is told that the subscription stands. Refuses a new one above `most`.
-    pub(super) fn add(&self, filter: &str, most: usize) -> bool {
-        let mut known = self.0.write();
-        if known.filters.contains(filter) {
-            return true;
+    pub(super) fn new(limits: &Limits) -> Self {
+        Self {
+            listening: RwLock::default(),
+            places: Pool::new(pools::filters(limits)),
+            last_link: AtomicU64::new(0),
+            lines: Rate::new(1, Duration::from_secs(10)),
         }
-        if known.filters.len() >= most {
-            return false;
-        }
-        known.filters.insert(filter.to_owned());
-        known.topics.clear();
-        true
     }
 
-    /// Whether a message of this topic may have a hearer. One that is on its way while its first hearer subscribes may be
+    /// A number that no other link has.
+    pub(super) fn new_link(&self) -> LinkNumber {
+        self.last_link.fetch_add(1, Relaxed) + 1
+    }
+
+    /// A holder's account of different filters.
+    pub(super) fn account(&self, holder: Holder, standing: Standing) -> Account<Holder> {
+        self.places.account(holder, standing)
+    }
+
+    /// Subscribes a link to what is published after `since`.
+    pub(super) fn add(
+        &self,
+        (link, number): (LinkNumber, usize),
+        filter: &Arc<str>,
+        since: u64,
+        account: &Account<Holder>,
+        mailbox: Mailbox,
+    ) -> Result<(), NotSubscribed> {
+        let mut listening = self.listening.write();
+        // A link that is gone has taken itself out, or does so after this.
+        if mailbox.sender.is_closed() {
+            return Ok(());
+        }
+        let holder = *account.holder();
+        let own = |place: &&mut Place| *place.share.holder() == holder;
+        match listening.filters.get_mut(filter).and_then(|hearers| hearers.places.iter_mut().find(own)) {
+            Some(place) => place.hearers += 1,
+            None => {
+                let share = account.take(1).map_err(|_| NotSubscribed::TooManyFilters)?;
+                if !listening.filters.contains_key(filter) {
+                    listening.begin(filter);
+                }
+                let hearers = listening.filters.entry(filter.clone()).or_default();
+                hearers.places.push(Place { hearers: 1, share });
+            }
+        }
+        if let Some(hearers) = listening.filters.get_mut(filter) {
+            hearers.list.push(Hearer { link, number, since, holder, mailbox });
+        }
+        Ok(())
+    }
+
+    /// Ends subscriptions of a link. A filter that nobody has any more is forgotten.
+    pub(super) fn remove<'a>(&self, link: LinkNumber, filters: impl Iterator<Item = (usize, &'a Arc<str>)>) {
+        let mut listening = self.listening.write();
+        for (number, filter) in filters {
+            listening.remove(link, number, filter);
+        }
+    }
+
+    /// Whether a message of this topic has a hearer now. One that is on its way while its first hearer subscribes may be
     /// missed, as one that came just before.
     pub(super) fn has(&self, name: &Arc<str>) -> bool {
-        if let Some(known) = self.0.read().topics.get(name) {
-            return *known;
+        {
+            let listening = self.listening.read();
+            if listening.filters.contains_key(name) {
+                return true;
+            }
+            if let Some(matching) = listening.topics.get(name) {
+                return !matching.is_empty();
+            }
         }
-        let mut known = self.0.write();
-        if known.topics.len() >= KEPT {
-            known.topics.clear();
-        }
-        let heard = known.filters.iter().any(|filter| topic::matches(filter, name));
-        known.topics.insert(name.clone(), heard);
-        heard
+        let mut listening = self.listening.write();
+        listening.find(name);
+        listening.topics.get(name).is_some_and(|matching| !matching.is_empty())
     }
+
+    /// Gives a message to each subscription that it reaches, and counts those that were too far behind. Says whether
+    /// somebody is behind.
+    pub(super) fn deliver(&self, message: &Message, overwritten: &Count) -> bool {
+        let mut listening = self.listening.read();
+        if !listening.topics.contains_key(&message.topic) {
+            drop(listening);
+            self.listening.write().find(&message.topic);
+            listening = self.listening.read();
+        }
+        let wild = listening.topics.get(&message.topic).into_iter().flatten();
+        let (mut missed, mut is_behind) = (0, false);
+        for filter in wild.chain([&message.topic]) {
+            let hearers = listening.filters.get(filter).into_iter().flat_map(|hearers| &hearers.list);
+            for hearer in hearers.filter(|hearer| hearer.since < message.place) {
+                let put = hearer.mailbox.put(Arrival { subscription: hearer.number, message: message.clone() });
+                is_behind |= put != Put::Well;
+                missed += u64::from(put == Put::Missed);
+            }
+        }
+        drop(listening);
+        if missed > 0 {
+            overwritten.add(missed);
+            if self.lines.pass(Instant::now()) {
+                tracing::warn!(missed, "a subscriber's session is so far behind that it misses messages");
+            }
+        }
+        is_behind
+    }
+}
+
+impl Listening {
+    /// Takes note of a filter that nobody had.
+    fn begin(&mut self, filter: &Arc<str>) {
+        if !is_wild(filter) {
+            return;
+        }
+        self.wild.push(filter.clone());
+        for (name, matching) in &mut self.topics {
+            if topic::matches(filter, name) {
+                matching.push(filter.clone());
+                self.matches += 1;
+            }
+        }
+        self.shrink();
+    }
+
+    fn remove(&mut self, link: LinkNumber, number: usize, filter: &Arc<str>) {
+        let Some(hearers) = self.filters.get_mut(filter) else { return };
+        let at = hearers.list.iter().position(|hearer| hearer.link == link && hearer.number == number);
+        let Some(gone) = at.map(|at| hearers.list.swap_remove(at)) else { return };
+        if let Some(at) = hearers.places.iter().position(|place| *place.share.holder() == gone.holder) {
+            hearers.places[at].hearers -= 1;
+            if hearers.places[at].hearers == 0 {
+                hearers.places.swap_remove(at);
+            }
+        }
+        if hearers.list.is_empty() {
+            self.filters.remove(filter);
+            self.end(filter);
+        }
+    }
+
+    /// Forgets a filter that nobody has any more.
+    fn end(&mut self, filter: &Arc<str>) {
+        if !is_wild(filter) {
+            return;
+        }
+        self.wild.retain(|one| one != filter);
+        for matching in self.topics.values_mut() {
+            let before = matching.len();
+            matching.retain(|one| one != filter);
+            self.matches -= before - matching.len();
+        }
+    }
+
+    /// Finds out which wildcard filters match a topic, if that is not known.
+    fn find(&mut self, name: &Arc<str>) {
+        if self.topics.contains_key(name) {
+            return;
+        }
+        let matching: Vec<_> = self.wild.iter().filter(|filter| topic::matches(filter, name)).cloned().collect();
+        self.matches += matching.len();
+        self.shrink();
+        self.topics.insert(name.clone(), matching);
+    }
+
+    fn shrink(&mut self) {
+        if self.topics.len() >= TOPICS || self.matches > MATCHES {
+            self.topics.clear();
+            self.matches = 0;
+        }
+    }
+}
+
+fn is_wild(filter: &str) -> bool {
+    filter.contains(['+', '#'])
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_topic_is_of_interest_once_a_filter_matches_it() {
-        let interest = Interest::default();
-        let name: Arc<str> = "camera/1/detections".into();
-        assert!(!interest.has(&name));
-        assert!(interest.add("camera/+/detections", 1));
-        assert!(interest.has(&name) && !interest.has(&"camera/1/events".into()));
-        assert!(!interest.add("#", 1), "no room for another");
-        assert!(interest.add("camera/+/detections", 1), "the same one needs none");
-    }
-}
+mod tests;

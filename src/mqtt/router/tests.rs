@@ -1,16 +1,17 @@
-//! The router's links and its end. What it carries is tested through the front.
-
-use std::collections::HashSet;
+//! The router's end. What it carries is tested through the front.
 
 use super::*;
-use crate::lifecycle::Lifecycle;
+use crate::{
+    lifecycle::Lifecycle,
+    mqtt::link::{self, QoS},
+};
 
-/// A router, and the names that its links were opened under.
-fn router() -> (Router, Arc<Mutex<Vec<String>>>) {
+/// A router, and a way to kill it.
+fn router() -> (Router, impl FnOnce()) {
     let events = rumqttd::Router::new(
         0,
         rumqttd::RouterConfig {
-            max_connections: 100,
+            max_connections: 4,
             max_outgoing_packet_count: 100,
             max_segment_size: SEGMENT_BYTES,
             max_segment_count: SEGMENTS,
@@ -18,54 +19,49 @@ fn router() -> (Router, Arc<Mutex<Vec<String>>>) {
         },
     )
     .spawn();
-    let names = Arc::new(Mutex::new(Vec::new()));
-    let opened = names.clone();
-    let build: Build = Box::new(move |name| {
-        anyhow::ensure!(opened.lock().len() < 60 || name != "s1", "none left");
-        opened.lock().push(name.to_owned());
+    let open = |name: &str| {
         let built = LinkBuilder::new(name, events.clone()).clean_session(true).build();
-        let (mut sender, receiver, _) = built.map_err(|error| anyhow::anyhow!("{error}"))?;
-        if name == "s7" {
-            // A name whose first byte is no whole letter: rumqttd cuts it in two, and its thread dies.
-            let _ = sender.try_publish("\u{e9}a", "");
-        }
-        Ok((sender, receiver))
-    });
-    (Router::fed_by(build, &Limits::default(), Arc::default()).expect("a router"), names)
+        built.map(|(sender, receiver, _)| (sender, receiver)).map_err(|error| anyhow::anyhow!("{error}"))
+    };
+    let router = Router::between(open, &Limits::default(), Arc::default()).expect("a router");
+    let (mut killer, _) = open("killer").expect("a link");
+    // A name whose first byte is no whole letter: rumqttd cuts it in two, and its thread dies.
+    (router, move || drop(killer.try_publish("\u{e9}a", "")))
 }
 
 #[tokio::test]
-async fn links_that_have_ended_leave_their_names_to_later_ones() {
-    let (router, names) = router();
-    for _ in 0..50 {
-        let link = router.open().await.expect("a link");
-        link.subscribe(1, "a/b").await.expect("subscribed");
-        drop(link);
+async fn a_subscription_brings_what_comes_after_it_and_no_more() {
+    let (router, _) = router();
+    let mut link = router.open(Holder::Hub, Standing::Vital);
+    let publish = |mark: u8| {
+        let plain =
+            link::Message { topic: "a/b".to_owned(), payload: vec![mark].into(), qos: QoS::AtMostOnce, retain: false };
+        router.publish(Message::plain(plain, 0))
+    };
+    let mut ears = router.open(Holder::Hub, Standing::Vital);
+    ears.subscribe(1, "#").await.expect("subscribed");
+    for mark in 0..3 {
+        publish(mark).await.expect("published");
     }
-    let different: HashSet<_> = names.lock().iter().cloned().collect();
-    assert!(different.len() < 10, "50 links in turn had {} names", different.len());
-}
-
-#[tokio::test]
-async fn a_link_that_cannot_be_opened_is_the_askers_trouble_alone() {
-    let (router, names) = router();
-    names.lock().extend((0..60).map(|_| String::new()));
-    assert_eq!(router.open().await.map(|_| ()), Err(NotSubscribed::NoLink));
-    names.lock().clear();
-    router.open().await.expect("a link again");
+    let since = link.subscribe(7, "a/+").await.expect("subscribed");
+    assert_eq!(since, 3);
+    publish(3).await.expect("published");
+    let arrival = link.receive().await.expect("a message");
+    assert_eq!((arrival.subscription, arrival.message.place, &arrival.message.payload[..]), (7, 4, &[3][..]));
+    drop(link);
+    assert!(router.is_heard(&"a/b".into()));
+    drop(ears);
+    assert!(!router.is_heard(&"a/b".into()));
 }
 
 #[tokio::test]
 async fn the_routers_death_stops_the_hub() {
-    let (router, _) = router();
+    let (router, kill) = router();
     let (hub, watched) = (Lifecycle::default(), router.clone());
     hub.keep("mqtt router", async move { watched.watch().await });
     assert!(!hub.soft.is_cancelled());
-    let links = futures_util::future::join_all((0..6).map(|_| router.open())).await;
-    assert!(links.iter().all(Result::is_ok));
-    // The seventh kills it.
     let killed = Instant::now();
-    let _ = tokio::time::timeout(FENCE_TIME, router.open()).await;
+    kill();
     tokio::time::timeout(FENCE_TIME * 3, hub.soft.cancelled()).await.expect("the hub stops");
     assert!(router.pulse().asked.is_some_and(|asked| asked + BEAT * 2 > killed), "it owes a sign of life since then");
 }
