@@ -79,10 +79,11 @@ pub struct Traces {
 
 impl Traces {
     /// What they say. An event and a row of the audit were stored by whatever the clock said, so they tell nothing where a
-    /// time is noted: a clock that is wrong now may have written them.
+    /// time is noted: a clock that is wrong now may have written them. What cannot be says nothing.
     #[must_use]
     pub fn supported(self) -> Option<DateTime<Utc>> {
-        self.noted.or_else(|| self.event.max(self.audit))
+        let stored = self.event.max(self.audit).filter(|at| is_possible(*at));
+        self.noted.or(stored)
     }
 }
 

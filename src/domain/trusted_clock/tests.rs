@@ -61,6 +61,8 @@ fn stored_events_are_a_trace_only_where_no_time_is_noted() {
     assert_eq!(Traces { noted: None, event: Some(note), audit: wrong }.supported(), wrong);
     assert_eq!(Traces { noted: None, event: Some(note), audit: None }.supported(), Some(note));
     assert_eq!(Traces::default().supported(), None);
+    let never_set = Some(at("1970-01-01T01:00:00Z"));
+    assert_eq!(Traces { noted: None, event: never_set, audit: never_set }.supported(), None);
 }
 
 #[test]
