@@ -6,7 +6,7 @@ use std::{
 };
 
 const RANKS: &[&[&str]] = &[
-    &["domain"],
+    &["domain", "private_file", "said"],
     &["auth", "config", "events", "lifecycle", "telemetry", "wire"],
     &["gpio", "mqtt", "store"],
     &["camera_watch", "health", "lock_agent", "lock_desk", "publisher", "recorder", "retention"],
