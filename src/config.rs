@@ -4,6 +4,7 @@
 #![expect(clippy::doc_markdown, reason = "the docs of the settings are the help texts of the command line")]
 
 pub mod catalogue;
+pub mod dot_env;
 pub mod effective;
 pub mod page;
 pub mod rules;

@@ -6,8 +6,10 @@
 //! A module uses only modules of a lower rank, never its own: `docs/architecture.md` has the table, and a test
 //! (`tests/integration/ranks.rs`) enforces it.
 
-// Rank 0: values that can't be wrong and pure decisions.
+// Rank 0: values that can't be wrong and pure decisions; files that are whole; errors in words.
 pub mod domain;
+pub mod private_file;
+pub mod said;
 // Rank 1: formats, decisions about who may do what, settings, and the channels between workers.
 pub mod auth;
 pub mod config;

@@ -13,9 +13,10 @@ use std::{
 };
 
 use parking_lot::Mutex;
-
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::said;
 
 /// How long the soft stop may take before the hard one: less than the 10 s that `docker stop` grants.
 const GRACE: Duration = Duration::from_secs(8);
@@ -55,7 +56,7 @@ impl Lifecycle {
             let ended = task.await;
             match ended {
                 Err(error) => {
-                    tracing::error!(task = name, "a task failed, the hub stops: {error:#}");
+                    tracing::error!(task = name, "a task failed, the hub stops: {}", said::all(&error));
                     lifecycle.failed(error);
                 }
                 Ok(()) if !soft.is_cancelled() => tracing::error!(task = name, "a task ended early, the hub stops"),

@@ -5,6 +5,7 @@ use std::{path::Path, process::ExitCode};
 use portcullis::{
     commands::{self, Refusal, config::Verdict},
     config::sources::{DOT_ENV, Sources},
+    said,
 };
 
 /// Of a command line or settings that make no sense.
@@ -14,7 +15,7 @@ fn main() -> ExitCode {
     let sources = Sources::read(std::env::vars_os(), Path::new(DOT_ENV));
     // Settings are read from the sources; this is for the variables of libraries, such as RUST_BACKTRACE. Before any
     // thread is there: it changes the process's environment. What cannot be read has been noted.
-    let _ = dotenvy::from_path(DOT_ENV);
+    let _ = dotenvy::from_read(sources.of_others().as_bytes());
     let line = match commands::read(std::env::args_os().collect(), &sources) {
         Ok(line) => line,
         Err(Refusal::Line(error)) => error.exit(),
@@ -36,7 +37,7 @@ fn main() -> ExitCode {
         Err(error) => match error.downcast::<clap::Error>() {
             Ok(usage) => usage.exit(),
             Err(error) => {
-                eprintln!("portcullis: {error:#}");
+                eprintln!("portcullis: {}", said::all(&error));
                 ExitCode::FAILURE
             }
         },

@@ -2,6 +2,7 @@
 //!
 //! Must not know HTTP, MQTT or GPIO.
 
+mod address;
 pub mod attendance;
 pub mod baseline;
 pub mod cameras;
@@ -13,6 +14,7 @@ pub mod devices;
 pub mod dump;
 mod event_row;
 pub mod events;
+pub mod fitness;
 pub mod lock_audit;
 pub mod months;
 pub mod private;
@@ -22,9 +24,10 @@ pub mod retention;
 pub mod totals;
 pub mod users;
 
-use sqlx::postgres::PgConnectOptions;
-
-pub use self::database::{Availability, Database, Gate, Kept};
+pub use self::{
+    address::Address,
+    database::{Availability, Database, Gate, Kept},
+};
 
 /// A connection to the hub's database.
 pub type Connection = sqlx::PgConnection;
@@ -33,39 +36,13 @@ pub type Error = sqlx::Error;
 
 static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!();
 
-/// Where a database is and who asks.
-#[derive(Debug, Clone)]
-pub struct Address(PgConnectOptions);
-
-impl Address {
-    /// From a `postgres://` URL.
-    ///
-    /// # Errors
-    /// When it is none.
-    pub fn parse(url: &str) -> Result<Self, Error> {
-        url.parse().map(Self)
-    }
-
-    /// Connections that are made when they are first needed; the database may still be away.
-    #[must_use]
-    pub fn open(&self, connections: u32) -> Database {
-        Database::open(self, connections)
-    }
-
-    /// The same, that fail at once while the gate is shut, as it is at first.
-    #[must_use]
-    pub fn gated(&self, connections: u32) -> (Database, Gate) {
-        Database::gated(self, connections)
-    }
-}
-
 /// Brings the schema up to what this version of the hub needs, and with it what is kept of names; it only ever goes
 /// forward.
 ///
 /// # Errors
 /// When the database is away, or its schema is newer than this version knows.
 pub async fn migrate(database: &Database) -> Result<(), sqlx::migrate::MigrateError> {
-    MIGRATIONS.run(database.pool()).await?;
+    MIGRATIONS.run(&database.pool()).await?;
     Ok(users::fold_names(database).await?)
 }
 

@@ -1,15 +1,16 @@
 //! A backup's file: a tar of a manifest, the database's dump, and, on request, the secrets of the data folder.
 
 use std::{
-    fs::{self, File},
+    fs::File,
     io::{self, Read, Seek as _, Write},
-    os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
 };
 
 use anyhow::{Context as _, bail, ensure};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
+
+use crate::private_file::Folder;
 
 const MANIFEST: &str = "manifest.json";
 const DUMP: &str = "database.dump";
@@ -50,18 +51,24 @@ impl Manifest {
 /// A secret: the name of its file and what is in it.
 pub type Secret = (String, Vec<u8>);
 
-/// Writes a backup that only its owner can read, whole or not at all.
+/// Writes a backup that only its owner can read under a name in a folder, whole or not at all.
 ///
 /// # Errors
-/// When it cannot be written.
-pub fn write(file: &Path, mut manifest: Manifest, dump: &Path, secrets: &[Secret]) -> anyhow::Result<()> {
-    let mut dump = File::open(dump)?;
+/// When it cannot be written, or something has the name.
+pub fn write(
+    folder: &Folder,
+    name: &str,
+    mut manifest: Manifest,
+    mut dump: File,
+    secrets: &[Secret],
+) -> anyhow::Result<()> {
+    dump.rewind()?;
     manifest.dump_sha256 = hash(&mut dump)?;
     manifest.secrets = secrets.iter().map(|(name, _)| name.clone()).collect();
     dump.rewind()?;
-    let making = beside(file, "making");
+    let making = format!("{name}.making");
     let mut write = || {
-        let mut archive = tar::Builder::new(private_file(&making)?);
+        let mut archive = tar::Builder::new(folder.create(&making)?);
         append(&mut archive, MANIFEST, serde_json::to_string_pretty(&manifest)?.as_bytes())?;
         for (name, content) in secrets {
             append(&mut archive, &format!("{SECRETS}{name}"), content)?;
@@ -69,14 +76,17 @@ pub fn write(file: &Path, mut manifest: Manifest, dump: &Path, secrets: &[Secret
         let mut header = header(dump.metadata()?.len());
         archive.append_data(&mut header, DUMP, &mut dump)?;
         archive.into_inner()?.sync_all()?;
-        fs::rename(&making, file)
+        match folder.rename_new(&making, name)? {
+            true => Ok(()),
+            false => Err(io::Error::new(io::ErrorKind::AlreadyExists, "it is there already")),
+        }
     };
     let written = write();
     if written.is_err() {
         // Nothing half is left; where it cannot be removed, the error says enough.
-        let _ = fs::remove_file(&making);
+        let _ = folder.remove(&making);
     }
-    written.with_context(|| format!("cannot write {}", file.display()))
+    written.with_context(|| format!("cannot write {}", folder.path().join(name).display()))
 }
 
 /// A file's name with something more at its end.
@@ -86,19 +96,6 @@ pub fn beside(file: &Path, end: &str) -> PathBuf {
     name.push(".");
     name.push(end);
     name.into()
-}
-
-/// A new, empty file for its owner only.
-///
-/// # Errors
-/// When it cannot be made.
-pub fn private_file(path: &Path) -> io::Result<File> {
-    // One that was left there may be open to others.
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    File::options().write(true).create_new(true).mode(0o600).open(path)
 }
 
 fn header(size: u64) -> tar::Header {
@@ -132,20 +129,21 @@ pub fn manifest(file: &Path) -> anyhow::Result<Manifest> {
     Ok(manifest)
 }
 
-/// Takes the dump out into a file of its owner's only, and gives back the secrets.
+/// Takes the dump out into an empty file, and gives back the secrets.
 ///
 /// # Errors
 /// When something is missing or not as it was written.
-pub fn unpack(file: &Path, manifest: &Manifest, dump: &Path) -> anyhow::Result<Vec<Secret>> {
+pub fn unpack(file: &Path, manifest: &Manifest, dump: &mut File) -> anyhow::Result<Vec<Secret>> {
     let mut archive = tar::Archive::new(File::open(file)?);
     let (mut secrets, mut sum) = (Vec::new(), None);
     for entry in archive.entries()? {
         let mut entry = entry.with_context(|| format!("{} is damaged", file.display()))?;
         let name = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
         if name == DUMP {
-            let mut out = private_file(dump).with_context(|| format!("cannot write {}", dump.display()))?;
-            io::copy(&mut entry, &mut out).with_context(|| format!("{} is damaged", file.display()))?;
-            sum = Some(hash(&mut File::open(dump)?)?);
+            // One that is in it twice counts as damaged below: the sum is of both.
+            io::copy(&mut entry, dump).with_context(|| format!("{} is damaged", file.display()))?;
+            dump.rewind()?;
+            sum = Some(hash(dump)?);
         } else if let Some(secret) = name.strip_prefix(SECRETS) {
             // Only names that the manifest has: none leads out of the folder.
             if manifest.secrets.iter().any(|listed| listed == secret) {
@@ -185,16 +183,33 @@ fn hash(file: &mut File) -> io::Result<String> {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt as _;
+    use std::{fs, os::unix::fs::PermissionsExt as _};
 
     use super::*;
 
-    fn made(folder: &Path) -> PathBuf {
-        let (dump, file) = (folder.join("dump"), folder.join("backup"));
-        fs::write(&dump, "all the rows").unwrap();
-        let manifest = Manifest::new("2026-11-22T20:00:00.000Z".into(), vec![1, 2], 15);
-        write(&file, manifest, &dump, &[("jwt-secret".into(), b"hush".to_vec())]).unwrap();
+    fn dump(content: &str) -> File {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(content.as_bytes()).unwrap();
         file
+    }
+
+    fn made(place: &Path) -> PathBuf {
+        let folder = Folder::open(place).unwrap();
+        let manifest = Manifest::new("2026-11-22T20:00:00.000Z".into(), vec![1, 2], 15);
+        write(&folder, "backup", manifest, dump("all the rows"), &[("jwt-secret".into(), b"hush".to_vec())]).unwrap();
+        place.join("backup")
+    }
+
+    #[test]
+    fn a_file_that_is_there_is_not_written_over() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = made(folder.path());
+        let before = fs::read(&file).unwrap();
+        let held = Folder::open(folder.path()).unwrap();
+        let manifest = Manifest::new(String::new(), vec![1], 15);
+        assert!(write(&held, "backup", manifest, dump("others"), &[]).is_err());
+        assert_eq!(fs::read(&file).unwrap(), before);
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "nothing half is left");
     }
 
     #[test]
@@ -204,11 +219,11 @@ mod tests {
         assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, 0o600);
         let manifest = manifest(&file).unwrap();
         assert_eq!((manifest.migrations.as_slice(), manifest.pg_dump), ([1, 2].as_slice(), 15));
-        let out = folder.path().join("out");
-        let secrets = unpack(&file, &manifest, &out).unwrap();
+        let mut out = dump("");
+        let secrets = unpack(&file, &manifest, &mut out).unwrap();
         assert_eq!(secrets, [("jwt-secret".to_owned(), b"hush".to_vec())]);
-        assert_eq!(fs::read_to_string(&out).unwrap(), "all the rows");
-        assert_eq!(out.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+        out.rewind().unwrap();
+        assert_eq!(io::read_to_string(out).unwrap(), "all the rows");
         assert!(!beside(&file, "making").exists());
     }
 
@@ -218,14 +233,13 @@ mod tests {
         let file = made(folder.path());
         let good = fs::read(&file).unwrap();
         let at = good.windows(8).position(|window| window == b"all the ").unwrap();
-        let out = folder.path().join("out");
         let told = manifest(&file).unwrap();
         let mut changed = good.clone();
         changed[at] = b'A';
         fs::write(&file, &changed).unwrap();
-        assert!(unpack(&file, &told, &out).is_err());
+        assert!(unpack(&file, &told, &mut dump("")).is_err());
         fs::write(&file, &good[..at + 4]).unwrap();
-        assert!(unpack(&file, &told, &out).is_err());
+        assert!(unpack(&file, &told, &mut dump("")).is_err());
         fs::write(&file, "no tar at all").unwrap();
         assert!(manifest(&file).is_err());
     }
@@ -233,10 +247,8 @@ mod tests {
     #[test]
     fn a_newer_format_is_refused() {
         let folder = tempfile::tempdir().unwrap();
-        let (dump, file) = (folder.path().join("dump"), folder.path().join("backup"));
-        fs::write(&dump, "").unwrap();
         let newer = Manifest { format: FORMAT + 1, ..Manifest::new(String::new(), Vec::new(), 15) };
-        write(&file, newer, &dump, &[]).unwrap();
-        assert!(manifest(&file).unwrap_err().to_string().contains("newer"));
+        write(&Folder::open(folder.path()).unwrap(), "backup", newer, dump(""), &[]).unwrap();
+        assert!(manifest(&folder.path().join("backup")).unwrap_err().to_string().contains("newer"));
     }
 }

@@ -11,11 +11,12 @@ use chrono::Utc;
 use clap::Args;
 
 use super::{
-    archive::{self, Manifest, Secret, beside, private_file},
+    archive::{self, Manifest, Secret},
     data::Data,
 };
 use crate::{
     config::DataOptions,
+    private_file,
     store::dump::{self, Tools},
     wire::time,
 };
@@ -65,15 +66,14 @@ async fn make(data: &Data, file: &Path, with_secrets: bool) -> anyhow::Result<Ma
     let secrets = if with_secrets { secrets(&data.folder)? } else { Vec::new() };
     let tools = Tools::find(dump::server(&data.database).await?).await?;
     let manifest = Manifest::new(time::text(Utc::now()), migrations, tools.major);
-    let dumped = beside(file, "dump");
-    // pg_dump writes into the file that is there, with the rights that it has.
-    private_file(&dumped).with_context(|| format!("cannot write {}", dumped.display()))?;
-    let written = match tools.dump(&data.database, &dumped).await {
-        Ok(()) => archive::write(file, manifest, &dumped, &secrets),
-        Err(error) => Err(error),
-    };
-    fs::remove_file(&dumped)?;
-    written?;
+    // The folder is held, so that all is done in the one that was named, whatever somebody puts in its place.
+    let (folder, name) = private_file::split(file).with_context(|| format!("cannot write {}", file.display()))?;
+    let dumped = format!("{name}.dump");
+    let dump = folder.create(&dumped).with_context(|| format!("cannot write {}", file.display()))?;
+    // Its name is not needed, and nothing is left of it however this ends.
+    folder.remove(&dumped)?;
+    tools.dump(&data.address, dump.try_clone()?).await?;
+    archive::write(&folder, &name, manifest, dump, &secrets)?;
     archive::manifest(file)
 }
 

@@ -11,12 +11,15 @@ use anyhow::{Context as _, bail};
 
 use crate::{
     config::{DataOptions, secrets},
-    store::{self, Address, Database, Gate, private::Private},
+    private_file::{Folder, check_way},
+    store::{self, Address, Database, Gate, fitness, private::Private},
 };
 
 /// How long a command waits for another one that works on the same folder.
 const WAIT: Duration = Duration::from_secs(3);
 const LOOK: Duration = Duration::from_millis(100);
+/// Whoever holds it locked owns the folder.
+const LOCK: &str = "hub.lock";
 
 /// The data folder and the database, open.
 #[derive(Debug)]
@@ -79,6 +82,7 @@ impl Data {
         if let Some(private) = &mut private {
             private.bring_up().await?;
         }
+        fitness::check(&address).await?;
         let database = address.open(options.database_pool);
         let private = private.filter(|_| owned.is_some());
         Ok(Self { folder, address, database, private, _owned: owned })
@@ -111,22 +115,46 @@ fn locate(options: &DataOptions, folder: &Path) -> anyhow::Result<(Address, Opti
     if let Some(address) = given.context("DATABASE_URL is no postgres://user:password@host/name")? {
         return Ok((address, None));
     }
-    let private = Private::prepare(folder)?;
+    let private = Private::prepare(folder, options.database_pool)?;
     Ok((private.address(), Some(private)))
 }
 
 /// The folder holds secrets, so others may pass through it (the private PostgreSQL's user has to), but not look.
 fn make_folder(folder: &Path) -> anyhow::Result<PathBuf> {
+    let unusable = || format!("cannot use DATA_DIR={}", folder.display());
+    check_way(folder).with_context(unusable)?;
     if !folder.exists() {
         fs::create_dir_all(folder).with_context(|| format!("cannot make DATA_DIR={}", folder.display()))?;
         fs::set_permissions(folder, fs::Permissions::from_mode(0o711))?;
     }
-    folder.canonicalize().with_context(|| format!("cannot use DATA_DIR={}", folder.display()))
+    let path = folder.canonicalize().with_context(unusable)?;
+    let standing = Folder::open(&path).and_then(|folder| folder.standing()).with_context(unusable)?;
+    if rustix::process::geteuid().is_root()
+        && let Some(why) = not_roots(standing)
+    {
+        bail!(
+            "DATA_DIR={} {why}, and this is root, who would write wherever they lead it: run this as the user whose folder \
+             it is (sudo -u USER, portcullis-ctl), or make it root's alone (chown root:root, chmod 711)",
+            path.display()
+        );
+    }
+    Ok(path)
+}
+
+/// Why a folder of this user, group and mode is none that root may write in: others could put links into it.
+fn not_roots((user, group, mode): (u32, u32, u32)) -> Option<String> {
+    if user != 0 {
+        Some(format!("belongs to the user of number {user}"))
+    } else if mode & 0o002 != 0 || mode & 0o020 != 0 && group != 0 {
+        Some("can be written by others than root".to_owned())
+    } else {
+        None
+    }
 }
 
 fn lock_file(folder: &Path) -> anyhow::Result<File> {
-    let path = folder.join("hub.lock");
-    File::options().create(true).append(true).open(&path).with_context(|| format!("cannot write {}", path.display()))
+    let file = Folder::open(folder).and_then(|held| held.lock_file(LOCK));
+    file.with_context(|| format!("cannot write {}", folder.join(LOCK).display()))
 }
 
 async fn lock_alone(folder: &Path) -> anyhow::Result<File> {
@@ -146,5 +174,25 @@ fn try_lock(file: &File) -> anyhow::Result<bool> {
         Ok(()) => Ok(true),
         Err(TryLockError::WouldBlock) => Ok(false),
         Err(TryLockError::Error(error)) => Err(error).context("cannot lock the data folder"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn root_writes_in_roots_folders_only() {
+        for (standing, is_refused) in [
+            ((0, 0, 0o711), false),
+            ((0, 0, 0o775), false),
+            ((0, 100, 0o755), false),
+            ((0, 100, 0o775), true),
+            ((0, 0, 0o1777), true),
+            ((999, 999, 0o700), true),
+            ((65_534, 0, 0o711), true),
+        ] {
+            assert_eq!(not_roots(standing).is_some(), is_refused, "{standing:?}");
+        }
     }
 }

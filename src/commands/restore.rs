@@ -3,6 +3,7 @@
 
 use std::{
     fs,
+    io::Seek as _,
     path::{Path, PathBuf},
 };
 
@@ -15,6 +16,7 @@ use super::{
 };
 use crate::{
     config::{DataOptions, secrets},
+    private_file::Folder,
     store::{
         self,
         claim::{Claim, Claimant},
@@ -24,6 +26,7 @@ use crate::{
 
 /// The file that says which key the lock's audit has.
 const AUDIT_KEY: &str = "lock-audit-key";
+const UNPACKED: &str = "restore.dump";
 
 /// A restore.
 #[derive(Debug, Args)]
@@ -71,19 +74,16 @@ async fn restore(data: &Data, command: &RestoreCommand, manifest: &Manifest) -> 
         ensure!(empty, "the database is not empty: give another one, or --replace to remove what it holds");
     }
     let tools = Tools::find(dump::server(database).await?.max(manifest.pg_dump)).await?;
-    let unpacked = beside(&data.folder.join("restore"), "dump");
-    let restored = async {
-        let secrets = archive::unpack(&command.file, manifest, &unpacked)?;
-        check(&data.folder, &secrets, command.replace)?;
-        tools.restore(database, &unpacked, command.replace).await?;
-        store::migrate(database).await.context("cannot bring the restored schema up to date")?;
-        put(&data.folder, &secrets)
-    };
-    let restored = restored.await;
-    if unpacked.exists() {
-        fs::remove_file(&unpacked)?;
-    }
-    restored
+    // In the hub's own folder, which has room for a database; and without a name, so that nothing of it is left.
+    let held = Folder::open(&data.folder)?;
+    let mut dump = held.create(UNPACKED).context("cannot write in DATA_DIR")?;
+    held.remove(UNPACKED)?;
+    let secrets = archive::unpack(&command.file, manifest, &mut dump)?;
+    check(&data.folder, &secrets, command.replace)?;
+    dump.rewind()?;
+    tools.restore(&data.address, dump, command.replace).await?;
+    store::migrate(database).await.context("cannot bring the restored schema up to date")?;
+    put(&data.folder, &secrets)
 }
 
 /// Nobody's keys are lost by mistake.

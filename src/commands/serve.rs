@@ -45,7 +45,7 @@ use crate::{
     mqtt::{Front, Hooks},
     publisher,
     recorder::{Recorder, Worker},
-    retention,
+    retention, said,
     store::{Gate, private::Private},
     telemetry::{log::Log, metrics::Metrics},
 };
@@ -114,7 +114,7 @@ fn supervise(mut private: Private, base: &Lifecycle) -> JoinHandle<Private> {
     let (stop, lifecycle) = (base.soft.clone(), base.clone());
     base.track(async move {
         if let Err(error) = private.supervise(&stop).await {
-            tracing::error!("the private PostgreSQL cannot be had, the hub stops: {error:#}");
+            tracing::error!("the private PostgreSQL cannot be had, the hub stops: {}", said::all(&error));
             lifecycle.failed(error);
             stop.cancel();
         }
@@ -138,8 +138,9 @@ async fn start(
     let (opened, first) = oneshot::channel();
     let opening = Opening {
         address: data.address.clone(),
-        is_private: options.data.database_url.is_none() && options.data.database_url_file.is_none(),
+        database: data.database.clone(),
         gate,
+        pool: options.data.database_pool,
         accounts: options.accounts.clone(),
         folder: data.folder.clone(),
         opened,

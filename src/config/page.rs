@@ -20,6 +20,12 @@ Every setting is a variable, and a flag of the same name: `MQTT_PORT=1884`, or `
 comes before the environment, the environment before `.env` in the working folder, and that before the default. A variable
 that is set to nothing counts as not set; in the environment it also hides the one of `.env`.
 
+**`.env`** is read as systemd reads an `EnvironmentFile=`: a line is `NAME=value`, a comment begins with `#` or `;` and has a line of its
+own, and a value is the text as it stands: nothing in it is replaced, `$` is a `$`. In 'single quotes' everything stays as it is, over
+several lines too; in \"double quotes\" a backslash before `\"`, `$`, `` ` `` and a backslash goes. The last line of a name counts. Refused, with
+the line and never with the value, is what systemd would take and change in silence, or what people mean otherwise: a comment behind a value, a
+backslash without quotes, something behind a closing quote, quotes without an end, `export`, a byte order mark.
+
 `portcullis config` shows what is in effect and who chose it, with secrets masked, and tells all that is wrong;
 `portcullis config lock-agent` does so for a lock worker, and flags can follow: `portcullis config serve --port 4000`.
 `--json` is for programs. The exit code is 2 when something is wrong.

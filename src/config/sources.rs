@@ -1,8 +1,12 @@
 //! Where values come from: the environment, and `.env` in the working folder; and what is there that no setting has.
 
-use std::{collections::BTreeMap, ffi::OsString, fmt, path::Path};
+use std::{collections::BTreeMap, ffi::OsString, fmt, io, path::Path};
 
-use super::{Fault, catalogue::FILE};
+use super::{
+    Fault,
+    catalogue::FILE,
+    dot_env::{self, Reading},
+};
 
 /// Only the working folder's: one in a folder above is another program's.
 pub const DOT_ENV: &str = ".env";
@@ -48,7 +52,7 @@ pub struct Sources {
 impl Sources {
     /// Reads `.env`, if it is there, and takes what the process was given.
     #[must_use]
-    pub fn read(environment: impl Iterator<Item = (OsString, OsString)>, dot_env: &Path) -> Self {
+    pub fn read(environment: impl Iterator<Item = (OsString, OsString)>, file: &Path) -> Self {
         let mut sources = Self::default();
         for (name, value) in environment {
             // A name that is no text is none of ours.
@@ -56,35 +60,30 @@ impl Sources {
             // A value that is no text is replaced, and then refused where it matters.
             sources.environment.insert(name, value.to_string_lossy().into_owned());
         }
-        let lines = match dotenvy::from_path_iter(dot_env) {
-            Ok(lines) => lines,
-            Err(error) if error.not_found() => return sources,
+        let text = match std::fs::read(file).map(String::from_utf8) {
+            Ok(Ok(text)) => text,
+            Ok(Err(_)) => {
+                sources.faults.push(Fault::new(".env", "is no UTF-8: save it as UTF-8"));
+                return sources;
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return sources,
             Err(error) => {
                 sources.faults.push(Fault::new(".env", format!("cannot be read: {error}")));
                 return sources;
             }
         };
-        let mut place = "at its beginning".to_owned();
-        for line in lines {
-            match line {
-                // The first counts, as it does for those who load the file.
-                Ok((name, value)) => {
-                    place = format!("after {name}");
-                    sources.dot_env.entry(name).or_insert(value);
-                }
-                // The line may hold a secret: it is not shown.
-                Err(dotenvy::Error::LineParse(..)) => {
-                    let text =
-                        format!("a line {place} cannot be read: NAME=value is wanted, in quotes where it has blanks");
-                    sources.faults.push(Fault::new(".env", text));
-                }
-                Err(error) => {
-                    sources.faults.push(Fault::new(".env", format!("cannot be read: {error}")));
-                    break;
-                }
-            }
-        }
+        let Reading { pairs, faults } = dot_env::parse(&text);
+        sources.dot_env = pairs.into_iter().collect();
+        sources.faults.extend(faults.into_iter().map(|fault| Fault::new(".env", fault)));
         sources
+    }
+
+    /// What `.env` has for libraries and other programs (PGSSLMODE, TZ), for `dotenvy`, which can put it into the process's
+    /// environment; quoted so that each value stays as it is.
+    #[must_use]
+    pub fn of_others(&self) -> String {
+        let others = self.dot_env.iter().filter(|(name, _)| is_of_others(name) && !self.environment.contains_key(*name));
+        others.map(|(name, value)| format!("{name}='{}'\n", value.replace('\'', r#"'"'"'"#))).collect()
     }
 
     /// The value of a variable. One that is set to nothing counts as not set, in the environment also for `.env`.
@@ -220,12 +219,28 @@ mod tests {
     fn a_line_that_cannot_be_read_is_told_without_its_value() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join(".env");
-        std::fs::write(&file, "PORT=1\nJWT_SECRET=very secret indeed\nHOST=::1\n").unwrap();
+        std::fs::write(&file, "PORT=1\nJWT_SECRET=very secret # indeed\nHOST=::1\n").unwrap();
         let sources = Sources::read(std::iter::empty(), &file);
         assert_eq!(sources.faults.len(), 1);
-        assert!(sources.faults[0].text.contains("after PORT"));
-        assert!(!sources.faults[0].text.contains("secret indeed"));
+        assert!(sources.faults[0].text.starts_with("line 2, JWT_SECRET:"));
+        assert!(!sources.faults[0].text.contains("indeed"));
         assert_eq!(sources.value("HOST"), Some(("::1", Origin::DotEnv)));
+    }
+
+    #[test]
+    fn what_is_of_others_reaches_them_as_it_stands() {
+        let values = ["plain", "a$b ${HOME}", "it's", "two\nlines", " # no comment", "\"q\" \\ `x`", ""];
+        for value in values {
+            let dot_env = [("PGPASSWORD", value), ("JWT_SECRET", "not theirs")];
+            let dot_env = dot_env.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+            let sources = Sources { dot_env, ..Sources::default() };
+            let text = sources.of_others();
+            let read: Vec<_> = dotenvy::from_read_iter(text.as_bytes()).collect::<Result<_, _>>().unwrap();
+            assert_eq!(read, [("PGPASSWORD".to_owned(), value.to_owned())], "{text}");
+        }
+        let mut sources = environment(&[("PGPASSWORD", "of the environment")]);
+        sources.dot_env.insert("PGPASSWORD".to_owned(), "of the file".to_owned());
+        assert_eq!(sources.of_others(), "");
     }
 
     #[test]

@@ -173,14 +173,14 @@ impl Hearing {
 
 /// Comes true at most once.
 async fn stored(remembered: &mut Option<oneshot::Receiver<LockStatus>>) -> LockStatus {
-    match remembered {
-        Some(stored) => match stored.await {
-            Ok(stored) => stored,
-            // The hub stops.
-            Err(_) => std::future::pending().await,
-        },
-        None => std::future::pending().await,
+    if let Some(stored) = remembered {
+        if let Ok(stored) = stored.await {
+            return stored;
+        }
+        // The hub stops before it was known. Whoever asks a second time what has been answered would fail.
+        *remembered = None;
     }
+    std::future::pending().await
 }
 
 /// The next change.
@@ -198,5 +198,25 @@ async fn last_words(settled: &CancellationToken, worker_may_speak: bool) {
     settled.cancelled().await;
     if worker_may_speak {
         tokio::time::sleep(FAREWELL).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_nobody_ever_stored_is_asked_for_in_vain_and_again() {
+        let (sender, receiver) = oneshot::channel();
+        let mut remembered = Some(receiver);
+        drop(sender);
+        for _ in 0..3 {
+            let asked = tokio::time::timeout(Duration::from_millis(1), stored(&mut remembered));
+            assert!(asked.await.is_err());
+        }
+        let (sender, receiver) = oneshot::channel();
+        let mut remembered = Some(receiver);
+        sender.send(LockStatus::Open).expect("somebody waits");
+        assert_eq!(stored(&mut remembered).await, LockStatus::Open);
     }
 }

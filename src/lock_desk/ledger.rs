@@ -2,18 +2,33 @@
 //! only. Who can change the database alone can't make a row that fits, nor hide that the last ones are gone.
 
 use std::{
-    fs,
-    io::{self, Write as _},
-    os::unix::fs::OpenOptionsExt as _,
+    fs, io,
     path::{Path, PathBuf},
 };
 
 use anyhow::{Context as _, bail};
 
-use crate::auth::chain::{ChainKey, Head};
+use crate::{
+    auth::chain::{ChainKey, Head},
+    private_file,
+};
 
 const KEY: &str = "lock-audit-key";
 const HEAD: &str = "lock-audit-head";
+
+/// What a person does when one of them cannot be read, as after a power cut.
+fn cure(name: &str) -> &'static str {
+    match name {
+        KEY => {
+            "bring it back from a backup that was made with --with-secrets, or remove it and lock-audit-head to begin a new \
+             chain, in which every older row will be reported as not written by this hub"
+        }
+        _ => {
+            "bring it back from a copy, or remove it: the hub then goes on from the newest row that is there, and raises an \
+             alert, because rows at the end may be missing"
+        }
+    }
+}
 
 /// The two files.
 #[derive(Debug, Clone)]
@@ -65,20 +80,20 @@ impl Ledger {
         name: &str,
     ) -> anyhow::Result<Option<T>> {
         let path = self.folder.join(name);
-        match fs::read_to_string(&path) {
-            Ok(text) => text.trim().parse().map(Some).with_context(|| format!("{} is damaged", path.display())),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error).with_context(|| format!("{} cannot be read", path.display())),
+        let text = match fs::read(&path) {
+            Ok(content) => String::from_utf8_lossy(&content).into_owned(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error).with_context(|| format!("{} cannot be read", path.display())),
+        };
+        if text.trim().is_empty() {
+            bail!("{} is empty: {}", path.display(), cure(name));
         }
+        text.trim().parse().map(Some).with_context(|| format!("{} is damaged: {}", path.display(), cure(name)))
     }
 
     /// The whole text or the one before it, whenever the power fails.
     fn write(&self, name: &str, text: &str) -> io::Result<()> {
-        let new = self.folder.join(format!("{name}.new"));
-        let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
-        writeln!(file, "{text}")?;
-        file.sync_all()?;
-        fs::rename(&new, self.folder.join(name))
+        private_file::replace(&self.folder.join(name), format!("{text}\n").as_bytes())
     }
 }
 
@@ -115,5 +130,25 @@ mod tests {
         assert!(ledger.open().is_err());
         fs::write(folder.path().join(KEY), "short").expect("written");
         assert!(ledger.open().is_err());
+    }
+
+    #[test]
+    fn a_damaged_file_is_named_with_its_cure() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let ledger = Ledger::new(folder.path());
+        ledger.open().expect("made");
+        for name in [KEY, HEAD] {
+            let path = folder.path().join(name);
+            let good = fs::read(&path).expect("read");
+            for content in [&b""[..], b" \n", b"\0\0\0", &good[..good.len() / 2], b"\xff\xff"] {
+                fs::write(&path, content).expect("written");
+                for error in [ledger.open().expect_err("damaged"), ledger.consult().expect_err("damaged")] {
+                    let text = format!("{error:#}");
+                    assert!(text.contains(&path.display().to_string()) && text.contains("remove it"), "{text}");
+                }
+            }
+            fs::write(&path, good).expect("written");
+        }
+        ledger.open().expect("whole again");
     }
 }

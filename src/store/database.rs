@@ -6,6 +6,7 @@
 
 use std::{
     io,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -14,6 +15,7 @@ use futures_util::{
     future::{self, BoxFuture},
     stream::{self, BoxStream},
 };
+use parking_lot::{Mutex, RwLock};
 use sqlx::{
     Connection as _, Describe, Either, Execute, Executor, PgConnection, PgPool, Postgres, SqlStr, Transaction,
     pool::PoolConnection,
@@ -46,6 +48,10 @@ const SILENCE: [(&str, &str); 4] = [
 /// seems to hold so little that it would be read and sorted as a whole for each page. What can only be sorted still is; its
 /// price is then beyond all bounds, so that machine code would be made for it.
 const PLANS: [(&str, &str); 3] = [("plan_cache_mode", "force_custom_plan"), ("enable_sort", "off"), ("jit", "off")];
+/// Those who have a connection of their own: the recorder, the lock's audit, and who listens to notices.
+const OWN: usize = 3;
+/// After which an idle connection of the pool is let go; it is looked at as often. Others may need its place.
+const LET_GO: Duration = Duration::from_secs(20);
 /// How long connections may take to close.
 const CLOSE: Duration = Duration::from_secs(3);
 
@@ -96,7 +102,11 @@ impl Gate {
 /// Connections to the hub's database.
 #[derive(Debug, Clone)]
 pub struct Database {
-    pool: PgPool,
+    /// Another one when the server has room for fewer or more than before.
+    pool: Arc<RwLock<PgPool>>,
+    /// Made before the gate opens, for the workers that have a connection of their own: whatever the pool does, they have
+    /// their places.
+    held: Arc<Mutex<Vec<PgConnection>>>,
     availability: watch::Receiver<Availability>,
 }
 
@@ -112,19 +122,57 @@ impl Database {
     /// The same behind a gate, which is shut at first.
     #[must_use]
     pub fn gated(address: &Address, connections: u32) -> (Self, Gate) {
-        let options = address.0.clone().application_name("portcullis");
-        let options = options.options(SILENCE).options(PLANS);
-        let pool = pool(options, connections);
+        let pool = pool(address.named("portcullis"), connections);
         let away = Availability { is_here: false, since: Instant::now(), why: Some("not reached yet".to_owned()) };
         let (sender, availability) = watch::channel(away);
-        (Self { pool, availability }, Gate(sender))
+        let (pool, held) = (Arc::new(RwLock::new(pool)), Arc::default());
+        (Self { pool, held, availability }, Gate(sender))
+    }
+
+    /// Lets the pool have this many connections. Before the gate opens: who works with the pool as it was is cut off.
+    pub fn resize(&self, connections: u32) {
+        let old = self.pool();
+        if old.options().get_max_connections() == connections {
+            return;
+        }
+        *self.pool.write() = pool(old.connect_options().as_ref().clone(), connections);
+        tokio::spawn(async move { old.close().await });
+    }
+
+    /// Makes the connections of those who have one of their own, before the gate opens and others take the places.
+    ///
+    /// # Errors
+    /// When the database is away, or lets in no more.
+    pub async fn hold_places(&self) -> Result<(), Error> {
+        let mut held = Vec::with_capacity(OWN);
+        for _ in 0..OWN {
+            held.push(connect(&self.options(), &[]).await?);
+        }
+        // What was left of those before is of a time when the database was lost.
+        *self.held.lock() = held;
+        Ok(())
     }
 
     /// One more connection to the same database, behind the same gate, for a worker of its own, with other settings.
     #[must_use]
     pub fn kept<const N: usize>(&self, settings: [(&'static str, &'static str); N]) -> Kept {
-        let options = self.pool.connect_options().as_ref().clone().options(settings);
-        Kept { options, availability: self.availability.clone(), connection: None }
+        Kept { database: self.clone(), settings: settings.into(), connection: None }
+    }
+
+    fn options(&self) -> PgConnectOptions {
+        self.pool.read().connect_options().as_ref().clone()
+    }
+
+    /// A connection for a worker of its own: one whose place was held, or else a new one.
+    async fn own(&self, settings: &[(&str, &str)]) -> Result<PgConnection, Error> {
+        loop {
+            let held = self.held.lock().pop();
+            let Some(mut connection) = held else { return connect(&self.options(), settings).await };
+            if prove(&mut connection).await.is_ok() {
+                set(&mut connection, settings).await?;
+                return Ok(connection);
+            }
+        }
     }
 
     /// Whether it is there, and each change of it.
@@ -162,7 +210,7 @@ impl Database {
     /// # Errors
     /// When the database is away, or all are in use for 3 s.
     pub async fn acquire(&self) -> Result<PoolConnection<Postgres>, Error> {
-        self.unless_away(self.pool.acquire().boxed()).await
+        self.unless_away(self.pool().acquire().boxed()).await
     }
 
     /// Begins a transaction on one of the connections.
@@ -170,7 +218,8 @@ impl Database {
     /// # Errors
     /// As [`Database::acquire`].
     pub async fn begin(&self) -> Result<Transaction<'static, Postgres>, Error> {
-        self.unless_away(self.pool.begin().boxed()).await
+        let pool = self.pool();
+        self.unless_away(async move { pool.begin().await }.boxed()).await
     }
 
     /// A connection beside the others, for whoever must not wait for them.
@@ -178,7 +227,7 @@ impl Database {
     /// # Errors
     /// When the database is away.
     pub async fn connect(&self) -> Result<PgConnection, Error> {
-        self.unless_away(async { PgConnection::connect_with(&self.pool.connect_options()).await }.boxed()).await
+        self.unless_away(self.own(&[]).boxed()).await
     }
 
     /// A connection beside the others that hears notices.
@@ -187,19 +236,36 @@ impl Database {
     /// When the database is away.
     pub async fn listener(&self) -> Result<PgListener, Error> {
         let own = PgPoolOptions::new().max_connections(1).acquire_timeout(ACQUIRE);
-        let own = own.connect_lazy_with(self.pool.connect_options().as_ref().clone());
-        self.unless_away(PgListener::connect_with(&own)).await
+        let own = own.after_connect(|connection, _| Box::pin(set(connection, &[])));
+        let own = own.connect_lazy_with(self.options());
+        let listening = async {
+            // It has to make its connection by itself; this gives it the place.
+            let held = self.held.lock().pop();
+            if let Some(place) = held {
+                place.close().await?;
+            }
+            PgListener::connect_with(&own).await
+        };
+        self.unless_away(listening.boxed()).await
     }
 
     /// The connections themselves, with no regard to the gate: for counting them and for what opens the gate.
     #[must_use]
-    pub fn pool(&self) -> &PgPool {
-        &self.pool
+    pub fn pool(&self) -> PgPool {
+        self.pool.read().clone()
     }
 
     /// Ends the connections. One that hangs is left behind.
     pub async fn close(&self) {
-        if tokio::time::timeout(CLOSE, self.pool.close()).await.is_err() {
+        let held = std::mem::take(&mut *self.held.lock());
+        let close = async {
+            for connection in held {
+                // One that is broken is closed as well.
+                let _ = connection.close().await;
+            }
+            self.pool().close().await;
+        };
+        if tokio::time::timeout(CLOSE, close).await.is_err() {
             tracing::debug!("connections to the database were left open");
         }
     }
@@ -249,8 +315,8 @@ fn failure(mut availability: watch::Receiver<Availability>, limit: Duration) -> 
 /// whenever it is taken and given back, which costs as much as a small commit.
 #[derive(Debug)]
 pub struct Kept {
-    options: PgConnectOptions,
-    availability: watch::Receiver<Availability>,
+    database: Database,
+    settings: Vec<(&'static str, &'static str)>,
     /// And when it was last used. None until it is needed, and after a failure.
     connection: Option<(PgConnection, Instant)>,
 }
@@ -267,11 +333,11 @@ impl Kept {
         limit: Duration,
         work: impl AsyncFnOnce(&mut PgConnection) -> Result<T, Error>,
     ) -> Result<T, Error> {
-        let failure = failure(self.availability.clone(), limit);
+        let failure = self.database.failure(limit);
         let attempt = async {
             let mut connection = match alive(self.connection.take()).await {
                 Some(connection) => connection,
-                None => connect(&self.options).await?,
+                None => self.database.own(&self.settings).await?,
             };
             let done = work(&mut connection).await?;
             self.connection = Some((connection, Instant::now()));
@@ -292,16 +358,31 @@ async fn alive(kept: Option<(PgConnection, Instant)>) -> Option<PgConnection> {
     is_alive.then_some(connection)
 }
 
-async fn connect(options: &PgConnectOptions) -> Result<PgConnection, Error> {
-    tokio::time::timeout(ACQUIRE, PgConnection::connect_with(options)).await.map_err(|_| Error::PoolTimedOut)?
+async fn connect(options: &PgConnectOptions, settings: &[(&str, &str)]) -> Result<PgConnection, Error> {
+    let made = async {
+        let mut connection = PgConnection::connect_with(options).await?;
+        set(&mut connection, settings).await?;
+        Ok(connection)
+    };
+    tokio::time::timeout(ACQUIRE, made).await.map_err(|_| Error::PoolTimedOut)?
+}
+
+/// Gives a connection the settings that all of the hub's have, and these. Not at its beginning, where PgBouncer refuses
+/// what it does not know.
+async fn set(connection: &mut PgConnection, settings: &[(&str, &str)]) -> Result<(), Error> {
+    let all = SILENCE.iter().chain(&PLANS).chain(settings);
+    let statements = all.map(|(name, value)| format!("SET {name} = '{value}';")).collect::<String>();
+    sqlx::raw_sql(sqlx::AssertSqlSafe(statements)).execute(connection).await.map(|_| ())
 }
 
 fn pool(options: PgConnectOptions, connections: u32) -> PgPool {
     PgPoolOptions::new()
         .max_connections(connections)
         .acquire_timeout(ACQUIRE)
+        .idle_timeout(LET_GO)
         // A server that hangs answers no ping: without a limit to it, connections would be lost one by one.
         .test_before_acquire(false)
+        .after_connect(|connection, _| Box::pin(set(connection, &[])))
         .before_acquire(|connection, _| Box::pin(prove(connection)))
         .after_release(|connection, _| Box::pin(prove(connection)))
         .connect_lazy_with(options)
@@ -320,7 +401,7 @@ impl<'p> Executor<'p> for &'p Database {
         'p: 'e,
         E: 'q + Execute<'q, Postgres>,
     {
-        self.guarded(self.pool.fetch_many(query))
+        self.guarded(self.pool().fetch_many(query))
     }
 
     fn fetch_optional<'e, 'q: 'e, E>(self, query: E) -> BoxFuture<'e, Result<Option<PgRow>, Error>>
@@ -328,20 +409,20 @@ impl<'p> Executor<'p> for &'p Database {
         'p: 'e,
         E: 'q + Execute<'q, Postgres>,
     {
-        self.unless_away(self.pool.fetch_optional(query)).boxed()
+        self.unless_away(self.pool().fetch_optional(query)).boxed()
     }
 
     fn prepare_with<'e>(self, sql: SqlStr, parameters: &'e [PgTypeInfo]) -> BoxFuture<'e, Result<PgStatement, Error>>
     where
         'p: 'e,
     {
-        self.unless_away(self.pool.prepare_with(sql, parameters)).boxed()
+        self.unless_away(self.pool().prepare_with(sql, parameters)).boxed()
     }
 
     fn describe<'e>(self, sql: SqlStr) -> BoxFuture<'e, Result<Describe<Postgres>, Error>>
     where
         'p: 'e,
     {
-        self.unless_away(self.pool.describe(sql)).boxed()
+        self.unless_away(self.pool().describe(sql)).boxed()
     }
 }

@@ -3,18 +3,22 @@
 //! Must not know what a backup is made of besides.
 
 use std::{
+    fs::File,
     path::{Path, PathBuf},
     process::{ExitStatus, Stdio},
 };
 
 use anyhow::{Context as _, bail, ensure};
-use sqlx::{ConnectOptions as _, postgres::PgConnectOptions};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     process::{Child, Command},
 };
 
-use super::{Database, Error, private::binaries};
+use super::{
+    Address, Database, Error,
+    address::Reach,
+    private::binaries,
+};
 
 const PROGRAMS: [&str; 3] = ["pg_dump", "pg_restore", "psql"];
 /// Undoes everything that the hub has in a database.
@@ -99,14 +103,15 @@ impl Tools {
         })
     }
 
-    /// Writes all of a database, as it is at one moment, into a file of `pg_dump`'s custom format. It may be in use.
+    /// Writes all of a database, as it is at one moment, into a file, in `pg_dump`'s custom format. It may be in use.
     ///
     /// # Errors
     /// What `pg_dump` says.
-    pub async fn dump(&self, database: &Database, file: &Path) -> anyhow::Result<()> {
-        let mut command = self.command("pg_dump", Some(&database.pool().connect_options()));
-        command.args(["--format=custom", "--no-owner", "--no-privileges", "--no-comments", "--file"]).arg(file);
-        let output = command.stdout(Stdio::null()).output().await.context("cannot run pg_dump")?;
+    pub async fn dump(&self, address: &Address, file: File) -> anyhow::Result<()> {
+        let reach = self.reach(address)?;
+        let mut command = self.command("pg_dump", Some(&reach));
+        command.args(["--format=custom", "--no-owner", "--no-privileges", "--no-comments"]);
+        let output = command.stdout(file).spawn().context("cannot run pg_dump")?.wait_with_output().await?;
         ensure!(output.status.success(), "pg_dump failed:\n{}", String::from_utf8_lossy(&output.stderr).trim_end());
         Ok(())
     }
@@ -116,11 +121,12 @@ impl Tools {
     ///
     /// # Errors
     /// What `pg_restore` or psql says.
-    pub async fn restore(&self, database: &Database, file: &Path, replace: bool) -> anyhow::Result<()> {
+    pub async fn restore(&self, address: &Address, dump: File, replace: bool) -> anyhow::Result<()> {
         let mut reader = self.command("pg_restore", None);
-        reader.args(["--no-owner", "--no-privileges", "--no-comments", "--exit-on-error", "--file=-"]).arg(file);
-        let mut reader = reader.stdout(Stdio::piped()).spawn().context("cannot run pg_restore")?;
-        let mut writer = self.command("psql", Some(&database.pool().connect_options()));
+        reader.args(["--no-owner", "--no-privileges", "--no-comments", "--exit-on-error", "--file=-"]);
+        let mut reader = reader.stdin(dump).stdout(Stdio::piped()).spawn().context("cannot run pg_restore")?;
+        let reach = self.reach(address)?;
+        let mut writer = self.command("psql", Some(&reach));
         writer.args(["--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", "--file=-"]);
         let mut writer = writer.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().context("cannot run psql")?;
         let (mut script, mut transaction) =
@@ -151,10 +157,16 @@ impl Tools {
         Ok(())
     }
 
-    fn command(&self, program: &str, database: Option<&PgConnectOptions>) -> Command {
+    fn reach(&self, address: &Address) -> anyhow::Result<Reach> {
+        Reach::new(address, self.major).context("cannot tell PostgreSQL's programs how the database is reached")
+    }
+
+    fn command(&self, program: &str, reach: Option<&Reach>) -> Command {
         let mut command = Command::new(self.folder.join(program));
         command.stdin(Stdio::null()).stderr(Stdio::piped()).kill_on_drop(true).env("LC_ALL", "C");
-        command.envs(database.map(environment).unwrap_or_default());
+        if let Some(reach) = reach {
+            reach.apply(&mut command);
+        }
         command
     }
 }
@@ -177,53 +189,5 @@ fn words(child: &mut Child) -> impl Future<Output = String> + use<> {
             let _ = stderr.read_to_end(&mut text).await;
         }
         String::from_utf8_lossy(&text).into_owned()
-    }
-}
-
-/// How libpq reaches the database: by variables, because everybody can read a program's arguments.
-fn environment(options: &PgConnectOptions) -> Vec<(&'static str, String)> {
-    let host = options.get_socket().map_or_else(|| options.get_host().to_owned(), |path| path.display().to_string());
-    let mut variables = vec![
-        ("PGHOST", host),
-        ("PGPORT", options.get_port().to_string()),
-        ("PGUSER", options.get_username().to_owned()),
-        ("PGDATABASE", options.get_database().unwrap_or(options.get_username()).to_owned()),
-        ("PGAPPNAME", "portcullis".to_owned()),
-        ("PGCONNECT_TIMEOUT", "10".to_owned()),
-    ];
-    variables.extend(options.get_options().map(|given| ("PGOPTIONS", given.to_owned())));
-    // The only way to what has no getter; everything in it is percent-encoded.
-    let url = options.to_url_lossy();
-    let password = format!("password={}", url.password().unwrap_or_default());
-    let password = url::form_urlencoded::parse(password.as_bytes()).next().map(|(_, value)| value.into_owned());
-    variables.extend(password.filter(|password| !password.is_empty()).map(|password| ("PGPASSWORD", password)));
-    let names =
-        [("sslmode", "PGSSLMODE"), ("sslrootcert", "PGSSLROOTCERT"), ("sslcert", "PGSSLCERT"), ("sslkey", "PGSSLKEY")];
-    for (key, value) in url.query_pairs() {
-        variables.extend(names.iter().find(|(name, _)| *name == key).map(|(_, name)| (*name, value.to_string())));
-    }
-    variables
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn libpq_is_told_what_the_hub_knows() {
-        let options: PgConnectOptions =
-            "postgres://u%40x:p%26+%25w@db.example:5433/hub?sslmode=require&options=-c%20a%3Db".parse().expect("a URL");
-        let variables = environment(&options);
-        let value = |name: &str| variables.iter().find(|(other, _)| *other == name).map(|(_, value)| value.as_str());
-        assert_eq!(value("PGHOST"), Some("db.example"));
-        assert_eq!(value("PGPORT"), Some("5433"));
-        assert_eq!(value("PGUSER"), Some("u@x"));
-        assert_eq!(value("PGPASSWORD"), Some("p&+%w"));
-        assert_eq!(value("PGDATABASE"), Some("hub"));
-        assert_eq!(value("PGSSLMODE"), Some("require"));
-        let socket: PgConnectOptions = "postgres://u@localhost/hub?host=/run/pg".parse().expect("a URL");
-        let variables = environment(&socket);
-        assert!(variables.contains(&("PGHOST", "/run/pg".to_owned())));
-        assert!(!variables.iter().any(|(name, _)| *name == "PGPASSWORD"));
     }
 }

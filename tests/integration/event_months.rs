@@ -16,7 +16,7 @@ use crate::server;
 async fn migrate_to(database: &Database, version: i64) {
     let mut migrator = sqlx::migrate::Migrator::new(std::path::Path::new("migrations")).await.expect("migrations");
     migrator.migrations.to_mut().retain(|migration| migration.version <= version);
-    migrator.run(database.pool()).await.expect("an older schema");
+    migrator.run(&database.pool()).await.expect("an older schema");
 }
 
 async fn run(database: &Database, statement: &'static str) {

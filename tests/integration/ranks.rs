@@ -6,7 +6,7 @@ use std::{
 };
 
 const RANKS: &[&[&str]] = &[
-    &["domain"],
+    &["domain", "private_file", "said"],
     &["auth", "config", "events", "lifecycle", "telemetry", "wire"],
     &["gpio", "mqtt", "store"],
     &[

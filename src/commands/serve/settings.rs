@@ -45,11 +45,13 @@ impl Settings {
 fn token_keys(options: &ServeOptions, data: &Data) -> anyhow::Result<Keys> {
     let accounts = &options.accounts;
     let given = secrets::given("JWT_SECRET", accounts.jwt_secret.as_deref(), accounts.jwt_secret_file.as_ref())?;
-    let key = match given {
-        Some(key) => key,
-        None => secrets::kept(&data.folder.join("jwt-secret"), secret::generate)?,
+    let file = data.folder.join("jwt-secret");
+    let cure = "remove it, and the hub makes a new one; everybody has to sign in again";
+    let (key, fault) = match given {
+        Some(key) => (key, "JWT_SECRET is not taken".to_owned()),
+        None => (secrets::kept(&file, cure, secret::generate)?, format!("{} is cut short: {cure}", file.display())),
     };
-    Keys::new(key.as_bytes(), accounts.jwt_expiration).context("JWT_SECRET is not taken")
+    Keys::new(key.as_bytes(), accounts.jwt_expiration).context(fault)
 }
 
 fn tls(options: &ServeOptions) -> anyhow::Result<Option<Arc<ServerConfig>>> {

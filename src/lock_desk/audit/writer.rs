@@ -101,13 +101,8 @@ impl Writer {
     }
 
     async fn work(&mut self) {
-        // Early, so that a chain that was tampered with is told of at the start and not at the first command.
-        match timeout(PATIENCE, self.ready()).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => self.disconnect(&error),
-            Err(_) => self.disconnect(&"no answer"),
-        }
-        let backlog = self.backlog.clone();
+        let (backlog, database) = (self.backlog.clone(), self.database.clone());
+        let mut looked = false;
         loop {
             tokio::select! {
                 biased;
@@ -119,6 +114,12 @@ impl Writer {
                 row = backlog.next() => {
                     self.insist(row.entry.clone()).await;
                     row.tell_written();
+                }
+                // As soon as there is a database, so that a chain that was tampered with is told of at the start and not at
+                // the first command.
+                () = database.available(), if !looked => {
+                    looked = true;
+                    self.look().await;
                 }
             }
             self.keep_head().await;
@@ -132,6 +133,14 @@ impl Writer {
             row.tell_written();
         }
         self.keep_head().await;
+    }
+
+    async fn look(&mut self) {
+        match timeout(PATIENCE, self.ready()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => self.disconnect(&error),
+            Err(_) => self.disconnect(&"no answer"),
+        }
     }
 
     async fn attempt(&mut self, attempt: Attempt) {

@@ -1,12 +1,11 @@
 //! The user that runs the private PostgreSQL: the hub's own, or, when the hub is root's, the user postgres.
 
-use std::{
-    os::unix::{fs::chown, process::CommandExt as _},
-    path::Path,
-    process::Command,
-};
+use std::{fs::File, os::unix::process::CommandExt as _, path::Path, process::Command};
 
 use anyhow::{Context as _, bail};
+use rustix::fs::{AtFlags, Gid, Uid, fchown};
+
+use crate::private_file::Folder;
 
 /// The user that Debian's package makes.
 const USER: &str = "postgres";
@@ -38,12 +37,31 @@ impl Owner {
         Ok(Self::Other { uid: found.0, gid: found.1 })
     }
 
-    /// Makes a file or folder theirs.
-    pub fn give(self, path: &Path) -> anyhow::Result<()> {
+    /// The user's number.
+    pub fn uid(self) -> u32 {
+        match self {
+            Self::Same => rustix::process::geteuid().as_raw(),
+            Self::Other { uid, .. } => uid,
+        }
+    }
+
+    /// Makes a file theirs that was just made: by its handle, because its name may lead elsewhere by now.
+    pub fn give(self, file: &File) -> anyhow::Result<()> {
+        match self {
+            Self::Same => Ok(()),
+            Self::Other { uid, gid } => fchown(file, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))
+                .with_context(|| format!("cannot give a file to {USER}")),
+        }
+    }
+
+    /// Makes a folder theirs that was just made in `parent`, which is the hub's own.
+    pub fn give_folder(self, parent: &Folder, name: &str) -> anyhow::Result<()> {
         match self {
             Self::Same => Ok(()),
             Self::Other { uid, gid } => {
-                chown(path, Some(uid), Some(gid)).with_context(|| format!("cannot give {} to {USER}", path.display()))
+                let (uid, gid) = (Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)));
+                rustix::fs::chownat(parent, name, uid, gid, AtFlags::SYMLINK_NOFOLLOW)
+                    .with_context(|| format!("cannot give {} to {USER}", parent.path().join(name).display()))
             }
         }
     }
@@ -60,7 +78,7 @@ impl Owner {
         let Self::Other { uid, gid } = self else { return Ok(()) };
         let mut command = Command::new("/bin/sh");
         command
-            .args(["-c", r#"cd "$1" && : >.reach && rm .reach"#, "sh"])
+            .args(["-c", r#"cd "$1" && rm -rf .reach && mkdir .reach && rmdir .reach"#, "sh"])
             .arg(folder)
             .current_dir("/")
             .uid(uid)
