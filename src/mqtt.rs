@@ -16,6 +16,7 @@ mod front;
 pub mod gauges;
 mod inbound;
 mod input;
+mod last_reading;
 pub mod link;
 mod local;
 mod lock;

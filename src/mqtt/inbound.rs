@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{
-    connection::{Connection, End},
+    connection::{Connection, End, Goodbye},
     decode, delivery,
     encode::{self, AckKind},
     link::QoS,
@@ -22,11 +22,21 @@ use crate::domain::topic;
 /// client, so that nobody can do harm by reading slowly; detections and commands to the lock are never slowed.
 const SLOWER: Duration = Duration::from_millis(1);
 
-/// Does what the packet says.
+/// Does what the packet says, and writes to the client what waits for it.
 ///
 /// # Errors
 /// How the connection ends, if it does.
 pub async fn handle(connection: &mut Connection, packet: Packet) -> Result<(), End> {
+    act(connection, packet).await?;
+    delivery::fill(connection);
+    Ok(())
+}
+
+/// Does what the packet says.
+///
+/// # Errors
+/// How the connection ends, if it does.
+pub async fn act(connection: &mut Connection, packet: Packet) -> Result<(), End> {
     match packet {
         Packet::Publish(packet) => publish(connection, packet).await?,
         Packet::PubRec(ack) => pubrec(connection, ack),
@@ -41,7 +51,6 @@ pub async fn handle(connection: &mut Connection, packet: Packet) -> Result<(), E
         Packet::PingReq => encode::pong(&mut connection.out),
         Packet::Disconnect(packet) => return Err(disconnect(connection, packet)),
     }
-    delivery::fill(connection);
     Ok(())
 }
 
@@ -215,7 +224,8 @@ async fn subscribe(connection: &mut Connection, packet: &Subscribe) -> Result<()
     Ok(())
 }
 
-fn disconnect(connection: &mut Connection, packet: Disconnect) -> End {
+/// The client says that it goes, and perhaps how long its session is to live.
+pub fn disconnect(connection: &mut Connection, packet: Disconnect) -> End {
     if let Some(seconds) = packet.session_expiry {
         if connection.session.expiry.is_zero() && seconds > 0 {
             return connection.fault(Fault::protocol("a session expiry in DISCONNECT after none in CONNECT"));
@@ -223,5 +233,5 @@ fn disconnect(connection: &mut Connection, packet: Disconnect) -> End {
         let most = connection.core.settings.limits.session_seconds;
         connection.session.expiry = Duration::from_secs(seconds.min(most).into());
     }
-    End::Clean { with_will: packet.with_will }
+    End::Clean(Goodbye { with_will: packet.with_will })
 }
