@@ -14,6 +14,7 @@ pub mod filter;
 pub mod frame;
 mod front;
 pub mod gauges;
+mod hearers;
 mod inbound;
 mod input;
 mod last_reading;

@@ -108,7 +108,7 @@ impl Afterlife {
             Order::HandOver { clean, reply } if clean || self.session.expiry.is_zero() => {
                 // So does the wait for its will.
                 self.publish_will().await;
-                subscribe::leave_groups(&self.core, &self.session);
+                subscribe::leave_groups(&self.core, &mut self.session);
                 let _ = reply.send(None);
                 self.session.abandoned.cancel();
                 self.finish().await;
@@ -142,7 +142,7 @@ impl Afterlife {
     /// The session is over: its place is free at once, its will goes out, its last messages are finished.
     async fn over(mut self) {
         self.publish_will().await;
-        subscribe::leave_groups(&self.core, &self.session);
+        subscribe::leave_groups(&self.core, &mut self.session);
         let Self { core, mut session, seat, .. } = self;
         drop(seat);
         session.link = None;

@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     connect::{self, Origin},
     gauges::{Gauges, Rate},
+    hearers::Hearers,
     input::ARRIVING,
     link, local,
     packet::Reason,
@@ -114,6 +115,8 @@ pub struct Core {
     pub router: Router,
     pub sessions: Arc<Sessions>,
     pub shares: Shares,
+    /// Who subscribes to what now.
+    pub hearers: Hearers,
     pub gauges: Arc<Gauges>,
     pub budget: Budget,
     /// What detections that wait for their commit hold.
@@ -174,6 +177,7 @@ impl Front {
         Ok(Self(Arc::new(Core {
             sessions: Sessions::new(&settings.limits, gauges.clone()),
             shares: Shares::new(router.clone(), rights.clone(), lifecycle.clone()),
+            hearers: Hearers::default(),
             rights,
             hooks,
             lifecycle: lifecycle.clone(),

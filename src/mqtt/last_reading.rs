@@ -97,6 +97,9 @@ impl<S: Stream> Rest<'_, S> {
             if let Err(end) = self.handle_whole_packets(until).await {
                 return Some(end);
             }
+            if !may_write {
+                self.connection.out.clear();
+            }
             let now = Instant::now();
             let is_read = self.is_read();
             if now >= until || self.left == 0 || (!is_read && patience == Patience::Hurries) {
@@ -118,7 +121,7 @@ impl<S: Stream> Rest<'_, S> {
                 written = connection::write_some(socket.writer, &connection.out), if may_write && !connection.out.is_empty() => {
                     match written {
                         Ok(count) => connection.out.advance(count),
-                        // Nobody hears the answers; what was said counts all the same.
+                        // Nobody hears the answers, so none keep the client from being read.
                         Err(_) => may_write = false,
                     }
                 }

@@ -1,6 +1,6 @@
 //! Certificates for tests, made anew each time.
 
-use std::sync::Arc;
+use std::{path::PathBuf, sync::Arc};
 
 use portcullis::mqtt::tls;
 use tokio_rustls::{TlsConnector, rustls};
@@ -13,7 +13,14 @@ pub struct Certificates {
 
 impl Certificates {
     pub fn new() -> Self {
+        Self::of("An authority")
+    }
+
+    /// Of an authority of this name.
+    pub fn of(name: &str) -> Self {
         let mut params = rcgen::CertificateParams::new(vec![]).expect("params");
+        params.distinguished_name = rcgen::DistinguishedName::new();
+        params.distinguished_name.push(rcgen::DnType::CommonName, name);
         params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
         let key = rcgen::KeyPair::generate().expect("a key");
         let ca = rcgen::CertifiedIssuer::self_signed(params, key).expect("a CA");
@@ -22,22 +29,34 @@ impl Certificates {
         Self { folder, ca }
     }
 
-    /// Writes NAME.pem and NAME.key.
-    pub fn issue(&self, name: &str) -> (rustls::pki_types::CertificateDer<'static>, rcgen::KeyPair) {
-        let mut params = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).expect("params");
+    /// A file of the folder.
+    pub fn path(&self, file: &str) -> PathBuf {
+        self.folder.path().join(file)
+    }
+
+    /// Writes NAME.pem and NAME.key, for these names and addresses.
+    fn issue(&self, name: &str, names: &[&str]) -> (rustls::pki_types::CertificateDer<'static>, rcgen::KeyPair) {
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        let mut params = rcgen::CertificateParams::new(names).expect("params");
         params.distinguished_name.push(rcgen::DnType::OrganizationName, "A house");
         params.distinguished_name.push(rcgen::DnType::CommonName, name);
         let key = rcgen::KeyPair::generate().expect("a key");
         let certificate = params.signed_by(&key, &self.ca).expect("signed");
-        std::fs::write(self.folder.path().join(format!("{name}.pem")), certificate.pem()).expect("written");
-        std::fs::write(self.folder.path().join(format!("{name}.key")), key.serialize_pem()).expect("written");
+        std::fs::write(self.path(&format!("{name}.pem")), certificate.pem()).expect("written");
+        std::fs::write(self.path(&format!("{name}.key")), key.serialize_pem()).expect("written");
         (certificate.der().clone(), key)
     }
 
+    /// A server by the name of localhost.
     pub fn server(&self) -> Arc<rustls::ServerConfig> {
-        self.issue("hub");
-        let path = |name: &str| self.folder.path().join(name);
-        tls::server_config(&path("hub.pem"), &path("hub.key"), Some(&path("ca.pem"))).expect("a configuration")
+        self.server_for(&["localhost"])
+    }
+
+    /// A server with a certificate for these names and addresses.
+    pub fn server_for(&self, names: &[&str]) -> Arc<rustls::ServerConfig> {
+        self.issue("hub", names);
+        tls::server_config(&self.path("hub.pem"), &self.path("hub.key"), Some(&self.path("ca.pem")))
+            .expect("a configuration")
     }
 
     pub fn client(&self, name: Option<&str>) -> TlsConnector {
@@ -51,7 +70,7 @@ impl Certificates {
         let config = match name {
             None => builder.with_no_client_auth(),
             Some(name) => {
-                let (certificate, key) = self.issue(name);
+                let (certificate, key) = self.issue(name, &["localhost"]);
                 let key = rustls::pki_types::PrivatePkcs8KeyDer::from(key.serialize_der()).into();
                 builder.with_client_auth_cert(vec![certificate], key).expect("a pair")
             }
