@@ -70,9 +70,12 @@ pub async fn run(mut parts: Parts, stop: CancellationToken) -> anyhow::Result<()
     parts.cameras_changed.mark_changed();
     loop {
         let now = Instant::now();
+        let mut gone = HashMap::new();
         tokio::select! {
             () = stop.cancelled() => return Ok(()),
-            Ok(()) = parts.cameras_changed.changed() => reload(&parts.database, &mut parts.cameras_changed, &mut cameras).await,
+            Ok(()) = parts.cameras_changed.changed() => {
+                gone = reload(&parts.database, &mut parts.cameras_changed, &mut cameras).await;
+            }
             sighting = sightings.recv() => match sighting {
                 // Only a camera that was not there is news; the others are judged at the next tick.
                 Ok(sighting) if sighted(&mut cameras, sighting, now) => {}
@@ -90,6 +93,9 @@ pub async fn run(mut parts: Parts, stop: CancellationToken) -> anyhow::Result<()
             }
             _ = tick.tick() => {}
             incoming = parts.link.incoming.recv() => anyhow::ensure!(incoming.is_some(), "the hub's own MQTT session is gone"),
+        }
+        for (id, camera) in gone {
+            forget(&parts.link, id, camera.last_seen).await?;
         }
         if parts.stalled.borrow().is_some() {
             for camera in cameras.values_mut() {
@@ -111,14 +117,20 @@ fn sighted(cameras: &mut HashMap<CameraId, Watched>, sighting: Sighting, now: In
     !was_there
 }
 
-/// Learns of new and renamed cameras and forgets the deleted ones; when the database is away, tries again a tick later.
-async fn reload(database: &Database, changed: &mut watch::Receiver<u64>, cameras: &mut HashMap<CameraId, Watched>) {
+/// Learns of new and renamed cameras, and gives those that are there no more; when the database is away, tries again a tick
+/// later.
+async fn reload(
+    database: &Database,
+    changed: &mut watch::Receiver<u64>,
+    cameras: &mut HashMap<CameraId, Watched>,
+) -> HashMap<CameraId, Watched> {
     let known = match store::attendance::cameras(database).await {
         Ok(known) => known,
         Err(error) => {
             tracing::debug!("the cameras could not be read: {error}");
             tokio::time::sleep(JUDGE).await;
-            return changed.mark_changed();
+            changed.mark_changed();
+            return HashMap::new();
         }
     };
     let mut before = std::mem::take(cameras);
@@ -129,6 +141,25 @@ async fn reload(database: &Database, changed: &mut watch::Receiver<u64>, cameras
         };
         cameras.insert(camera.id, Watched { name: camera.name, attendance, last_seen, published });
     }
+    before
+}
+
+/// Says that a camera that is there no more is offline, and then clears its topic, so that nobody who subscribes later is
+/// given a status of it.
+async fn forget(link: &Link, id: CameraId, last_seen: Option<DateTime<Utc>>) -> anyhow::Result<()> {
+    let offline = Bytes::from(serde_json::to_vec(&CameraStatus { online: false, last_seen })?);
+    for payload in [offline, Bytes::new()] {
+        publish(link, id, payload).await?;
+    }
+    Ok(())
+}
+
+/// Publishes `camera/<id>/status`, retained.
+async fn publish(link: &Link, id: CameraId, payload: Bytes) -> anyhow::Result<()> {
+    let topic = Topic::CameraStatus(id).to_string();
+    let message = Message { topic, payload, qos: QoS::AtLeastOnce, retain: true };
+    anyhow::ensure!(link.outgoing.send(message).await.is_ok(), "the hub's own MQTT session is gone");
+    Ok(())
 }
 
 async fn judge(parts: &Parts, id: CameraId, camera: &mut Watched, now: Instant) -> anyhow::Result<()> {
@@ -141,13 +172,7 @@ async fn judge(parts: &Parts, id: CameraId, camera: &mut Watched, now: Instant) 
             || (before.last_seen != status.last_seen && now.saturating_duration_since(*at) >= REFRESH)
     });
     if is_news {
-        let message = Message {
-            topic: Topic::CameraStatus(id).to_string(),
-            payload: Bytes::from(serde_json::to_vec(&status)?),
-            qos: QoS::AtLeastOnce,
-            retain: true,
-        };
-        anyhow::ensure!(parts.link.outgoing.send(message).await.is_ok(), "the hub's own MQTT session is gone");
+        publish(&parts.link, id, Bytes::from(serde_json::to_vec(&status)?)).await?;
         camera.published = Some((status, now));
     }
     Ok(())

@@ -62,7 +62,10 @@ impl fmt::Display for Rule {
             Self::Entry(index, _) => write!(f, "[[rights]] entry {}", index + 1),
             Self::NoTopic => f.write_str("not a topic that can be published to"),
             Self::NoFilter => f.write_str("not a topic filter"),
-            Self::BrokersOwn => f.write_str("nothing allows it: topics that begin with $ are closed"),
+            Self::BrokersOwn => f.write_str(
+                "nothing allows it: topics that begin with $ are closed, but for $SYS/broker/connection/NAME/state to whom \
+                 a [[rights]] entry opens it",
+            ),
             Self::HubsOwn => f.write_str(
                 "nothing allows it: camera/, lock/ and hub/ are the hub's own, and no [[rights]] entry reaches them",
             ),
@@ -144,7 +147,11 @@ impl Rights {
             return Rule::Hub;
         }
         if name.starts_with('$') {
-            return Rule::BrokersOwn;
+            if !topic::is_bridge_state(name) {
+                return Rule::BrokersOwn;
+            }
+            let rule = self.first_entry(who, Action::Publish, |filter| topic::matches(filter, name));
+            return if rule == Rule::Nothing { Rule::BrokersOwn } else { rule };
         }
         if topic::is_reserved(name) {
             let known = Topic::parse(name);
@@ -181,7 +188,8 @@ impl Rights {
             return Rule::Hub;
         }
         if filter.starts_with('$') {
-            return Rule::BrokersOwn;
+            let rule = self.first_entry(who, Action::Subscribe, |wide| topic::covers(wide, filter));
+            return if rule == Rule::Nothing || !topic::is_of_bridges(filter) { Rule::BrokersOwn } else { rule };
         }
         if topic::is_reserved(filter) {
             let reached = Topic::parse(filter).map_or_else(|| reached(filter), |topic| vec![topic]);
@@ -423,6 +431,35 @@ mod tests {
             for topic in ["lock/command", "lock/status", "camera/1/detections", "hub/events"] {
                 assert!(!rights.publish(&sly, topic).allowed, "{name} {topic}");
             }
+        }
+    }
+
+    #[test]
+    fn a_bridge_may_say_what_an_entry_lets_it_say_and_no_more_below_sys() {
+        let house = device("house", DeviceRole::Controller);
+        let state = "$SYS/broker/connection/house.hub/state";
+        for rights in [Rights::default(), generous()] {
+            assert!(!rights.publish(&house, state).allowed && !rights.subscribe(&house, state).allowed);
+        }
+        let mut rights = Rights::new(vec![
+            entry("device:house", Action::Publish, "$SYS/broker/connection/#", true),
+            entry("USER", Action::Subscribe, "$SYS/broker/connection/+/state", true),
+        ]);
+        rights.entries.extend(generous().entries);
+        let may_publish = |who, name| rights.publish(who, name).allowed;
+        assert_eq!(rights.publish(&house, state).rule, "[[rights]] entry 1");
+        for name in ["$SYS/broker/connection/house", "$SYS/broker/uptime", "$SYS/broker/connection//state", "$x"] {
+            assert!(!may_publish(&house, name), "{name}");
+        }
+        let camera = device("cam", DeviceRole::Camera);
+        assert!(!may_publish(&camera, state));
+        assert!(!rights.receive(&house, state).allowed, "what it may say it need not hear");
+        let viewer = user(Role::User);
+        assert!(rights.receive(&viewer, state).allowed && !may_publish(&viewer, state));
+        assert!(rights.subscribe(&viewer, "$SYS/broker/connection/+/state").allowed);
+        assert!(rights.subscribe(&viewer, "$share/g/$SYS/broker/connection/+/state").allowed);
+        for filter in ["$SYS/broker/connection/#", "$SYS/#", "$SYS/broker/+/+/state"] {
+            assert!(!rights.subscribe(&viewer, filter).allowed, "{filter}");
         }
     }
 

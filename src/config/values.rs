@@ -56,7 +56,17 @@ pub(super) fn postgres_url(text: &str) -> Result<String, String> {
 
 pub(super) fn mqtt_url(text: &str) -> Result<String, String> {
     let good = url::Url::parse(text).is_ok_and(|url| matches!(url.scheme(), "mqtt" | "mqtts") && url.has_host());
-    if good { Ok(text.to_owned()) } else { Err("mqtt://HOST:PORT or mqtts://HOST:PORT is wanted".to_owned()) }
+    let has_zone =
+        text.split_once('[').and_then(|(_, rest)| rest.split_once(']')).is_some_and(|(host, _)| host.contains('%'));
+    match (good, has_zone) {
+        (true, _) => Ok(text.to_owned()),
+        (false, true) => Err("an address with a zone (%eth0) is of one machine only and stands in no certificate; \
+            the hub's name is wanted, or an address without a zone"
+            .to_owned()),
+        (false, false) => {
+            Err("mqtt://HOST:PORT or mqtts://HOST:PORT is wanted, an IPv6 address as [ADDRESS]".to_owned())
+        }
+    }
 }
 
 /// As long as the hash that HS256 is made of (RFC 7518, 3.2).
@@ -85,6 +95,26 @@ mod tests {
         assert_eq!(duration("90"), Ok(Duration::from_secs(90)));
         for wrong in ["", "h", "0s", "-1h", "1w", "1.5h", "99999999999999999999d", "9999d"] {
             assert!(duration(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn the_hub_is_named_by_a_name_or_an_address() {
+        for right in [
+            "mqtt://hub",
+            "mqtts://hub.example.:8883",
+            "mqtts://[::1]:8883",
+            "mqtts://192.0.2.1",
+            "mqtt://[2001:db8::1]",
+        ] {
+            assert!(mqtt_url(right).is_ok(), "{right}");
+        }
+        for wrong in ["hub", "mqtt:hub", "mqtts://", "http://hub", "mqtts://::1:8883", "mqtts://[::1", "mqtts://[hub]"]
+        {
+            assert!(mqtt_url(wrong).is_err_and(|why| why.contains("[ADDRESS]")), "{wrong}");
+        }
+        for zoned in ["mqtts://[fe80::1%25eth0]:8883", "mqtt://[fe80::1%eth0]"] {
+            assert!(mqtt_url(zoned).is_err_and(|why| why.contains("zone")), "{zoned}");
         }
     }
 

@@ -71,6 +71,22 @@ pub fn is_reserved(name: &str) -> bool {
     matches!(name.split('/').next(), Some("camera" | "lock" | "hub"))
 }
 
+/// Where bridges of other brokers say whether they are connected: all of `$SYS` that is not closed.
+const BRIDGES: &str = "$SYS/broker/connection/";
+
+/// Whether a filter reaches nothing but what bridges say of themselves.
+#[must_use]
+pub fn is_of_bridges(filter: &str) -> bool {
+    filter.strip_prefix(BRIDGES).is_some_and(|rest| !rest.is_empty())
+}
+
+/// Whether a bridge says under this name whether it is connected: `$SYS/broker/connection/NAME/state`.
+#[must_use]
+pub fn is_bridge_state(name: &str) -> bool {
+    let bridge = name.strip_prefix(BRIDGES).and_then(|rest| rest.strip_suffix("/state"));
+    bridge.is_some_and(|bridge| !bridge.is_empty())
+}
+
 /// The longest name that a packet can carry, in bytes of UTF-8.
 const LONGEST: usize = 65_535;
 
@@ -217,6 +233,31 @@ mod tests {
         }
         for filter in ["$share//a", "$share/+/a", "$share/#/a", "$share/g+/a", "$share/g/a#", "$share/g/#/a"] {
             assert!(!valid_filter(filter), "{filter}");
+        }
+    }
+
+    #[test]
+    fn a_bridge_speaks_of_its_connection_and_of_nothing_else() {
+        for name in ["$SYS/broker/connection/house.hub/state", "$SYS/broker/connection/a/b/state"] {
+            assert!(is_bridge_state(name) && is_of_bridges(name), "{name}");
+        }
+        for filter in ["$SYS/broker/connection/#", "$SYS/broker/connection/+/state", "$SYS/broker/connection/%n/state"]
+        {
+            assert!(is_of_bridges(filter), "{filter}");
+        }
+        for name in [
+            "$SYS/broker/connection/state",
+            "$SYS/broker/connection//state",
+            "$SYS/broker/connection/a",
+            "$SYS/broker/connection/a/state/x",
+            "$SYS/broker/uptime",
+            "x/$SYS/broker/connection/a/state",
+            "$SYS/broker/connections/a/state",
+        ] {
+            assert!(!is_bridge_state(name), "{name}");
+        }
+        for filter in ["$SYS/#", "$SYS/broker/+/a/state", "$SYS/broker/connection", "$SYS/broker/connection/", "#"] {
+            assert!(!is_of_bridges(filter), "{filter}");
         }
     }
 

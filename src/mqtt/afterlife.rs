@@ -7,7 +7,7 @@ use futures_util::StreamExt as _;
 use tokio::time::{Instant, sleep_until};
 
 use super::{
-    connection::End,
+    connection::{End, Goodbye},
     delivery,
     front::Core,
     link::QoS,
@@ -39,9 +39,12 @@ impl Afterlife {
     /// Does what the connection's end demands, until the session is handed over or over.
     pub async fn begin(mut self, end: End) {
         match end {
-            End::Clean { with_will: false } => self.will = None,
-            End::Clean { with_will: true } | End::Lost(_) => {}
-            End::TakenOver(order) => return self.obey(order).await,
+            End::Clean(goodbye) => self.heed(goodbye),
+            End::Lost(_) | End::Faulty(_) | End::Silent(_) => {}
+            End::TakenOver { order, goodbye } => {
+                goodbye.into_iter().for_each(|goodbye| self.heed(goodbye));
+                return self.obey(order).await;
+            }
             End::Ended(_) => return self.over().await,
             End::Revoked(_) => return self.revoked().await,
             End::Stopping => return self.finish().await,
@@ -61,6 +64,11 @@ impl Afterlife {
             Turn::Expired => self.over().await,
             Turn::Stopping => self.finish().await,
         }
+    }
+
+    /// The client's own word makes its will void, unless it asked for it.
+    fn heed(&mut self, Goodbye { with_will }: Goodbye) {
+        self.will = self.will.take().filter(|_| with_will);
     }
 
     async fn wait(&mut self, expiry: Duration) -> Turn {
@@ -95,15 +103,17 @@ impl Afterlife {
     async fn obey(mut self, order: Order) {
         match order {
             Order::End { .. } => self.revoked().await,
-            Order::HandOver { clean: true, reply } => {
-                // The session ends, and so does the wait for its will.
+            // A session that is to live no longer than its connection ends with it (3.1.2.4 of 3.1.1, 3.1.2.11.2 of 5.0),
+            // whatever the newer connection asks for.
+            Order::HandOver { clean, reply } if clean || self.session.expiry.is_zero() => {
+                // So does the wait for its will.
                 self.publish_will().await;
-                subscribe::leave_groups(&self.core, &self.session);
+                subscribe::leave_groups(&self.core, &mut self.session);
                 let _ = reply.send(None);
                 self.session.abandoned.cancel();
                 self.finish().await;
             }
-            Order::HandOver { clean: false, reply } => {
+            Order::HandOver { reply, .. } => {
                 // The session goes on: a will that was to wait is void, one that was not is published now.
                 if self.will.as_ref().is_some_and(|will| will.delay.is_zero()) {
                     self.publish_will().await;
@@ -132,7 +142,7 @@ impl Afterlife {
     /// The session is over: its place is free at once, its will goes out, its last messages are finished.
     async fn over(mut self) {
         self.publish_will().await;
-        subscribe::leave_groups(&self.core, &self.session);
+        subscribe::leave_groups(&self.core, &mut self.session);
         let Self { core, mut session, seat, .. } = self;
         drop(seat);
         session.link = None;

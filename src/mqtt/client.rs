@@ -19,7 +19,7 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
-use url::Url;
+use url::{Host, Url};
 
 use super::link::{self, Carrier, Incoming, Link, Message, QoS, WAITING};
 use crate::{domain::topic::Topic, wire::lock::Status};
@@ -67,7 +67,7 @@ pub fn connect(
 
 fn options(settings: &RemoteSettings) -> anyhow::Result<MqttOptions> {
     let url = &settings.url;
-    let host = url.host_str().with_context(|| format!("{url} names no host"))?;
+    let host = host(url).with_context(|| format!("{url} names no host"))?;
     ensure!(
         url.username().is_empty() && url.password().is_none(),
         "MQTT_URL holds credentials; use MQTT_USERNAME and \
@@ -90,6 +90,16 @@ fn options(settings: &RemoteSettings) -> anyhow::Result<MqttOptions> {
         options.set_last_will(LastWill::new(&will.topic, will.payload.to_vec(), qos(will.qos), will.retain));
     }
     Ok(options)
+}
+
+/// The hub's name or address as a certificate has it: an IPv6 address without its brackets, a name without the dot that
+/// says that it is whole.
+fn host(url: &Url) -> Option<String> {
+    Some(match url.host()? {
+        Host::Ipv6(address) => address.to_string(),
+        Host::Ipv4(address) => address.to_string(),
+        Host::Domain(name) => name.strip_suffix('.').unwrap_or(name).to_owned(),
+    })
 }
 
 /// How a connection ended.
@@ -288,7 +298,7 @@ fn words(error: &ConnectionError) -> String {
         ConnectionError::ConnectionRefused(ConnectReturnCode::NotAuthorized) => {
             "the hub does not take this lock worker: no lock-agent, without TLS, or there is one already".to_owned()
         }
-        other => other.to_string(),
+        other => tls::words(other).unwrap_or_else(|| other.to_string()),
     }
 }
 

@@ -112,6 +112,9 @@ async fn first_packet<S: Stream + Unpin>(
             Ok(Some(frame)) if frame.kind == Kind::Connect => return Some(decode::connect(frame.body)),
             Ok(None) if input.rest().first().is_none_or(|first| *first == 0x10) => {}
             Ok(_) => return None,
+            Err(fault) if fault.reason == Reason::PacketTooLarge && begins_as_v5(input) => {
+                return Some(Err(NoConnect::Faulty(Level::V5, fault)));
+            }
             Err(fault) => return Some(Err(NoConnect::Nonsense(fault))),
         }
         if !input.prepare(longest, arriving) {
@@ -122,6 +125,12 @@ async fn first_packet<S: Stream + Unpin>(
     }
 }
 
+/// Whether this is the beginning of a CONNECT of MQTT 5.0, behind a header of two to five bytes.
+fn begins_as_v5(input: &[u8]) -> bool {
+    const BEGINNING: &[u8] = b"\0\x04MQTT\x05";
+    (2..=5).any(|at| input.get(at..).is_some_and(|rest| rest.starts_with(BEGINNING)))
+}
+
 async fn answer_no_connect<S: Stream + Unpin>(core: &Core, stream: S, no_connect: &NoConnect) {
     core.gauges.protocol_errors.one();
     let mut out = BytesMut::new();
@@ -129,6 +138,9 @@ async fn answer_no_connect<S: Stream + Unpin>(core: &Core, stream: S, no_connect
         // Code 1 as 3.1.1 writes it, which every version's clients read.
         NoConnect::Version => encode::refuse(&mut out, Level::V311, Reason::UnsupportedProtocolVersion, ""),
         NoConnect::Faulty(Level::V5, Fault { reason, why }) => encode::refuse(&mut out, Level::V5, *reason, why),
+        NoConnect::Faulty(Level::V311, Fault { reason: Reason::BadUserNameOrPassword, .. }) => {
+            encode::malformed_login(&mut out);
+        }
         NoConnect::Faulty(Level::V311, _) | NoConnect::Nonsense(_) => return,
     }
     farewell(core, stream, &out).await;

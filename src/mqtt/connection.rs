@@ -19,6 +19,7 @@ use super::{
     front::Core,
     inbound,
     input::Input,
+    last_reading::{self, Patience},
     packet::{Connect, Fault, Level, Reason},
     publish::Sender,
     session::{self, Session},
@@ -38,15 +39,26 @@ pub const ROOM: Duration = Duration::from_millis(50);
 pub trait Stream: AsyncRead + AsyncWrite + Send + 'static {}
 impl<S: AsyncRead + AsyncWrite + Send + 'static> Stream for S {}
 
+/// A client's DISCONNECT.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Goodbye {
+    /// Whether it asked for its will all the same, which else is void.
+    pub with_will: bool,
+}
+
 /// How a connection ended.
 #[derive(Debug)]
 pub enum End {
-    /// The client said so; the will is void, unless it asked for it.
-    Clean { with_will: bool },
-    /// Without a word: the socket failed, or the client was silent, slow or broke the protocol.
+    /// The client said so.
+    Clean(Goodbye),
+    /// Without a word: the socket failed, or the client was slow.
     Lost(#[expect(dead_code, reason = "shown in the log by Debug")] &'static str),
-    /// A newer connection of the same client takes the session over.
-    TakenOver(Order),
+    /// The client broke the protocol; what it sent behind that counts no more.
+    Faulty(#[expect(dead_code, reason = "shown in the log by Debug")] &'static str),
+    /// The client said nothing for longer than its keep-alive.
+    Silent(&'static str),
+    /// A newer connection of the same client takes the session over; what the client said on this one before, if it did.
+    TakenOver { order: Order, goodbye: Option<Goodbye> },
     /// The rights of the session's owner have ended, and the session with them.
     Revoked(#[expect(dead_code, reason = "shown in the log by Debug")] &'static str),
     /// The session is to end with the connection.
@@ -143,10 +155,16 @@ impl Connection {
         let (mut reader, mut writer) = tokio::io::split(stream);
         self.session.mailbox.online.store(true, Relaxed);
         self.send_again();
-        let end = match self.serve(&mut reader, &mut writer, &mut input).await {
-            Ok(never) => match never {},
-            Err(end) => end,
+        let (end, patience) = match self.seat.orders.try_recv() {
+            // The client has gone on before it was let in here, and a crowd of its connections may wait for the session.
+            Ok(order) => (self.ordered(Some(order)), Patience::Hurries),
+            Err(_) => match self.serve(&mut reader, &mut writer, &mut input).await {
+                Ok(never) => match never {},
+                Err(end) => (end, Patience::Waits),
+            },
         };
+        let socket = last_reading::Socket { reader: &mut reader, writer: &mut writer, input: &mut input };
+        let end = last_reading::after(self, socket, end, patience).await;
         self.session.mailbox.online.store(false, Relaxed);
         if self.pressing {
             self.core.pressure.fetch_sub(1, Relaxed);
@@ -209,7 +227,7 @@ impl Connection {
 
     /// Acknowledges all whose fate is known by now, so that their acknowledgements are written at once: a commit settles
     /// many.
-    async fn settle_all(&mut self) -> Result<(), End> {
+    pub async fn settle_all(&mut self) -> Result<(), End> {
         while !self.session.pending.is_empty()
             && let Some(Some(decided)) = self.session.pending.next().now_or_never()
         {
@@ -271,7 +289,7 @@ impl Connection {
     /// Whether the client is read: not while as many of its messages as it may send at once wait for their fate, not
     /// while detections of all clients fill their memory and one of them is its own, and not while it does not read its
     /// answers. A 5.0 client keeps to the number by itself, and its pings are heard.
-    fn may_read(&self) -> bool {
+    pub fn may_read(&self) -> bool {
         let most = usize::from(self.core.settings.limits.inflight) + usize::from(self.level == Level::V5);
         let pending = self.session.pending.len();
         pending < most && self.out.len() < 2 * WRITE_AHEAD && (pending == 0 || self.sender.uncommitted.has_room_for(1))
@@ -316,20 +334,14 @@ impl Connection {
             return Err(End::Lost("the client takes long over a packet whose room others wait for"));
         }
         if !self.keep_alive.is_zero() && may_read && self.heard + self.keep_alive <= now {
-            let why = "no packet within one and a half times the keep-alive";
-            encode::disconnect(&mut self.out, self.level, Reason::KeepAliveTimeout, why);
-            return Err(End::Lost(why));
+            return Err(End::Silent("no packet within one and a half times the keep-alive"));
         }
         Ok(())
     }
 
     fn ordered(&mut self, order: Option<Order>) -> End {
         match order {
-            Some(order @ Order::HandOver { .. }) => {
-                let why = "the same client connected anew";
-                encode::disconnect(&mut self.out, self.level, Reason::SessionTakenOver, why);
-                End::TakenOver(order)
-            }
+            Some(order @ Order::HandOver { .. }) => End::TakenOver { order, goodbye: None },
             Some(Order::End { reason, why }) => {
                 encode::disconnect(&mut self.out, self.level, reason, why);
                 End::Revoked(why)
@@ -342,7 +354,7 @@ impl Connection {
     pub fn fault(&mut self, fault: Fault) -> End {
         self.core.gauges.protocol_errors.one();
         encode::disconnect(&mut self.out, self.level, fault.reason, fault.why);
-        End::Lost(fault.why)
+        End::Faulty(fault.why)
     }
 
     /// What an earlier connection sent and the client did not acknowledge goes out again, in its order (4.4).
@@ -382,7 +394,7 @@ impl Connection {
 
 /// Writes what the stream takes at once; with nothing to write, has the stream write what it still keeps. May be
 /// cancelled at any time.
-async fn write_some<W: AsyncWrite + Unpin>(writer: &mut W, bytes: &[u8]) -> std::io::Result<usize> {
+pub async fn write_some<W: AsyncWrite + Unpin>(writer: &mut W, bytes: &[u8]) -> std::io::Result<usize> {
     if bytes.is_empty() {
         return writer.flush().await.map(|()| 0);
     }

@@ -10,12 +10,17 @@ use super::{
     frame::{Frame, Kind},
     link::QoS,
     packet::{
-        Ack, Connect, Disconnect, Fault, Level, Packet, Publish, RetainHandling, Subscribe, Unsubscribe, Wanted, Will,
+        Ack, Connect, Disconnect, Fault, Level, Packet, Publish, Reason, RetainHandling, Subscribe, Unsubscribe,
+        Wanted, Will,
     },
     property::{self, Carrier, Value},
 };
 
 type Read<T> = Result<T, Fault>;
+
+/// The longest user name, in bytes: longer than any that the hub gives, and short enough to be remembered by whoever
+/// counts failed attempts.
+const USERNAME: usize = 256;
 
 /// What came instead of a CONNECT that can be answered.
 #[derive(Debug, PartialEq, Eq)]
@@ -76,7 +81,11 @@ fn connect_of(level: Level, mut reader: Reader) -> Read<Connect> {
     connect.client_id = reader.text()?;
     connect.will = will(level, flags, &mut reader)?;
     if flags & 0x80 != 0 {
-        connect.username = Some(reader.text()?);
+        let username = reader.text()?;
+        if username.len() > USERNAME {
+            return Err(Fault { reason: Reason::BadUserNameOrPassword, why: "a user name longer than 256 bytes" });
+        }
+        connect.username = Some(username);
     }
     if flags & 0x40 != 0 {
         if level == Level::V311 && connect.username.is_none() {

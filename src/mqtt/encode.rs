@@ -81,6 +81,11 @@ pub fn refuse(out: &mut BytesMut, level: Level, reason: Reason, why: &str) {
     connack(out, level, false, code, &properties);
 }
 
+/// CONNACK of MQTT 3.1.1 for a user name or password that is malformed; one that is wrong gets [`refuse`]'s.
+pub fn malformed_login(out: &mut BytesMut) {
+    connack(out, Level::V311, false, 4, &[]);
+}
+
 fn connack(out: &mut BytesMut, level: Level, session_present: bool, code: u8, properties: &[u8]) {
     let properties = (level == Level::V5).then_some(properties);
     out.put_u8(0x20);

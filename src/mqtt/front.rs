@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     connect::{self, Origin},
     gauges::{Gauges, Lines, Rate},
+    hearers::Hearers,
     link, local,
     packet::Reason,
     pools::{self, Pools},
@@ -109,6 +110,8 @@ pub struct Core {
     pub router: Router,
     pub sessions: Arc<Sessions>,
     pub shares: Shares,
+    /// Who subscribes to what now.
+    pub hearers: Hearers,
     pub gauges: Arc<Gauges>,
     /// What all of them share.
     pub pools: Pools,
@@ -176,6 +179,7 @@ impl Front {
         Ok(Self(Arc::new(Core {
             sessions: Sessions::new(&settings.limits, gauges.clone()),
             shares: Shares::new(router.clone(), rights.clone(), pools.groups.clone(), lifecycle.clone()),
+            hearers: Hearers::default(),
             rights,
             hooks,
             lifecycle: lifecycle.clone(),

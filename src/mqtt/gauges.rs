@@ -106,6 +106,8 @@ pub struct Gauges {
     pub overwritten: Count,
     /// Retained messages not kept, because the store is full.
     pub not_retained: Count,
+    /// PUBLISHes at QoS 0 that had come before their connection ended, and for which there was no time.
+    pub unread: Count,
 }
 
 impl Gauges {
@@ -151,7 +153,8 @@ impl Gauges {
                 .with([("why", "queue_full")], self.dropped.get())
                 .with([("why", "undeliverable")], self.undeliverable.get())
                 .with([("why", "overwritten")], self.overwritten.get())
-                .with([("why", "not_retained")], self.not_retained.get()),
+                .with([("why", "not_retained")], self.not_retained.get())
+                .with([("why", "unread")], self.unread.get()),
         ]
     }
 }

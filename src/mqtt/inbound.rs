@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{
-    connection::{Connection, End},
+    connection::{Connection, End, Goodbye},
     decode, delivery,
     encode::{self, AckKind},
     link::QoS,
@@ -22,11 +22,24 @@ use crate::domain::topic;
 /// client, so that nobody can do harm by reading slowly; detections and commands to the lock are never slowed.
 const SLOWER: Duration = Duration::from_millis(1);
 
-/// Does what the packet says.
+/// What an alias stands for whose topic is too long; never a topic itself.
+const TOO_LONG: &str = "\0";
+
+/// Does what the packet says, and writes to the client what waits for it.
 ///
 /// # Errors
 /// How the connection ends, if it does.
 pub async fn handle(connection: &mut Connection, packet: Packet) -> Result<(), End> {
+    act(connection, packet).await?;
+    delivery::fill(connection);
+    Ok(())
+}
+
+/// Does what the packet says.
+///
+/// # Errors
+/// How the connection ends, if it does.
+pub async fn act(connection: &mut Connection, packet: Packet) -> Result<(), End> {
     match packet {
         Packet::Publish(packet) => publish(connection, packet).await?,
         Packet::PubRec(ack) => pubrec(connection, ack),
@@ -40,13 +53,12 @@ pub async fn handle(connection: &mut Connection, packet: Packet) -> Result<(), E
         Packet::PingReq => encode::pong(&mut connection.out),
         Packet::Disconnect(packet) => return Err(disconnect(connection, packet)),
     }
-    delivery::fill(connection);
     Ok(())
 }
 
 async fn publish(connection: &mut Connection, packet: Publish) -> Result<(), End> {
     connection.core.gauges.received.one();
-    let topic = resolve(connection, &packet).map_err(|fault| connection.fault(fault))?;
+    let named = resolve(connection, &packet).map_err(|fault| connection.fault(fault))?;
     let (id, twice) = (packet.id, packet.qos == QoS::ExactlyOnce);
     if packet.qos != QoS::AtMostOnce {
         if twice && let Some(phase) = connection.session.received.get_mut(&id) {
@@ -64,21 +76,9 @@ async fn publish(connection: &mut Connection, packet: Publish) -> Result<(), End
         let answer_on = connection.session.connections;
         connection.session.received.insert(id, Phase::Open { answer_on });
     }
-    let message = Message {
-        topic,
-        payload: decode::compact(&packet.payload),
-        qos: packet.qos,
-        retain: packet.retain,
-        properties: packet.properties,
-        expires_at: publish::expires_at(packet.expiry),
-        origin: connection.session.number,
-        place: 0,
-        owner: None,
-    };
-    let offered = Offered { message, dup: packet.dup, is_will: false };
     let number = connection.session.connections;
     let decided = move |settled| Decided { id, twice, connection: number, settled };
-    let verdict = publish::judge(&connection.core, &connection.sender, offered);
+    let verdict = judge(connection, named, packet);
     if matches!(verdict, Verdict::Now(_)) && connection.core.pressure.load(Relaxed) > 0 {
         tokio::time::sleep(SLOWER).await;
     }
@@ -95,8 +95,37 @@ async fn publish(connection: &mut Connection, packet: Publish) -> Result<(), End
     }
 }
 
+fn judge(connection: &Connection, named: Named, packet: Publish) -> Verdict {
+    let Named::Topic(topic) = named else {
+        let why = "a topic longer than topic_bytes";
+        connection.core.refused_publish(&connection.sender.who, "", why);
+        return Verdict::Now(Settled::refused(Reason::TopicNameInvalid, why));
+    };
+    let message = Message {
+        topic,
+        payload: decode::compact(&packet.payload),
+        qos: packet.qos,
+        retain: packet.retain,
+        properties: packet.properties,
+        expires_at: publish::expires_at(packet.expiry),
+        origin: connection.session.number,
+        place: 0,
+        owner: None,
+    };
+    let offered = Offered { message, dup: packet.dup, is_will: false };
+    publish::judge(&connection.core, &connection.sender, offered)
+}
+
+/// What a PUBLISH is for.
+enum Named {
+    Topic(Arc<str>),
+    /// A topic as MQTT has them, and longer than the front takes.
+    TooLong,
+}
+
 /// The topic that a PUBLISH is for, by its alias if it has one.
-fn resolve(connection: &mut Connection, packet: &Publish) -> Result<Arc<str>, Fault> {
+fn resolve(connection: &mut Connection, packet: &Publish) -> Result<Named, Fault> {
+    let most = connection.core.settings.limits.topic_bytes;
     let mut name = packet.topic.as_str();
     if let Some(alias) = packet.alias {
         if alias == 0 || alias > connection.core.settings.limits.topic_aliases {
@@ -107,13 +136,18 @@ fn resolve(connection: &mut Connection, packet: &Publish) -> Result<Arc<str>, Fa
             let known = connection.aliases.from_client.get(&alias);
             name = known.ok_or(Fault::protocol("a topic alias that was never given a topic"))?;
         } else {
-            connection.aliases.from_client.insert(alias, name.to_owned());
+            // Of one that is too long no more is kept than shows that it is.
+            let kept = if name.len() > most { TOO_LONG } else { name };
+            connection.aliases.from_client.insert(alias, kept.to_owned());
         }
     }
-    if !topic::valid_topic(name) || name.len() > connection.core.settings.limits.topic_bytes {
+    if name == TOO_LONG {
+        return Ok(Named::TooLong);
+    }
+    if !topic::valid_topic(name) {
         return Err(Fault { reason: Reason::TopicNameInvalid, why: "a PUBLISH to something that is no topic" });
     }
-    Ok(name.into())
+    Ok(if name.len() > most { Named::TooLong } else { Named::Topic(name.into()) })
 }
 
 /// Marks a QoS 2 message that came again; says whether it can be acknowledged now.
@@ -146,6 +180,7 @@ async fn sent_again(connection: &mut Connection, id: u16, can_answer: bool) -> R
 /// How the connection ends, if it does.
 pub async fn settle(connection: &mut Connection, decided: Decided) -> Result<(), End> {
     let Decided { id, twice, connection: came_on, settled } = decided;
+    let is_unheard = id != 0 && connection.level == Level::V5 && is_unheard(connection, &settled);
     if let Some(message) = settled.route {
         connection.core.router.publish(message).await.map_err(|_| End::Stopping)?;
     }
@@ -170,6 +205,7 @@ pub async fn settle(connection: &mut Connection, decided: Decided) -> Result<(),
     }
     let (reason, why) = match &settled.answer {
         Answer::Unknown => return Err(End::Lost("the recorder is gone; the client may send its messages again")),
+        Answer::Done if is_unheard => (Reason::NoMatchingSubscribers, None),
         Answer::Done => (Reason::Success, None),
         Answer::Refused(reason, why) => (*reason, Some(why.as_str())),
     };
@@ -180,6 +216,15 @@ pub async fn settle(connection: &mut Connection, decided: Decided) -> Result<(),
         connection.unacknowledged = connection.unacknowledged.saturating_sub(1);
     }
     Ok(())
+}
+
+/// Whether nobody subscribes to the message, not even somebody who is away. Never for the hub's own topics: the hub itself
+/// hears them.
+fn is_unheard(connection: &Connection, settled: &Settled) -> bool {
+    settled
+        .route
+        .as_ref()
+        .is_some_and(|message| !topic::is_reserved(&message.topic) && !connection.core.hearers.has(&message.topic))
 }
 
 fn pubrec(connection: &mut Connection, ack: Ack) {
@@ -204,18 +249,19 @@ fn pubrel(connection: &mut Connection, ack: Ack) {
 }
 
 async fn subscribe(connection: &mut Connection, packet: &Subscribe) -> Result<(), End> {
-    let (codes, retained) = match subscribe::subscribe(&connection.core, &mut connection.session, packet).await {
+    let subscribed = match subscribe::subscribe(&connection.core, &mut connection.session, packet).await {
         Ok(answer) => answer,
         Err(Broken::Fault(fault)) => return Err(connection.fault(fault)),
         Err(Broken::Dead(_)) => return Err(End::Stopping),
     };
-    encode::suback(&mut connection.out, connection.level, packet.id, &codes);
-    let dropped = retained.into_iter().map(|delivery| connection.session.queue.push(delivery)).sum();
-    connection.core.gauges.dropped.add(dropped);
+    // Before what it brings, which is written from the queue.
+    encode::suback(&mut connection.out, connection.level, packet.id, &subscribed.codes);
+    connection.core.gauges.dropped.add(subscribed.dropped);
     Ok(())
 }
 
-fn disconnect(connection: &mut Connection, packet: Disconnect) -> End {
+/// The client says that it goes, and perhaps how long its session is to live.
+pub fn disconnect(connection: &mut Connection, packet: Disconnect) -> End {
     if let Some(seconds) = packet.session_expiry {
         if connection.session.expiry.is_zero() && seconds > 0 {
             return connection.fault(Fault::protocol("a session expiry in DISCONNECT after none in CONNECT"));
@@ -223,5 +269,5 @@ fn disconnect(connection: &mut Connection, packet: Disconnect) -> End {
         let most = connection.core.settings.limits.session_seconds;
         connection.session.expiry = Duration::from_secs(seconds.min(most).into());
     }
-    End::Clean { with_will: packet.with_will }
+    End::Clean(Goodbye { with_will: packet.with_will })
 }

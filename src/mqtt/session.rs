@@ -13,6 +13,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    hearers::Hearing,
     message::{Message, SessionNumber},
     publish::Settled,
     queue::{Queue, Room},
@@ -81,6 +82,8 @@ pub struct Session {
     /// QoS 2 PUBLISHes of the client, by their packet identifier.
     pub received: HashMap<u16, Phase>,
     pub subscriptions: Subscriptions,
+    /// That its subscriptions are there, by their numbers.
+    pub hearings: HashMap<usize, Hearing>,
     /// Opened with the first subscription: who only publishes needs none.
     pub link: Option<RouterLink>,
     pub mailbox: Mailbox,
@@ -118,6 +121,7 @@ impl Session {
             account,
             received: HashMap::new(),
             subscriptions: Subscriptions::default(),
+            hearings: HashMap::new(),
             link: None,
             mailbox: Mailbox { sender, receiver, online: Arc::default() },
             pending: FuturesOrdered::new(),

@@ -48,7 +48,7 @@ pub struct Limits {
     /// PUBLISHes of a client that wait for their acknowledgement. A 5.0 client is told and disconnected above it; a
     /// 3.1.1 client is not read until one is acknowledged.
     pub inflight: u16,
-    /// Subscriptions of a session. One more is refused in its SUBACK.
+    /// Subscriptions of a session. One more is refused in its SUBACK. Home Assistant sends up to 500 in one SUBSCRIBE.
     pub subscriptions: usize,
     /// Different filters of each device or user, added up. One more is refused in its SUBACK.
     pub filters: usize,
@@ -90,7 +90,7 @@ impl Default for Limits {
             packet_bytes: 256 * 1024,
             topic_bytes: 1024,
             inflight: 100,
-            subscriptions: 100,
+            subscriptions: 1_000,
             filters: 20_000,
             filters_per_identity: 5_000,
             topic_aliases: 16,

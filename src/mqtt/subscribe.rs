@@ -25,31 +25,38 @@ pub enum Broken {
     Dead(#[from] Dead),
 }
 
-/// Subscribes to each filter. Answers a code for each, and the retained messages to deliver after the SUBACK.
+/// What a SUBSCRIBE came to.
+#[derive(Debug, Default)]
+pub struct Subscribed {
+    /// A code for each filter.
+    pub codes: Vec<Result<QoS, Reason>>,
+    /// How many messages the session's queue had to drop for the retained ones.
+    pub dropped: u64,
+}
+
+/// Subscribes to each filter, and puts the retained messages that this brings into the session's queue.
 ///
 /// # Errors
 /// When the SUBSCRIBE breaks the protocol, or the router is dead.
-pub async fn subscribe(
-    core: &Core,
-    session: &mut Session,
-    packet: &Subscribe,
-) -> Result<(Vec<Result<QoS, Reason>>, Vec<Delivery>), Broken> {
-    let (mut codes, mut retained) = (Vec::new(), Vec::new());
-    // Each filter may bring every retained message, so a packet has no more filters than a session may have.
-    if packet.filters.len() > core.settings.limits.subscriptions {
-        return Err(Fault::protocol("more filters in a SUBSCRIBE than limits.subscriptions").into());
-    }
-    for wanted in &packet.filters {
+pub async fn subscribe(core: &Core, session: &mut Session, packet: &Subscribe) -> Result<Subscribed, Broken> {
+    let mut subscribed = Subscribed::default();
+    for (index, wanted) in packet.filters.iter().enumerate() {
         let shared = filter::parse(&wanted.filter).is_some_and(|parsed| parsed.group.is_some());
         if shared && wanted.no_local {
             return Err(Fault::protocol("No Local on a shared subscription").into());
         }
-        codes.push(match one(core, session, wanted, packet.subscription_id, &mut retained).await? {
-            Ok(()) => Ok(wanted.qos),
-            Err(reason) => Err(reason),
-        });
+        // Each filter may bring every retained message, also one that is there twice: so of one packet no more count than
+        // a session may have.
+        if index >= core.settings.limits.subscriptions {
+            subscribed.codes.push(Err(Reason::QuotaExceeded));
+            continue;
+        }
+        let code = one(core, session, wanted, packet.subscription_id, &mut subscribed.dropped).await?;
+        subscribed.codes.push(code.map(|()| wanted.qos));
+        // Others' turn: a thousand filters take a while.
+        tokio::task::yield_now().await;
     }
-    Ok((codes, retained))
+    Ok(subscribed)
 }
 
 async fn one(
@@ -57,7 +64,7 @@ async fn one(
     session: &mut Session,
     wanted: &Wanted,
     id: Option<u32>,
-    retained: &mut Vec<Delivery>,
+    dropped: &mut u64,
 ) -> Result<Result<(), Reason>, Dead> {
     let Some(parsed) = filter::parse(&wanted.filter) else { return Ok(Err(Reason::TopicFilterInvalid)) };
     if wanted.filter.len() > core.settings.limits.topic_bytes {
@@ -82,6 +89,7 @@ async fn one(
             Err(NotSubscribed::TooManyFilters | NotSubscribed::TooManyGroups) => return Ok(Err(Reason::QuotaExceeded)),
         };
         session.subscriptions.insert(wanted, id, number, since, share);
+        session.hearings.insert(number, core.hearers.join(parsed.filter));
     } else {
         session.subscriptions.update(wanted, id);
     }
@@ -92,11 +100,12 @@ async fn one(
     };
     if parsed.group.is_none() && brings_retained {
         let found = core.router.retained().lock().matching(parsed.filter, since, Instant::now());
-        let heard = found.into_iter().filter(|message| core.rights.may_receive(&session.who, &message.topic));
-        retained.extend(heard.map(|message| Delivery {
-            message: Message { qos: message.qos.min(wanted.qos), retain: true, ..message },
-            subscription_ids: id.into_iter().collect(),
-        }));
+        for message in found.into_iter().filter(|message| core.rights.may_receive(&session.who, &message.topic)) {
+            *dropped += session.queue.push(Delivery {
+                message: Message { qos: message.qos.min(wanted.qos), retain: true, ..message },
+                subscription_ids: id.into_iter().collect(),
+            });
+        }
     }
     Ok(Ok(()))
 }
@@ -142,6 +151,7 @@ pub fn unsubscribe(core: &Core, session: &mut Session, filters: &[String]) -> Ve
             codes.push(Reason::NoSubscriptionExisted);
             continue;
         };
+        session.hearings.remove(&removed.number);
         match (&removed.group, &mut session.link) {
             (Some(group), _) => core.shares.leave(group, &removed.filter, session.number),
             (None, Some(link)) => link.unsubscribe(removed.number),
@@ -153,7 +163,8 @@ pub fn unsubscribe(core: &Core, session: &mut Session, filters: &[String]) -> Ve
 }
 
 /// Ends what a session has outside itself, at its end.
-pub fn leave_groups(core: &Core, session: &Session) {
+pub fn leave_groups(core: &Core, session: &mut Session) {
+    session.hearings.clear();
     for subscription in session.subscriptions.iter() {
         if let Some(group) = &subscription.group {
             core.shares.leave(group, &subscription.filter, session.number);

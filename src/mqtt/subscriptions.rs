@@ -4,7 +4,7 @@
 //! them and with all their identifiers (MQTT 5.0, 3.3.4): of the copies the first is delivered, the others are known by
 //! their place in the order.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::{
     filter,
@@ -45,6 +45,8 @@ pub struct Subscription {
 pub struct Subscriptions {
     by_text: HashMap<String, Subscription>,
     texts: HashMap<usize, String>,
+    /// Those with wildcards that no group shares: any other brings messages of its own name only.
+    wide: HashSet<String>,
     last_number: usize,
 }
 
@@ -91,6 +93,9 @@ impl Subscriptions {
             last: since,
             _share: share,
         };
+        if subscription.group.is_none() && subscription.filter.contains(['+', '#']) {
+            self.wide.insert(wanted.filter.clone());
+        }
         self.texts.insert(number, wanted.filter.clone());
         self.by_text.insert(wanted.filter.clone(), subscription);
     }
@@ -108,6 +113,7 @@ impl Subscriptions {
     pub fn remove(&mut self, text: &str) -> Option<Subscription> {
         let removed = self.by_text.remove(text)?;
         self.texts.remove(&removed.number);
+        self.wide.remove(text);
         Some(removed)
     }
 
@@ -125,7 +131,8 @@ impl Subscriptions {
         }
         brought.last = brought.last.max(place);
         let (mut qos, mut retain, mut ids, mut wanted) = (QoS::AtMostOnce, false, Vec::new(), false);
-        for one in self.by_text.values() {
+        let plain = self.by_text.get(&*message.topic);
+        for one in plain.into_iter().chain(self.wide.iter().filter_map(|text| self.by_text.get(text))) {
             let reached = one.number == number
                 || (one.group.is_none() && one.since < place && topic::matches(&one.filter, &message.topic));
             if !reached {

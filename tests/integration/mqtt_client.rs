@@ -41,6 +41,8 @@ pub struct Client {
     /// `QoS` 2 messages that the broker has not released yet.
     held: HashMap<u16, Publish>,
     acks: HashMap<u16, u8>,
+    /// What the broker's `PUBREC`s said, where it was no failure.
+    pub recs: HashMap<u16, u8>,
     subacks: HashMap<u16, Vec<u8>>,
     unsubacks: HashMap<u16, Vec<u8>>,
     pings: usize,
@@ -67,6 +69,7 @@ impl Client {
             last_id: 0,
             held: HashMap::new(),
             acks: HashMap::new(),
+            recs: HashMap::new(),
             subacks: HashMap::new(),
             unsubacks: HashMap::new(),
             pings: 0,
@@ -135,6 +138,7 @@ impl Client {
             Packet::Publish(_) if self.paused => self.ignored += 1,
             Packet::Publish(publish) => self.arrived(publish).await,
             Packet::Ack { kind: kind::PUBREC, id, code, .. } if code < 0x80 => {
+                self.recs.insert(id, code);
                 self.send(&packet::ack(kind::PUBREL, id)).await;
             }
             Packet::Ack { kind: kind::PUBREL, id, .. } => {

@@ -120,10 +120,11 @@ impl TryFrom<Written> for Entry {
     type Error = Invalid;
 
     fn try_from(Written { who, action, filter, allow }: Written) -> Result<Self, Invalid> {
-        if filter.starts_with('$') {
+        if filter.starts_with('$') && !topic::is_of_bridges(&filter) {
             return Err(Invalid(
                 filter,
-                "a filter for an entry: none begins with $ (a right for f is one for $share/GROUP/f too)",
+                "a filter for an entry: none begins with $, but for what bridges say of themselves below \
+                 $SYS/broker/connection/ (a right for f is one for $share/GROUP/f too)",
             ));
         }
         if !topic::valid_filter(&filter) {
@@ -190,6 +191,9 @@ mod tests {
             ("sensor", "read", "a", "", "`publish` or `subscribe`"),
             ("sensor", "publish", "a/#/b", "", "# only for the last"),
             ("sensor", "publish", "$SYS/#", "", "none begins with $"),
+            ("sensor", "publish", "$SYS/broker/connection/", "", "none begins with $"),
+            ("sensor", "publish", "$SYS/broker/connection/#/state", "", "# only for the last"),
+            ("sensor", "publish", "$share/g/$SYS/broker/connection/#", "", "none begins with $"),
             ("sensor", "publish", "", "", "a topic filter"),
             ("USER", "publish", "u/%n", "", "a device's name"),
             ("anonymous", "publish", "u/%n", "", "a device's name"),

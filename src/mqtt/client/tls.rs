@@ -1,11 +1,11 @@
 //! TLS to the hub: which certificates are trusted, and by whose cryptography (ring's, said outright, so that nothing
 //! depends on what else is linked).
 
-use std::{path::Path, sync::Arc};
+use std::{error::Error, io, path::Path, sync::Arc};
 
 use anyhow::{Context as _, ensure};
 use tokio_rustls::rustls::{
-    ClientConfig, RootCertStore,
+    self, CertificateError, ClientConfig, RootCertStore,
     crypto::ring,
     pki_types::{CertificateDer, pem::PemObject as _},
 };
@@ -45,4 +45,54 @@ pub(super) fn configuration(ca: Option<&Path>) -> anyhow::Result<ClientConfig> {
         .with_root_certificates(roots)
         .with_no_client_auth();
     Ok(configuration)
+}
+
+/// What was wrong with the hub's certificate, and what to do; none if it was something else.
+pub(super) fn words(error: &(dyn Error + 'static)) -> Option<String> {
+    let rustls::Error::InvalidCertificate(why) = rustls_error(error)? else { return None };
+    Some(match why {
+        CertificateError::NotValidForNameContext { expected, presented } => {
+            let expected = expected.to_str();
+            let names: Vec<_> = presented.iter().map(|name| plain(name)).collect();
+            let names = if names.is_empty() { "nobody".to_owned() } else { names.join(", ") };
+            format!(
+                "the hub's certificate is not for {expected}, which MQTT_URL names, but for {names}; use one of its names in \
+                 MQTT_URL, or give the hub a certificate for {expected}"
+            )
+        }
+        // The second where the authority was made anew under its old name.
+        CertificateError::UnknownIssuer | CertificateError::BadSignature => {
+            "the hub's certificate is of no authority that this machine trusts; name its authority's file with MQTT_CA"
+                .to_owned()
+        }
+        CertificateError::Expired
+        | CertificateError::ExpiredContext { .. }
+        | CertificateError::NotValidYet
+        | CertificateError::NotValidYetContext { .. } => {
+            format!("the hub's certificate is not valid now, or this machine's clock is wrong: {why}")
+        }
+        other => format!("the hub's certificate is not accepted: {other}"),
+    })
+}
+
+/// The error of rustls at the bottom of another: an `io::Error` hides what it holds from `source`.
+fn rustls_error<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a rustls::Error> {
+    let mut current = Some(error);
+    while let Some(error) = current {
+        if let Some(found) = error.downcast_ref() {
+            return Some(found);
+        }
+        let held = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        current = match held {
+            Some(held) => Some(held),
+            None => error.source(),
+        };
+    }
+    None
+}
+
+/// A certificate's name as it stands there: rustls gives `DnsName("hub.example")`.
+fn plain(name: &str) -> &str {
+    let inner = name.split_once('(').and_then(|(_, rest)| rest.strip_suffix(')')).unwrap_or(name);
+    inner.trim_matches('"')
 }
