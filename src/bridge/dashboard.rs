@@ -81,8 +81,18 @@ fn fixed(name: &str, asked: &HeaderMap) -> Response {
     let tag = tag(file.contents());
     let known = asked.get_all(header::IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
     let is_known = known.flat_map(|tags| tags.split(',')).any(|known| known.trim() == tag);
-    let headers = [(header::CACHE_CONTROL, "no-cache"), (header::ETAG, tag.as_str())];
-    if is_known { (StatusCode::NOT_MODIFIED, headers).into_response() } else { (headers, content(file)).into_response() }
+    let kept = [(header::CACHE_CONTROL, "no-cache"), (header::ETAG, tag.as_str())];
+    let mut response =
+        if is_known { (StatusCode::NOT_MODIFIED, kept).into_response() } else { (kept, content(file)).into_response() };
+    if name == PAGE {
+        // With a 304 too: its headers take the place of those that the browser has kept.
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
+        let nothing = "camera=(), microphone=(), geolocation=(), payment=(), usb=()";
+        headers.insert(PERMISSIONS, HeaderValue::from_static(nothing));
+        headers.insert("cross-origin-opener-policy", HeaderValue::from_static("same-origin"));
+    }
+    response
 }
 
 /// A weak tag: the answer may be compressed, in more than one way.
@@ -107,15 +117,7 @@ fn content(file: &'static File<'static>) -> Response {
         "webmanifest" => "application/manifest+json",
         _ => "text/plain; charset=utf-8",
     };
-    let mut response = ([(header::CONTENT_TYPE, kind)], file.contents()).into_response();
-    if ending == "html" {
-        let headers = response.headers_mut();
-        headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
-        let nothing = "camera=(), microphone=(), geolocation=(), payment=(), usb=()";
-        headers.insert(PERMISSIONS, HeaderValue::from_static(nothing));
-        headers.insert("cross-origin-opener-policy", HeaderValue::from_static("same-origin"));
-    }
-    response
+    ([(header::CONTENT_TYPE, kind)], file.contents()).into_response()
 }
 
 /// What a dashboard has to know of the hub before it can show times and offer what is switched on.

@@ -39,8 +39,10 @@ async function freePort() {
 }
 
 export class Hub {
-  static async start(settings = {}) {
+  /** `ready`: what says that it is, where one of its parts is to be missing. */
+  static async start({ ready = "/readyz", ...settings } = {}) {
     const hub = new Hub();
+    hub.ready = ready;
     hub.folder = mkdtempSync("/tmp/pc-web-");
     // PostgreSQL runs as another user, which must reach it.
     chmodSync(hub.folder, 0o755);
@@ -55,11 +57,12 @@ export class Hub {
 
   environment() {
     const { PATH, HOME, LANG, TMPDIR } = process.env;
-    return {
+    const all = {
       PATH, HOME, ...(LANG ? { LANG } : {}), ...(TMPDIR ? { TMPDIR } : {}),
       DATA_DIR: join(this.folder, "data"), HOST: "127.0.0.1", PORT: String(this.port), MQTT_PORT: String(this.mqttPort),
       RUST_LOG: "info", GPIO_SIMULATED: "true", LOCK_OPEN_SECONDS: "4", ...this.settings,
     };
+    return Object.fromEntries(Object.entries(all).filter(([, value]) => value !== undefined));
   }
 
   async run() {
@@ -69,7 +72,8 @@ export class Hub {
     this.ended = new Promise((done) => child.once("exit", done));
     await until("the hub is ready", async () => {
       if (child.exitCode !== null) throw new Error(`the hub ended:\n${this.log()}`);
-      return (await fetch(`${this.url}/readyz`)).ok;
+      if (!(await fetch(this.url + this.ready)).ok) return false;
+      return this.ready === "/readyz" || (await (await fetch(`${this.url}/readyz`)).json()).parts.every(({ name, up }) => up || name === "lock worker");
     });
   }
 

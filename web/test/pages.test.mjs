@@ -174,10 +174,10 @@ test("a camera is added with its faults at their fields, and its credential repo
   assert.equal(await dialog.getByLabel("Name").getAttribute("aria-invalid"), "true");
   await person.isAccessible("faults in a form");
   await person.picture("camera-faults");
-  await dialog.getByLabel("Name").fill("Back yard");
+  await dialog.getByLabel("Name").fill("Greenhouse");
   await dialog.getByLabel("Stream").fill("rtsp://192.168.1.9/one");
   await dialog.getByRole("button", { name: "Add a camera" }).click();
-  await page.getByRole("heading", { name: "A credential for Back yard" }).waitFor();
+  await page.getByRole("heading", { name: "A credential for Greenhouse" }).waitFor();
   await page.getByRole("button", { name: "Make it" }).click();
   await page.getByText("This is shown once").waitFor();
   await person.isAccessible("a secret");
@@ -186,12 +186,12 @@ test("a camera is added with its faults at their fields, and its credential repo
   const [, token] = /Bearer ([^']+)'/.exec(lines);
   const [, cameraId] = /"cameraId": (\d+)/.exec(lines);
   const event = await hub.call("POST", "/api/events", { cameraId: Number(cameraId), personCount: 2 }, token);
-  assert.equal(event.camera.name, "Back yard");
+  assert.equal(event.camera.name, "Greenhouse");
   await page.getByRole("button", { name: "Done" }).click();
   // Deactivated it stays, changed it says so.
-  await page.getByRole("button", { name: "Deactivate Back yard" }).click();
-  await page.getByText("Back yard is inactive").waitFor();
-  await page.getByRole("button", { name: "Remove Back yard" }).click();
+  await page.getByRole("button", { name: "Deactivate Greenhouse" }).click();
+  await page.getByText("Greenhouse is inactive").waitFor();
+  await page.getByRole("button", { name: "Remove Greenhouse" }).click();
   await page.getByRole("dialog").getByRole("button", { name: "Remove" }).click();
   person.allow.push(/409/);
   await page.getByText(/1 event; deactivate the camera instead/).waitFor();
@@ -348,15 +348,14 @@ test("light, dark, or as the system has it, kept for the next time", async () =>
   await page.getByRole("button", { name: "Dark" }).waitFor();
   const light = await ground();
   await page.getByRole("button", { name: "Dark" }).click();
-  const dark = await ground();
-  assert.notEqual(dark, light);
+  const dark = await until("it is dark", async () => ((await ground()) === light ? null : ground()));
   await page.reload();
   await page.getByRole("button", { name: "Dark" }).waitFor();
   assert.equal(await ground(), dark);
   await page.getByRole("button", { name: "As the system" }).click();
-  assert.equal(await ground(), light);
+  await until("it is light again", async () => (await ground()) === light);
   await page.emulateMedia({ colorScheme: "dark" });
-  assert.equal(await ground(), dark);
+  await until("it is dark as the system is", async () => (await ground()) === dark);
   await person.leave();
 });
 
@@ -382,6 +381,8 @@ test("what is served says how it may be kept and used, and an unknown address is
   const html = await index.text();
   const again = await fetch(`${hub.url}/events/5`, { headers: { "if-none-match": index.headers.get("etag") } });
   assert.equal(again.status, 304);
+  // What a browser has kept is used with the headers of the 304.
+  assert.equal(again.headers.get("content-security-policy"), policy);
   const files = [...html.matchAll(/(?:src|href)="(\/[^"]+)"/g)].map(([, path]) => path);
   let weight = 0;
   for (const path of files) {

@@ -67,7 +67,7 @@ export function DoorCard() {
       <Gate state={state} part={remaining(exact, first.current.left)} />
       <div class="door-words">
         <p class="door-label">{t.door.title}{status?.simulated && <span class="door-simulated">{t.door.simulated}</span>}</p>
-        <h2 id="door-state" role="status">{t.door.state[state]}</h2>
+        <h2 id="door-state"><span role="status">{t.door.state[state]}</span></h2>
         <p class="door-more">
           {left !== null ? <span class="door-left">{t.door.closesIn(left)}</span> : t.door.more[state]!(status?.alarmSince ? clock(status.alarmSince) : null, status?.opensUntil ? clock(status.opensUntil) : null, status?.reason ?? null)}
         </p>

@@ -1,1 +1,0 @@
-import{a,b,c}from"/assets/part-YATZLZCO.js";import"/assets/part-CFVC7QXE.js";import"/assets/part-ZIDDNJYY.js";import"/assets/part-ROAXTDJ4.js";import"/assets/part-PH6SV3NW.js";import"/assets/part-36XGL5Z5.js";export{a as Cameras,c as Shown,b as deviceName};
