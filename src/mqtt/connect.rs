@@ -112,7 +112,7 @@ async fn first_packet<S: Stream + Unpin>(
             Ok(Some(frame)) if frame.kind == Kind::Connect => return Some(decode::connect(frame.body)),
             Ok(None) if input.rest().first().is_none_or(|first| *first == 0x10) => {}
             Ok(_) => return None,
-            Err(fault) if fault.reason == Reason::PacketTooLarge && begins_as_v5(input) => {
+            Err(fault) if fault.reason == Reason::PacketTooLarge && begins_as_v5(input.rest()) => {
                 return Some(Err(NoConnect::Faulty(Level::V5, fault)));
             }
             Err(fault) => return Some(Err(NoConnect::Nonsense(fault))),

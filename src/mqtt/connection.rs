@@ -85,7 +85,7 @@ pub struct Connection {
     /// PUBLISHes above QoS 0 that have no acknowledgement yet.
     pub unacknowledged: usize,
     /// Its long packets that have begun to arrive.
-    arriving: Account<Holder>,
+    pub arriving: Account<Holder>,
     keep_alive: Duration,
     /// When the identity ends, and the session with it.
     deadline: Option<Instant>,

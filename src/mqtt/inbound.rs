@@ -98,7 +98,7 @@ async fn publish(connection: &mut Connection, packet: Publish) -> Result<(), End
 fn judge(connection: &Connection, named: Named, packet: Publish) -> Verdict {
     let Named::Topic(topic) = named else {
         let why = "a topic longer than topic_bytes";
-        connection.core.refused_publish(&connection.sender.who, "", why);
+        connection.core.refused_publish(&connection.sender, "", why);
         return Verdict::Now(Settled::refused(Reason::TopicNameInvalid, why));
     };
     let message = Message {

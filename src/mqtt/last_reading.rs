@@ -134,8 +134,8 @@ impl<S: Stream> Rest<'_, S> {
     }
 
     fn is_read(&mut self) -> bool {
-        let Connection { core, .. } = &*self.connection;
-        self.connection.may_read() && self.socket.input.prepare(core.settings.limits.packet_bytes, &core.arriving)
+        let Connection { core, arriving, .. } = &*self.connection;
+        self.connection.may_read() && self.socket.input.prepare(core.settings.limits.packet_bytes, arriving)
     }
 
     async fn handle_whole_packets(&mut self, until: Instant) -> Result<(), End> {
@@ -167,7 +167,7 @@ impl<S: Stream> Rest<'_, S> {
                 }
                 Ok(Some(_)) => {}
                 Ok(None) => {
-                    let has_room = self.socket.input.prepare(longest, &self.connection.core.arriving);
+                    let has_room = self.socket.input.prepare(longest, &self.connection.arriving);
                     if self.left == 0 || !has_room {
                         return None;
                     }

@@ -52,7 +52,7 @@ async fn million(now: DateTime<Utc>) -> Database {
             query = query.bind(EVENTS).bind(now);
         }
         // Past the time that a question of the hub may take: this is many of them.
-        query.execute(database.pool()).await.expect(statement);
+        query.execute(&database.pool()).await.expect(statement);
     }
     database
 }
