@@ -5,7 +5,9 @@ CREATE TABLE event_runs (
     -- No event with a lower id is of this run; those from here to the next run's are.
     first_id bigint PRIMARY KEY,
     -- No event of the run was made before this, and none after the end of its month.
-    first_at timestamptz NOT NULL
+    first_at timestamptz NOT NULL,
+    -- When the newest event before the run was made: no event of the run before is later. NULL where there was none.
+    ended_at timestamptz
 );
 
 -- Notes the runs of the events from one id to another, from what is in the table.
@@ -15,12 +17,15 @@ DECLARE
     later   constant bigint := coalesce((SELECT id FROM events WHERE id > high ORDER BY id LIMIT 1), high);
 BEGIN
     DELETE FROM event_runs WHERE first_id > earlier AND first_id <= later;
-    INSERT INTO event_runs (first_id, first_at)
-    SELECT id, created_at
+    INSERT INTO event_runs (first_id, first_at, ended_at)
+    SELECT id, created_at, before
     FROM (SELECT id, created_at, lag(created_at) OVER (ORDER BY id) AS before
           FROM events WHERE id BETWEEN earlier AND later) AS pairs
     WHERE id > earlier AND (before IS NULL OR created_at < before OR month_of(created_at) <> month_of(before))
-    ON CONFLICT (first_id) DO UPDATE SET first_at = excluded.first_at;
+    ON CONFLICT (first_id) DO UPDATE SET first_at = excluded.first_at, ended_at = excluded.ended_at;
+    UPDATE event_runs AS next
+        SET ended_at = (SELECT created_at FROM events WHERE id < next.first_id ORDER BY id DESC LIMIT 1)
+        WHERE first_id = (SELECT min(first_id) FROM event_runs WHERE first_id > later);
 END $$;
 
 SELECT note_event_runs(0, 9223372036854775806);
@@ -40,7 +45,8 @@ BEGIN
     PERFORM note_event_runs(low, high);
     SELECT created_at INTO before FROM events WHERE id < low ORDER BY id DESC LIMIT 1;
     IF before IS NOT NULL AND NOT EXISTS (SELECT FROM events WHERE id > high) THEN
-        INSERT INTO event_runs (first_id, first_at) VALUES (high + 1, before) ON CONFLICT DO NOTHING;
+        INSERT INTO event_runs (first_id, first_at, ended_at)
+            SELECT high + 1, before, (SELECT created_at FROM events WHERE id = high) ON CONFLICT DO NOTHING;
     END IF;
     RETURN NULL;
 END $$;

@@ -62,7 +62,9 @@ pub async fn run(
             watched.look(&database, &alerts, now).await
         };
         match stop.run_until_cancelled(looked).await {
-            Some(Ok(now)) => drop(standing.send_if_modified(|shown| turned(shown, now))),
+            Some(Ok(found)) => {
+                standing.send_if_modified(|shown| turned(shown, found));
+            }
             Some(Err(error)) => tracing::debug!("the clock is looked at again soon: {error}"),
             None => {}
         }

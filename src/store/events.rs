@@ -63,6 +63,8 @@ fn all_of(windows: &[Window]) -> Option<(Window, bool)> {
     let all = rest.iter().fold(*newest, |all, window| Window {
         from: all.from.min(window.from),
         to: all.to.max(window.to),
+        earliest: all.earliest.min(window.earliest),
+        latest: all.latest.max(window.latest),
         first: all.first.min(window.first),
         end: all.end.max(window.end),
     });
@@ -105,8 +107,8 @@ async fn page(
         filter.is_resolved,
         window.from,
         window.to,
-        filter.from.filter(|from| *from > window.from),
-        filter.to.filter(|to| *to < window.to),
+        filter.from.filter(|from| *from > window.earliest),
+        filter.to.filter(|to| *to < window.latest),
         filter.before.map_or(window.end, |before| before.min(window.end)).0,
         limit,
         offset,

@@ -16,14 +16,19 @@ pub struct Run {
     pub first: EventId,
     /// None of its events is earlier.
     pub at: DateTime<Utc>,
+    /// None of the events of the run before is later; none if nothing was there before.
+    pub before: Option<DateTime<Utc>>,
 }
 
-/// Times from `from` to before `to`, and ids from `first` to before `end`. All events with these ids have such times, and
-/// their times rise.
+/// Whole months from `from` to before `to`, and ids from `first` to before `end`. All events with these ids are of these
+/// months, and their times rise.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Window {
     pub from: DateTime<Utc>,
     pub to: DateTime<Utc>,
+    /// The time of the earliest of them at the earliest, and of the latest at the latest.
+    pub earliest: DateTime<Utc>,
+    pub latest: DateTime<Utc>,
     pub first: EventId,
     pub end: EventId,
 }
@@ -34,10 +39,13 @@ impl Run {
         day.and_time(chrono::NaiveTime::MIN).and_utc()
     }
 
-    fn window(self, end: EventId) -> Window {
+    /// The window of this run, which is followed by that one.
+    fn window(self, next: Option<Self>) -> Window {
         let from = self.month();
         let to = from.checked_add_months(Span::new(1)).unwrap_or(DateTime::<Utc>::MAX_UTC);
-        Window { from, to, first: self.first, end }
+        let latest = next.and_then(|next| next.before).unwrap_or(to).min(to);
+        let end = next.map_or(EventId(i64::MAX), |next| next.first);
+        Window { from, to, earliest: self.at, latest, first: self.first, end }
     }
 }
 
@@ -49,7 +57,8 @@ impl Runs {
     /// # Errors
     /// When the database is away.
     pub async fn read(db: &Database) -> Result<Self, Error> {
-        let runs = sqlx::query_as!(RunRow, "SELECT first_id, first_at FROM event_runs ORDER BY first_id DESC");
+        let runs =
+            sqlx::query_as!(RunRow, "SELECT first_id, first_at, ended_at FROM event_runs ORDER BY first_id DESC");
         Ok(Self(runs.fetch_all(db).await?.into_iter().map(Run::from).collect()))
     }
 
@@ -59,16 +68,15 @@ impl Runs {
     /// each other as their ids do are never put together.
     #[must_use]
     pub fn windows(&self, among: &Among, order: Order) -> Vec<Window> {
-        let ends = std::iter::once(EventId(i64::MAX)).chain(self.0.iter().map(|run| run.first));
-        let windows = self.0.iter().zip(ends).map(|(run, end)| (run, run.window(end)));
+        let nexts = std::iter::once(None).chain(self.0.iter().copied().map(Some));
+        let windows = self.0.iter().zip(nexts).map(|(run, next)| run.window(next));
         let mut windows: Vec<_> = windows
-            .filter(|(run, window)| {
+            .filter(|window| {
                 among.before.is_none_or(|before| window.first < before)
                     && among.after.is_none_or(|after| window.end.0 > after.0.saturating_add(1))
-                    && among.from.is_none_or(|from| window.to > from)
-                    && among.to.is_none_or(|to| run.at <= to)
+                    && among.from.is_none_or(|from| window.latest >= from && window.to > from)
+                    && among.to.is_none_or(|to| window.earliest <= to)
             })
-            .map(|(_, window)| window)
             .collect();
         if order == Order::OldestFirst {
             windows.reverse();
@@ -94,7 +102,7 @@ impl Runs {
     /// The run in which an event of this id lies, if there is one.
     #[must_use]
     pub fn of(&self, id: EventId) -> Option<Window> {
-        self.0.iter().find(|run| run.first <= id).map(|run| run.window(EventId(i64::MAX)))
+        self.0.iter().find(|run| run.first <= id).map(|run| run.window(None))
     }
 }
 
@@ -103,7 +111,14 @@ impl Window {
     #[must_use]
     pub fn joined(&self, other: Self) -> Option<Self> {
         let (early, late) = if self.first < other.first { (self, &other) } else { (&other, self) };
-        (early.to <= late.from).then_some(Self { from: early.from, to: late.to, first: early.first, end: late.end })
+        (early.to <= late.from).then_some(Self {
+            from: early.from,
+            to: late.to,
+            earliest: early.earliest,
+            latest: late.latest,
+            first: early.first,
+            end: late.end,
+        })
     }
 }
 
@@ -128,11 +143,12 @@ pub enum Order {
 struct RunRow {
     first_id: i64,
     first_at: DateTime<Utc>,
+    ended_at: Option<DateTime<Utc>>,
 }
 
 impl From<RunRow> for Run {
     fn from(row: RunRow) -> Self {
-        Self { first: EventId(row.first_id), at: row.first_at }
+        Self { first: EventId(row.first_id), at: row.first_at, before: row.ended_at }
     }
 }
 
@@ -142,9 +158,10 @@ impl From<RunRow> for Run {
 /// When the database is away.
 pub async fn note_run(db: &mut Connection, at: DateTime<Utc>) -> Result<(), Error> {
     sqlx::query!(
-        "INSERT INTO event_runs (first_id, first_at)
-         SELECT coalesce((SELECT id FROM events ORDER BY id DESC LIMIT 1), 0) + 1, $1
-         ON CONFLICT (first_id) DO UPDATE SET first_at = excluded.first_at",
+        "INSERT INTO event_runs (first_id, first_at, ended_at)
+         SELECT coalesce(max(id), 0) + 1, $1, max(created_at)
+         FROM (SELECT id, created_at FROM events ORDER BY id DESC LIMIT 1) AS newest
+         ON CONFLICT (first_id) DO UPDATE SET first_at = excluded.first_at, ended_at = excluded.ended_at",
         at,
     )
     .execute(db)
@@ -176,7 +193,7 @@ mod tests {
     }
 
     fn runs(runs: &[(&str, i64)]) -> Runs {
-        Runs(runs.iter().map(|(start, first)| Run { at: at(start), first: EventId(*first) }).collect())
+        Runs(runs.iter().map(|(start, first)| Run { at: at(start), first: EventId(*first), before: None }).collect())
     }
 
     fn some() -> Runs {
@@ -231,6 +248,14 @@ mod tests {
         assert_eq!(ids(&jumbled().windows(&among, Order::NewestFirst)), [(200, 300)]);
         let among = Among { to: Some(at("2026-11-01T12:00:00Z")), ..Among::default() };
         assert_eq!(ids(&jumbled().windows(&among, Order::NewestFirst)), [(300, 400), (100, 200)]);
+        // Where it is known when the run before ended, it is not asked for later times.
+        let mut ended = jumbled();
+        ended.0[0].before = Some(at("2026-11-05T00:00:00Z"));
+        let among =
+            Among { from: Some(at("2026-11-05T00:00:01Z")), to: Some(at("2026-11-30T00:00:00Z")), ..Among::default() };
+        assert_eq!(ids(&ended.windows(&among, Order::NewestFirst)), [(300, 400)]);
+        let among = Among { from: Some(at("2026-11-05T00:00:00Z")), ..among };
+        assert_eq!(ids(&ended.windows(&among, Order::NewestFirst)), [(400, 500), (300, 400)]);
         let among = Among { after: Some(EventId(250)), ..Among::default() };
         assert_eq!(ids(&jumbled().windows(&among, Order::OldestFirst)), [(200, 300), (300, 400), (400, i64::MAX)]);
     }

@@ -10,7 +10,7 @@ use portcullis::{
         event::{EventId, EventType},
     },
     store::{
-        Database,
+        self, Database,
         events::Filter,
         months::{Among, Order, Runs, Window},
     },
@@ -80,8 +80,8 @@ async fn explain(database: &Database, page: &str, filter: &Filter, window: Windo
         .bind(filter.is_resolved)
         .bind(window.from)
         .bind(window.to)
-        .bind(filter.from.filter(|from| *from > window.from))
-        .bind(filter.to.filter(|to| *to < window.to))
+        .bind(filter.from.filter(|from| *from > window.earliest))
+        .bind(filter.to.filter(|to| *to < window.latest))
         .bind(filter.before.map_or(window.end, |before| before.min(window.end)).0)
         .bind(limit)
         .bind(0_i64)
@@ -146,6 +146,64 @@ async fn a_page_of_whatever_filter_is_read_without_going_through_the_table() {
     .await
     .expect("a size");
     assert!(all > 8 * BLOCKS, "{all} blocks in all");
+}
+
+#[tokio::test]
+async fn a_page_by_times_is_right_and_cheap_where_the_clock_was_set_back() {
+    let database = server::database().await;
+    // One month and the one of the clock that was ahead: by 400 days for some events, and later back by three days for
+    // others.
+    for statement in [
+        "INSERT INTO cameras (name) SELECT 'Camera ' || n FROM generate_series(1, 8) AS n",
+        "SELECT make_event_month('2026-11-01Z'), make_event_month('2027-12-01Z')",
+        "ALTER TABLE events DISABLE TRIGGER USER",
+        "INSERT INTO events (camera_id, event_type, person_count, created_at)
+         SELECT 1 + n % 7, 'PERSON_DETECTED', 1,
+                timestamptz '2026-11-01Z' + n * interval '8.64 s'
+                + CASE WHEN n BETWEEN 100001 AND 105000 THEN interval '400 days'
+                       WHEN n BETWEEN 200001 AND 202000 THEN interval '-3 days' ELSE interval '0' END
+         FROM generate_series(1, 250000) AS n",
+        "ALTER TABLE events ENABLE TRIGGER USER",
+        "SELECT note_event_runs(0, 9223372036854775806)",
+        "VACUUM ANALYZE events",
+    ] {
+        sqlx::query(statement).execute(database.pool()).await.expect(statement);
+    }
+    let query = page();
+    let at = |text: &str| Some(text.parse::<DateTime<Utc>>().expect("a time"));
+    for (from, to) in [
+        (at("2026-11-05T00:00:00Z"), at("2026-11-05T01:00:00Z")),
+        (at("2026-11-18T00:00:00Z"), at("2026-11-18T06:00:00Z")),
+        (at("2026-11-02T00:00:00Z"), at("2026-11-17T00:30:00Z")),
+        (at("2026-11-02T00:00:00Z"), at("2026-11-25T00:00:00Z")),
+        (at("2027-12-16T00:00:00Z"), None),
+        (None, at("2026-11-12T00:00:00Z")),
+        (at("2026-11-20T23:59:00Z"), at("2026-11-21T00:10:00Z")),
+    ] {
+        let filter = Filter { from, to, ..Filter::default() };
+        let among = Among { from, to, before: None, after: None };
+        let (mut blocks, mut rows) = (0, 0);
+        for window in Runs::read(&database).await.expect("runs").windows(&among, Order::NewestFirst) {
+            if rows < PAGE {
+                let (read, found) = explain(&database, &query, &filter, window, PAGE - rows).await;
+                (blocks, rows) = (blocks + read, rows + found);
+            }
+        }
+        let listed = store::events::list(&database, &filter, PAGE, 0).await.expect("a page");
+        let expected: Vec<i64> = sqlx::query_scalar(
+            "SELECT id FROM events WHERE ($1 IS NULL OR created_at >= $1) AND ($2 IS NULL OR created_at <= $2)
+             ORDER BY id DESC LIMIT $3",
+        )
+        .bind(from)
+        .bind(to)
+        .bind(PAGE)
+        .fetch_all(&database)
+        .await
+        .expect("ids");
+        assert!(!expected.is_empty(), "{from:?} {to:?}");
+        assert_eq!(listed.iter().map(|event| event.id.0).collect::<Vec<_>>(), expected, "{from:?} {to:?}");
+        assert!(blocks < 400, "{from:?} {to:?}: {blocks} blocks");
+    }
 }
 
 #[tokio::test]

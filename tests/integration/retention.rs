@@ -174,6 +174,49 @@ async fn a_month_that_somebody_reads_is_left_and_nobody_waits_long() {
 }
 
 #[tokio::test]
+async fn what_was_stored_by_a_clock_in_doubt_stays_until_that_is_old() {
+    let database = three_months().await;
+    // The last day of February was written when the clock was wrong, and so were some messages; that ended in March.
+    let sound = store::clock::Newest { event: 59 * 24 - 24, message: 80 };
+    store::clock::doubt(&database, at("2025-02-28T00:00:00Z"), sound).await.expect("a doubt");
+    let kept = store::clock::read(&database).await.expect("what is kept");
+    assert_eq!((kept.doubted, kept.sound), (Some(at("2025-02-28T00:00:00Z")), sound));
+    // A doubt that is there goes on as it began.
+    store::clock::doubt(&database, at("2025-03-02T00:00:00Z"), kept.newest).await.expect("a doubt");
+    assert_eq!(store::clock::read(&database).await.expect("what is kept").sound, sound);
+    store::clock::believe(&database, at("2025-04-15T00:00:00Z"), sound).await.expect("an end");
+    assert_eq!(store::clock::read(&database).await.expect("what is kept").doubted, None);
+
+    let months = async |limit| {
+        let plan = Plan::make(&database, at(limit)).await.expect("a plan");
+        (plan.months.iter().map(|month| month.start.format("%m").to_string()).collect::<String>(), plan.messages)
+    };
+    assert_eq!(months("2025-04-14T00:00:00Z").await, ("01".to_owned(), 80));
+    retention::prune(&database, at("2025-04-14T00:00:00Z")).await.expect("a prune");
+    let young = "SELECT count(*) FROM event_keys WHERE event_id > 59 * 24 - 24";
+    assert_eq!(number(&database, young).await, 31 * 24 + 1, "a detection that comes again is known");
+    assert_eq!(number(&database, "SELECT count(*) FROM rejected_messages").await, 10);
+    sums_are_true(&database).await;
+    // As old as that.
+    assert_eq!(months("2025-04-15T00:00:00Z").await, ("0203".to_owned(), 10));
+    retention::prune(&database, at("2025-04-15T00:00:00Z")).await.expect("a prune");
+    assert_eq!(number(&database, young).await, 0);
+    sums_are_true(&database).await;
+}
+
+#[tokio::test]
+async fn a_note_does_not_undo_what_a_person_has_said() {
+    let database = server::database().await;
+    let (first, second, said) = (at("2026-11-27T12:00:00Z"), at("2026-11-27T12:10:00Z"), at("2028-11-27T12:00:00Z"));
+    assert!(store::clock::note(&database, None, first, None).await.expect("a note"));
+    assert!(!store::clock::note(&database, None, second, None).await.expect("no note"), "somebody else has noted");
+    assert!(store::clock::note(&database, Some(first), second, None).await.expect("a note"));
+    store::clock::confirm(&database, said).await.expect("a word");
+    assert!(!store::clock::note(&database, Some(second), second, None).await.expect("no note"));
+    assert_eq!(store::clock::noted(&database).await.expect("a note"), Some(said));
+}
+
+#[tokio::test]
 async fn months_are_made_ahead_once() {
     let database = server::database().await;
     let now = at("2026-11-30T23:59:59Z");
