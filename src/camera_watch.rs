@@ -9,7 +9,10 @@ use std::{
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
-use tokio::sync::{broadcast, watch};
+use tokio::{
+    sync::{broadcast, watch},
+    time::MissedTickBehavior,
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -30,6 +33,9 @@ use crate::{
 
 /// How often the cameras are judged.
 const JUDGE: Duration = Duration::from_secs(1);
+/// How often the cameras are read anew though no notice told of a change: none tells of a table that was emptied, and one
+/// may be lost.
+const COMPARE: Duration = Duration::from_secs(15);
 /// How often a camera's `lastSeen` is published anew while nothing else of it changes.
 const REFRESH: Duration = Duration::from_secs(30);
 
@@ -67,6 +73,8 @@ pub async fn run(mut parts: Parts, stop: CancellationToken) -> anyhow::Result<()
     let mut sessions = parts.presence.listen();
     let mut cameras = HashMap::new();
     let mut tick = tokio::time::interval(JUDGE);
+    let mut compare = tokio::time::interval(COMPARE);
+    compare.set_missed_tick_behavior(MissedTickBehavior::Delay);
     parts.cameras_changed.mark_changed();
     loop {
         let now = Instant::now();
@@ -92,6 +100,7 @@ pub async fn run(mut parts: Parts, stop: CancellationToken) -> anyhow::Result<()
                 }
             }
             _ = tick.tick() => {}
+            _ = compare.tick() => parts.cameras_changed.mark_changed(),
             incoming = parts.link.incoming.recv() => anyhow::ensure!(incoming.is_some(), "the hub's own MQTT session is gone"),
         }
         for (id, camera) in gone {

@@ -42,7 +42,9 @@ impl Afterlife {
             End::Clean(goodbye) => self.heed(goodbye),
             End::Lost(_) | End::Faulty(_) | End::Silent(_) => {}
             End::TakenOver { order, goodbye } => {
-                goodbye.into_iter().for_each(|goodbye| self.heed(goodbye));
+                if let Some(goodbye) = goodbye {
+                    self.heed(goodbye);
+                }
                 return self.obey(order).await;
             }
             End::Ended(_) => return self.over().await,

@@ -67,14 +67,14 @@ pub async fn after<S: Stream>(connection: &mut Connection, socket: Socket<'_, S>
             End::TakenOver { order, goodbye }
         }
         End::Lost(_) => rest.read(patience).await.unwrap_or(end),
-        End::Silent(why) => match rest.read(Patience::Hurries).await {
-            Some(end) => end,
-            None => {
-                let connection = rest.connection;
-                encode::disconnect(&mut connection.out, connection.level, Reason::KeepAliveTimeout, why);
-                end
+        End::Silent(why) => {
+            if let Some(said) = rest.read(Patience::Hurries).await {
+                return said;
             }
-        },
+            let connection = rest.connection;
+            encode::disconnect(&mut connection.out, connection.level, Reason::KeepAliveTimeout, why);
+            end
+        }
         end => end,
     }
 }

@@ -51,8 +51,8 @@ pub async fn subscribe(core: &Core, session: &mut Session, packet: &Subscribe) -
             subscribed.codes.push(Err(Reason::QuotaExceeded));
             continue;
         }
-        let code = one(core, session, wanted, packet.subscription_id, &mut subscribed.dropped).await?;
-        subscribed.codes.push(code.map(|()| wanted.qos));
+        let granted = one(core, session, wanted, packet.subscription_id, &mut subscribed.dropped).await?;
+        subscribed.codes.push(granted.map(|()| wanted.qos));
         // Others' turn: a thousand filters take a while.
         tokio::task::yield_now().await;
     }

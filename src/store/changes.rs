@@ -62,11 +62,7 @@ async fn pass_on(database: &Database, changes: &mpsc::Sender<Change>) -> Result<
 
 fn read(notification: &PgNotification) -> Option<Change> {
     let (table, id) = notification.payload().split_once(':')?;
-    change(table, id.parse().ok()?)
-}
-
-/// A change of a row of this table.
-fn change(table: &str, id: i32) -> Option<Change> {
+    let id = id.parse().ok()?;
     match table {
         "users" => Some(Change::User(UserId(id))),
         "devices" => Some(Change::Device(DeviceId(id))),
@@ -75,9 +71,8 @@ fn change(table: &str, id: i32) -> Option<Change> {
     }
 }
 
-/// What decides over each user's and each device's sessions and what is told of each camera, as a fingerprint, to find out
-/// what was changed unheard, such as a table that was emptied, of which no notice tells; and by [`Change::Anything`] which
-/// database it is.
+/// What decides over each user's and each device's sessions, as a fingerprint, to find out what was changed unheard; and
+/// by [`Change::Anything`] which database it is.
 ///
 /// # Errors
 /// When the database is away.
@@ -91,12 +86,14 @@ pub async fn fingerprints(db: &Database) -> Result<HashMap<Change, String>, Erro
         SELECT 'devices', id, md5(row(role, camera_id, secret_hash)::text) FROM devices
         UNION ALL
         SELECT 'database', 0, id::text FROM this_database
-        UNION ALL
-        SELECT 'cameras', id, md5(row(name, is_active)::text) FROM cameras
         "#
     )
     .fetch_all(db)
     .await?;
-    let change = |table: &str, id| if table == "database" { Some(Change::Anything) } else { change(table, id) };
-    Ok(rows.into_iter().filter_map(|row| Some((change(&row.table, row.id)?, row.print))).collect())
+    let change = |table: &str, id| match table {
+        "users" => Change::User(UserId(id)),
+        "devices" => Change::Device(DeviceId(id)),
+        _ => Change::Anything,
+    };
+    Ok(rows.into_iter().map(|row| (change(&row.table, row.id), row.print)).collect())
 }

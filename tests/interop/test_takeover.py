@@ -54,6 +54,6 @@ def test_a_lock_worker_that_restarts_raises_no_alert(new_hub):
     for _ in range(100):
         round(Tcp, hub, hello, DISCONNECT)
     # Committed after all that was before.
-    hub.post("/api/events", {"eventType": "PERSON_DETECTED", "cameraId": 1, "personCount": 1})
+    hub.post("/api/events", {"cameraId": 1, "personCount": 1})
     events = hub.get("/api/events?limit=100")
     assert [event["eventType"] for event in events] == ["PERSON_DETECTED"], events
