@@ -22,7 +22,9 @@ const QUOTES: &str = "put the whole value into 'single quotes' (one with a ' in 
 pub fn parse(text: &str) -> Reading {
     let mut reading = Reading::default();
     if text.starts_with('\u{feff}') {
-        reading.faults.push("begins with a byte order mark, which systemd takes for a letter: save it as UTF-8 without one".into());
+        reading.faults.push(
+            "begins with a byte order mark, which systemd takes for a letter: save it as UTF-8 without one".into(),
+        );
         return reading;
     }
     let mut rest = Rest { letters: text.chars().peekable(), line: 1 };
@@ -76,7 +78,9 @@ fn value(rest: &mut Rest<'_>) -> Result<String, String> {
         let Some(letter) = rest.letters.peek().copied().filter(|letter| !is_end(*letter)) else { return Ok(value) };
         if had_blanks && had_quotes {
             rest.to_end_of_line();
-            return Err(format!("something comes after its closing quote; a comment has a line of its own, and else {QUOTES}"));
+            return Err(format!(
+                "something comes after its closing quote; a comment has a line of its own, and else {QUOTES}"
+            ));
         }
         if let Some(quote) = rest.letters.next_if(|letter| matches!(letter, '\'' | '"')) {
             quoted(rest, quote, &mut value)?;
@@ -88,7 +92,9 @@ fn value(rest: &mut Rest<'_>) -> Result<String, String> {
             return Err(format!("without quotes a backslash would be lost: {QUOTES}"));
         }
         if plain.contains(" #") || plain.contains("\t#") || had_blanks && letter == '#' {
-            return Err(format!("a # after a blank: a comment has a line of its own, and if it is part of the value, {QUOTES}"));
+            return Err(format!(
+                "a # after a blank: a comment has a line of its own, and if it is part of the value, {QUOTES}"
+            ));
         }
         value.push_str(plain.trim_end_matches(is_blank));
         return Ok(value);

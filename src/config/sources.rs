@@ -82,7 +82,8 @@ impl Sources {
     /// environment; quoted so that each value stays as it is.
     #[must_use]
     pub fn of_others(&self) -> String {
-        let others = self.dot_env.iter().filter(|(name, _)| is_of_others(name) && !self.environment.contains_key(*name));
+        let others =
+            self.dot_env.iter().filter(|(name, _)| is_of_others(name) && !self.environment.contains_key(*name));
         others.map(|(name, value)| format!("{name}='{}'\n", value.replace('\'', r#"'"'"'"#))).collect()
     }
 

@@ -258,7 +258,8 @@ impl Reach {
         if is_inline(given) {
             return self.hold(given.as_bytes());
         }
-        let content = std::fs::read(given).map_err(|error| io::Error::new(error.kind(), format!("{given}: {error}")))?;
+        let content =
+            std::fs::read(given).map_err(|error| io::Error::new(error.kind(), format!("{given}: {error}")))?;
         self.hold(&content)
     }
 
@@ -305,7 +306,8 @@ mod tests {
 
     #[test]
     fn the_programs_are_told_what_the_hub_knows() {
-        let url = "postgres://u%40x:p%26+%25w@db.example:5433/h%20b?sslmode=require&options=-c%20a%3Db&options[c]=d%20e";
+        let url =
+            "postgres://u%40x:p%26+%25w@db.example:5433/h%20b?sslmode=require&options=-c%20a%3Db&options[c]=d%20e";
         let reach = reach(url);
         for (name, expected) in [
             ("PGHOST", "db.example"),
@@ -385,7 +387,9 @@ mod tests {
 
     #[test]
     fn what_the_driver_knows_is_known() {
-        for (parameter, known) in [("sslmode", true), ("options[search_path]", true), ("channel_binding", false), ("sslpassword", false)] {
+        for (parameter, known) in
+            [("sslmode", true), ("options[search_path]", true), ("channel_binding", false), ("sslpassword", false)]
+        {
             assert_eq!(is_known(parameter), known, "{parameter}");
         }
     }

@@ -14,11 +14,7 @@ use tokio::{
     process::{Child, Command},
 };
 
-use super::{
-    Address, Database, Error,
-    address::Reach,
-    private::binaries,
-};
+use super::{Address, Database, Error, address::Reach, private::binaries};
 
 const PROGRAMS: [&str; 3] = ["pg_dump", "pg_restore", "psql"];
 /// Undoes everything that the hub has in a database.

@@ -248,7 +248,8 @@ impl Room {
                 format!("ALTER DATABASE \"{database}\" CONNECTION LIMIT {}", all + others_in_database),
             ),
         };
-        let with_less = fits.map_or_else(String::new, |fits| format!(", or DATABASE_POOL={fits}, which it works with meanwhile"));
+        let with_less =
+            fits.map_or_else(String::new, |fits| format!(", or DATABASE_POOL={fits}, which it works with meanwhile"));
         let told = format!(
             "DATABASE_POOL={wanted} makes {all} connections with the hub's own, and there is room for {} ({what}): \
              {cure}{with_less}",

@@ -200,7 +200,10 @@ impl Private {
             let error = match attempt.unwrap_or_else(|_| Err(sqlx::Error::Io(io::ErrorKind::TimedOut.into()))) {
                 Ok(connection) => return Ok(connection.close().await?),
                 Err(error) if is_wrong_password(&error) => {
-                    bail!("the private PostgreSQL refuses the password in DATA_DIR/postgres-password: {}", self.place.cure())
+                    bail!(
+                        "the private PostgreSQL refuses the password in DATA_DIR/postgres-password: {}",
+                        self.place.cure()
+                    )
                 }
                 Err(error) => error,
             };

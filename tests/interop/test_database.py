@@ -14,7 +14,7 @@ import requests
 
 from hub import free_port, short_temporary_folder
 from postgres import as_owner
-from test_private_postgres import ask_at_once, events_locked
+from test_private_postgres import ask_at_once, cameras_locked
 from waiting import until
 
 REFUSED = 60
@@ -138,7 +138,7 @@ def test_a_pool_that_is_too_large_is_said_and_made_smaller(new_postgres, new_hub
     hub = new_hub(DATABASE_URL=own_database(server, "door"), DATABASE_POOL="200").start()
     said = hub.log.read_text()
     assert "DATABASE_POOL=200" in said and 'ALTER ROLE "hub" CONNECTION LIMIT 208' in said, said
-    with events_locked(["psql", "-qAtX", server.url.removesuffix("portcullis") + "door"], os.environ):
+    with cameras_locked(["psql", "-qAtX", server.url.removesuffix("portcullis") + "door"], os.environ):
         threads, _ = ask_at_once(hub, 60)
         held = "SELECT count(*) FROM pg_stat_activity WHERE usename = 'hub' AND wait_event_type = 'Lock'"
         until(lambda: int(server.psql(held, "door")) >= 15, "the pool is full", 60)

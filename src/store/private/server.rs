@@ -101,7 +101,9 @@ impl Place {
         let cluster = self.folder.below(CLUSTER).with_context(|| format!("no folder {}", self.cluster().display()))?;
         let stale = beginning(&cluster, PID_FILE).as_deref().and_then(number);
         if stale.is_none() && cluster.has(PID_FILE) {
-            cluster.remove(PID_FILE).with_context(|| format!("cannot remove {PID_FILE} in {}", cluster.path().display()))?;
+            cluster
+                .remove(PID_FILE)
+                .with_context(|| format!("cannot remove {PID_FILE} in {}", cluster.path().display()))?;
         }
         Ok(stale)
     }
@@ -113,7 +115,8 @@ impl Place {
 
     /// What the server has said since `before`.
     pub(super) fn last_words(&self, before: &Before) -> String {
-        let mut words = self.folder.read(START_LOG).and_then(|log| private_file::tail(&log, 0, ENOUGH)).unwrap_or_default();
+        let mut words =
+            self.folder.read(START_LOG).and_then(|log| private_file::tail(&log, 0, ENOUGH)).unwrap_or_default();
         if let Ok(folder) = self.folder.below(LOGS) {
             let now = self.logs().0;
             let grown = now.into_iter().filter(|(name, length)| before.0.get(name) != Some(length));
