@@ -24,7 +24,7 @@ function fault(field: string, words: string): string | null {
   if (words.startsWith("should not be empty")) return `${name} is missing.`;
   if (words.startsWith("must be an email")) return "This is no email address.";
   if (words.startsWith("must be a URL address")) return `${name} must begin with rtsp://, http://, https:// or the like.`;
-  if (words.startsWith("must be a device's name")) return "Only letters, digits, dots, dashes and underscores, 64 at most.";
+  if (words.startsWith("must be a device's name") || words.startsWith("must match /^[A-Za-z0-9_.-]")) return "Only letters, digits, dots, dashes and underscores, 64 at most.";
   if (words.startsWith("must be a string")) return `${name} is missing.`;
   return null;
 }
