@@ -110,7 +110,7 @@ export const t = {
   live: {
     title: "Live", cameras: "Cameras", today: "today", unresolved: "unresolved", stream: "Events", which: "Which events", all: "All", open: "Unresolved",
     noCamera: "No camera yet", nothingYet: "Nothing yet", quiet: "All is quiet", quietMore: "Whatever happens shows up here at once.",
-    allDone: "Nothing is left to do", allDoneMore: "All events that are shown here are resolved.", keys: "J and K move, R resolves, Enter opens. On a touch screen, swipe to resolve.",
+    allDone: "Nothing is left to do", allDoneMore: "All events that are shown here are resolved.", keys: "J and K move, R resolves, Enter opens.",
     sound: "Sound", notify: "Notifications", notifyRefused: "The browser does not allow notifications for this page. Change it in the page’s settings.",
     testWords: "Test from the dashboard", testSent: (camera: string) => `A test detection was sent for ${camera}.`,
     spark: (number: number) => `${count(number, "detection", "detections")} in the last 24 hours`,

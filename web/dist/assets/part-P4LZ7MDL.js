@@ -1,1 +1,0 @@
-import{a,b,c}from"/assets/part-7GKU2JIX.js";import"/assets/part-T7MHJR6F.js";import"/assets/part-UMN6WCIX.js";import"/assets/part-4WAXXLE4.js";import"/assets/part-H7Y2VHYK.js";import"/assets/part-N6RAWNKE.js";export{a as Cameras,c as Shown,b as deviceName};
