@@ -124,7 +124,13 @@ impl LockDesk {
         let (audit, writer) = Writer::new(parts.database, parts.announcer.clone(), &parts.folder, reports.clone())?;
         let (asks, asked) = mpsc::channel(WAITING);
         let (state, watched) = watch::channel(unknown.clone());
-        let desk = Self { asks, state: watched, backlog: audit.backlog(), metrics: parts.metrics.clone(), hold_open: parts.settings.hold_open };
+        let desk = Self {
+            asks,
+            state: watched,
+            backlog: audit.backlog(),
+            metrics: parts.metrics.clone(),
+            hold_open: parts.settings.hold_open,
+        };
         let (pending, settled) = (Pending::default(), CancellationToken::new());
         let hearing = Hearing {
             incoming: parts.link.incoming,

@@ -134,14 +134,6 @@ pub struct About {
 
 /// The hub itself: its version, its time zone, and what is switched on.
 #[utoipa::path(get, path = "/api/hub", tag = "hub", security(("bearer" = [])), responses((status = 200, body = About)))]
-pub async fn about(
-    _: SignedIn,
-    State(settings): State<Arc<Settings>>,
-    State(lock): State<LockDesk>,
-) -> Json<About> {
-    Json(About {
-        version: settings.version,
-        time_zone: settings.time_zone.name(),
-        lock_hold_open: lock.may_be_held(),
-    })
+pub async fn about(_: SignedIn, State(settings): State<Arc<Settings>>, State(lock): State<LockDesk>) -> Json<About> {
+    Json(About { version: settings.version, time_zone: settings.time_zone.name(), lock_hold_open: lock.may_be_held() })
 }

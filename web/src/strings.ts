@@ -24,7 +24,7 @@ function fault(field: string, words: string): string | null {
   if (words.startsWith("should not be empty")) return `${name} is missing.`;
   if (words.startsWith("must be an email")) return "This is no email address.";
   if (words.startsWith("must be a URL address")) return `${name} must begin with rtsp://, http://, https:// or the like.`;
-  if (words.startsWith("must be a device's name")) return "Only letters, digits, dots, dashes and underscores, 64 at most.";
+  if (words.startsWith("must be a device's name") || words.startsWith("must match /^[A-Za-z0-9_.-]")) return "Only letters, digits, dots, dashes and underscores, 64 at most.";
   if (words.startsWith("must be a string")) return `${name} is missing.`;
   return null;
 }
@@ -110,7 +110,7 @@ export const t = {
   live: {
     title: "Live", cameras: "Cameras", today: "today", unresolved: "unresolved", stream: "Events", which: "Which events", all: "All", open: "Unresolved",
     noCamera: "No camera yet", nothingYet: "Nothing yet", quiet: "All is quiet", quietMore: "Whatever happens shows up here at once.",
-    allDone: "Nothing is left to do", allDoneMore: "All events that are shown here are resolved.", keys: "J and K move, R resolves, Enter opens. On a touch screen, swipe to resolve.",
+    allDone: "Nothing is left to do", allDoneMore: "All events that are shown here are resolved.", keys: "J and K move, R resolves, Enter opens.",
     sound: "Sound", notify: "Notifications", notifyRefused: "The browser does not allow notifications for this page. Change it in the page’s settings.",
     testWords: "Test from the dashboard", testSent: (camera: string) => `A test detection was sent for ${camera}.`,
     spark: (number: number) => `${count(number, "detection", "detections")} in the last 24 hours`,

@@ -44,7 +44,7 @@ export class Person {
     if (token) await person.context.addInitScript((shown) => sessionStorage.getItem("begun") || (sessionStorage.setItem("begun", "yes"), sessionStorage.setItem("portcullis.token", shown)), token);
     person.page = await person.context.newPage();
     person.page.on("console", (said) => {
-      if (said.type() === "error" && !person.allow.some((known) => known.test(said.text()))) person.faults.push(`console: ${said.text()}`);
+      if (said.type() === "error" && !person.allow.some((known) => known.test(said.text()))) person.faults.push(`console: ${said.text()} ${said.location().url}`);
     });
     person.page.on("pageerror", (error) => person.faults.push(`thrown: ${error.stack}`));
     await person.page.goto(hub.url + path);

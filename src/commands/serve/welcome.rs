@@ -25,6 +25,7 @@ impl Welcome {
         let (http, mqtt) = (addresses.http.port(), addresses.mqtt.port());
         let mut out = std::io::stdout().lock();
         writeln!(out, "\nPortcullis {} is ready.", env!("CARGO_PKG_VERSION"))?;
+        writeln!(out, "  Dashboard           http://localhost:{http}/")?;
         writeln!(out, "  HTTP and Socket.io  http://localhost:{http}")?;
         writeln!(out, "  API documentation   http://localhost:{http}/docs")?;
         writeln!(out, "  MQTT                localhost:{mqtt}, and ws://localhost:{http}/mqtt")?;

@@ -44,6 +44,8 @@ let socket: Socket | null = null;
 let renewing = false;
 /** Counts the connections, so that an answer of one that is over is not taken. */
 let round = 0;
+/** The events that were known when the hub was last heard. */
+let knownBefore = new Set<number>();
 
 export function setRenewing(now: boolean): void {
   renewing = now;
@@ -112,6 +114,7 @@ export function forget(): void {
 function lose(): void {
   round += 1;
   batch(() => {
+    if (line.value === "live") knownBefore = new Set(feed.value.events.map(({ id }) => id));
     if (line.value !== "lost") lostSince.value ??= Date.now();
     line.value = "lost";
     feed.value = interrupted(feed.value);
@@ -121,7 +124,6 @@ function lose(): void {
 async function catchUp(on: Socket): Promise<void> {
   const mine = ++round;
   const ask = (name: string, data: object) => on.timeout(PATIENCE * 4).emitWithAck(name, data);
-  const wasKnown = new Set(feed.value.events.map(({ id }) => id));
   const isFirst = feed.value.complete < 0;
   try {
     let parts = 0;
@@ -144,7 +146,7 @@ async function catchUp(on: Socket): Promise<void> {
       feed.value = begun(feed.value, answer.events);
     }
     batch(() => {
-      if (!isFirst && lostSince.value !== null) missed.value = feed.value.events.filter(({ id }) => !wasKnown.has(id)).length;
+      if (!isFirst && lostSince.value !== null) missed.value = feed.value.events.filter(({ id }) => !knownBefore.has(id)).length;
       line.value = "live";
       lostSince.value = null;
     });

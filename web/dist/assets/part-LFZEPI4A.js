@@ -1,1 +1,0 @@
-import{a,b,c}from"/assets/part-RJZ7S373.js";import"/assets/part-F3A5OXSX.js";import"/assets/part-ZIDDNJYY.js";import"/assets/part-ROAXTDJ4.js";import"/assets/part-LYYJLLWK.js";import"/assets/part-36XGL5Z5.js";export{a as Cameras,c as Shown,b as deviceName};
