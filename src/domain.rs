@@ -10,6 +10,7 @@ pub mod detection;
 pub mod device;
 pub mod event;
 pub mod lock;
+pub mod places;
 pub mod pool;
 pub mod topic;
 pub mod user;

@@ -3,11 +3,10 @@
 use std::{
     collections::{HashMap, VecDeque},
     hash::Hash,
-    net::IpAddr,
     time::{Duration, Instant},
 };
 
-use super::holder::network;
+use super::{holder::Holder, origin::Address};
 
 /// How long a failed login is remembered.
 const LOGIN_WINDOW: Duration = Duration::from_mins(5);
@@ -73,8 +72,8 @@ impl<K: Eq + Hash + Clone> Window<K> {
 /// Failed logins. A success never counts.
 #[derive(Debug)]
 pub struct Logins {
-    accounts: Window<(String, IpAddr)>,
-    addresses: Window<IpAddr>,
+    accounts: Window<(String, Holder)>,
+    addresses: Window<Holder>,
 }
 
 impl Default for Logins {
@@ -92,15 +91,15 @@ impl Logins {
     ///
     /// # Errors
     /// [`TooMany`], whether the account exists or not.
-    pub fn check(&self, account: &str, address: IpAddr, now: Instant) -> Result<(), TooMany> {
-        let address = network(address);
+    pub fn check(&self, account: &str, address: impl Into<Address>, now: Instant) -> Result<(), TooMany> {
+        let address = Holder::at(address);
         self.addresses.check(&address, now)?;
         self.accounts.check(&(account.to_owned(), address), now)
     }
 
     /// Counts a failure.
-    pub fn failed(&mut self, account: &str, address: IpAddr, now: Instant) {
-        let address = network(address);
+    pub fn failed(&mut self, account: &str, address: impl Into<Address>, now: Instant) {
+        let address = Holder::at(address);
         self.addresses.note(&address, now);
         self.accounts.note(&(account.to_owned(), address), now);
     }
@@ -108,6 +107,8 @@ impl Logins {
 
 #[cfg(test)]
 mod tests {
+    use std::net::IpAddr;
+
     use super::*;
 
     const HERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));
@@ -142,10 +143,10 @@ mod tests {
     fn neighbours_in_an_ipv6_network_count_as_one() {
         let (mut logins, now) = (Logins::default(), Instant::now());
         for host in 1..=10 {
-            logins.failed("ada", format!("2001:db8::{host}").parse().expect("an address"), now);
+            logins.failed("ada", format!("2001:db8::{host}").parse::<IpAddr>().expect("an address"), now);
         }
-        assert!(logins.check("ada", "2001:db8::ffff".parse().expect("an address"), now).is_err());
-        assert!(logins.check("ada", "2001:db8:0:1::1".parse().expect("an address"), now).is_ok());
+        assert!(logins.check("ada", "2001:db8::ffff".parse::<IpAddr>().expect("an address"), now).is_err());
+        assert!(logins.check("ada", "2001:db8:0:1::1".parse::<IpAddr>().expect("an address"), now).is_ok());
     }
 
     #[test]

@@ -22,6 +22,7 @@ use crate::{
     },
     domain::{
         device::{Device, DeviceId, DeviceName},
+        pool::Standing,
         user::{Role, User, UserId},
     },
     store::{self, Database},
@@ -38,6 +39,17 @@ const SEEN_EVERY: Duration = Duration::from_secs(30);
 pub enum Caller {
     User(UserIdentity),
     Device(DeviceIdentity),
+}
+
+impl Caller {
+    /// How much of what is shared is open to them.
+    #[must_use]
+    pub fn standing(&self) -> Standing {
+        match self {
+            Self::User(user) => user.standing(),
+            Self::Device(device) => device.standing(),
+        }
+    }
 }
 
 /// Looks up whom tokens belong to.

@@ -157,6 +157,9 @@ async fn admit(
         Unauthorized
     })?;
     let user = user.ok_or(Unauthorized)?;
+    if let Some(ConnectInfo(peer)) = socket.req_parts().extensions.get::<ConnectInfo<Peer>>() {
+        peer.line.known(user.standing());
+    }
     socket.extensions.insert(Session { user: user.id, expires_at: user.expires_at, token: token.into() });
     // Before the client is told that it is in: it may ask at once, and what nobody answers yet would be dropped.
     requests::answer(&socket);

@@ -1,6 +1,6 @@
 //! From a client's first bytes to its CONNACK: who it is, whether it may come, and which session it gets.
 
-use std::{net::IpAddr, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use bytes::BytesMut;
 use tokio::{
@@ -18,7 +18,7 @@ use super::{
     delivery,
     encode::{self, Offer},
     frame::{self, Kind},
-    front::{Core, Credentials, Refusal},
+    front::{Core, Credentials, Guest, Refusal},
     lock,
     packet::{self, Connect, Fault, Level, Reason},
     publish::{Offered, Sender, Settled, Verdict},
@@ -29,24 +29,26 @@ use super::{
     worker::Holder,
 };
 use crate::{
-    auth::identity::Identity,
+    auth::{identity::Identity, origin::Origin},
     domain::topic::{self, Topic},
 };
 
 /// The longest CONNECT, in bytes: room for a will of 64 KiB, and little for who has not yet said who they are.
 const CONNECT: usize = 72 * 1024;
+/// A CONNECT that is no longer always has room.
+const SHORT: usize = 2 * 1024;
 /// The longest client id, in bytes.
 const CLIENT_ID: usize = 256;
 /// How long an older connection may take to hand its session over.
 const HAND_OVER: Duration = Duration::from_secs(5);
 
-/// Where a connection comes from.
-#[derive(Debug, Clone)]
-pub struct Origin {
-    pub address: IpAddr,
-    pub secure: bool,
+/// Who has come, as far as the connection says it.
+#[derive(Debug)]
+pub struct Visitor {
+    pub origin: Origin,
     /// The name in the client's certificate, if it has shown one.
     pub certificate_name: Option<String>,
+    pub guest: Guest,
 }
 
 /// Why a CONNECT is refused.
@@ -54,25 +56,27 @@ pub struct Origin {
 pub struct Refused(pub Reason, pub &'static str);
 
 /// Serves one client from its first byte to its last, if its CONNECT is whole by the deadline.
-pub async fn serve<S: Stream + Unpin>(core: Arc<Core>, mut stream: S, origin: Origin, deadline: Instant) {
+pub async fn serve<S: Stream + Unpin>(core: Arc<Core>, mut stream: S, visitor: Visitor, deadline: Instant) {
     let mut input = BytesMut::new();
     let limits = &core.settings.limits;
-    let first = first_packet(&mut stream, &mut input, limits.packet_bytes.min(CONNECT));
+    let first = first_packet(&core.knocking, &mut stream, &mut input, limits.packet_bytes.min(CONNECT));
     let first = tokio::select! {
         first = timeout_at(deadline, first) => first,
+        () = visitor.guest.sent_away() => return,
         () = core.lifecycle.soft.cancelled() => return,
     };
     let Ok(Some(first)) = first else { return };
+    visitor.guest.has_spoken();
     let connect = match first {
         Ok(connect) => connect,
         Err(no_connect) => return answer_no_connect(&core, stream, &no_connect).await,
     };
     let level = connect.level;
-    match admit(&core, &origin, connect).await {
+    match admit(&core, &visitor, connect).await {
         Err(Refused(reason, why)) => {
             core.gauges.refused_connects.one();
             if let Some(held_back) = core.refusals.pass(std::time::Instant::now()) {
-                tracing::warn!(address = %origin.address, held_back, "refused a CONNECT: {why}");
+                tracing::warn!(address = %visitor.origin.address(), held_back, "refused a CONNECT: {why}");
             }
             let mut out = BytesMut::new();
             encode::refuse(&mut out, level, reason, why);
@@ -88,16 +92,27 @@ pub async fn serve<S: Stream + Unpin>(core: Arc<Core>, mut stream: S, origin: Or
     }
 }
 
-/// Reads until the first packet is whole; none if the client leaves before, or sends no CONNECT.
+/// Reads until the first packet is whole; none if the client leaves before, sends no CONNECT, or sends a long one while
+/// others' long ones have all the room.
 async fn first_packet<S: Stream + Unpin>(
+    knocking: &Budget,
     stream: &mut S,
     input: &mut BytesMut,
     longest: usize,
 ) -> Option<Result<Connect, NoConnect>> {
+    let mut held = None;
     loop {
         match frame::next(input, longest) {
             Ok(Some(frame)) if frame.kind == Kind::Connect => return Some(decode::connect(frame.body)),
-            Ok(None) if input.first().is_none_or(|first| *first == 0x10) => {}
+            Ok(None) if input.first().is_none_or(|first| *first == 0x10) => {
+                let whole = frame::announced(input).unwrap_or(0);
+                if whole > SHORT && held.is_none() {
+                    if !knocking.has_room() {
+                        return None;
+                    }
+                    held = Some(knocking.hold(whole));
+                }
+            }
             Ok(_) => return None,
             Err(fault) => return Some(Err(NoConnect::Nonsense(fault))),
         }
@@ -142,29 +157,30 @@ struct Admitted {
     guards: Guards,
 }
 
-async fn admit(core: &Arc<Core>, origin: &Origin, mut connect: Connect) -> Result<Admitted, Refused> {
+async fn admit(core: &Arc<Core>, visitor: &Visitor, mut connect: Connect) -> Result<Admitted, Refused> {
     let assigned = name(&mut connect)?;
     let endings = core.sessions.endings();
-    let mut who = authenticate(core, origin, &connect).await?;
+    let mut who = authenticate(core, visitor, &connect).await?;
+    let standing = who.standing();
+    visitor.guest.known(standing).map_err(|_| Refused(Reason::QuotaExceeded, "too many connections"))?;
     let key = Key { owner: Owner::from(&who), client_id: connect.client_id.clone() };
     let mut guards = Guards::default();
     let sender = Sender {
         who: who.clone(),
-        address: origin.address,
-        secure: origin.secure,
+        origin: visitor.origin,
         number: core.sessions.new_number(),
         abandoned: CancellationToken::new(),
     };
     let will = connect.will.take().map(|will| admit_will(core, &sender, will)).transpose()?;
     // The last that can refuse, so that a refused CONNECT does not free the place of the worker that has it.
     if lock::is_worker(&who) {
-        guards.worker = Some(admit_worker(core, origin, &who, &key)?);
+        guards.worker = Some(admit_worker(core, visitor.origin, &who, &key)?);
     }
     let (seat, previous) =
         core.sessions.claim(key, who.clone()).map_err(|_| Refused(Reason::QuotaExceeded, "too many sessions"))?;
     if core.sessions.endings() != endings {
         // Somebody's sessions were ended meanwhile, perhaps this one's: ask again, now that an end would find it.
-        who = authenticate(core, origin, &connect).await?;
+        who = authenticate(core, visitor, &connect).await?;
         if Owner::from(&who) != seat.key.owner {
             return Err(Refused(Reason::NotAuthorized, "the identity changed while it connected"));
         }
@@ -227,7 +243,7 @@ fn name(connect: &mut Connect) -> Result<Option<String>, Refused> {
     Ok(Some(connect.client_id.clone()))
 }
 
-async fn authenticate(core: &Core, origin: &Origin, connect: &Connect) -> Result<Identity, Refused> {
+async fn authenticate(core: &Core, visitor: &Visitor, connect: &Connect) -> Result<Identity, Refused> {
     let password = match &connect.password {
         None => None,
         Some(bytes) => match String::from_utf8(bytes.to_vec()) {
@@ -235,14 +251,13 @@ async fn authenticate(core: &Core, origin: &Origin, connect: &Connect) -> Result
             Err(_) => return Err(Refused(Reason::BadUserNameOrPassword, "a password that is not UTF-8")),
         },
     };
-    let nameless = connect.username.is_none() && password.is_none() && origin.certificate_name.is_none();
+    let nameless = connect.username.is_none() && password.is_none() && visitor.certificate_name.is_none();
     let credentials = Credentials {
         client_id: connect.client_id.clone(),
         username: connect.username.clone(),
         password,
-        address: origin.address,
-        secure: origin.secure,
-        certificate_name: origin.certificate_name.clone(),
+        address: visitor.origin.address(),
+        certificate_name: visitor.certificate_name.clone(),
     };
     let answer = timeout(core.settings.limits.connect_time(), (core.hooks.authenticate)(credentials)).await;
     match answer.unwrap_or(Err(Refusal::Unavailable)) {
@@ -260,13 +275,12 @@ async fn authenticate(core: &Core, origin: &Origin, connect: &Connect) -> Result
 }
 
 /// A lock worker of another machine: by TLS, and alone.
-fn admit_worker(core: &Arc<Core>, origin: &Origin, who: &Identity, key: &Key) -> Result<super::worker::Held, Refused> {
-    let is_near = origin.address.to_canonical().is_loopback();
-    if !origin.secure && !is_near && !core.settings.plain_lock {
+fn admit_worker(core: &Arc<Core>, origin: Origin, who: &Identity, key: &Key) -> Result<super::worker::Held, Refused> {
+    if !origin.is_private() && !core.settings.plain_lock {
         return Err(Refused(Reason::NotAuthorized, "a lock worker of another machine needs TLS (plain_lock)"));
     }
     core.worker.take(Holder::Remote(key.clone())).ok_or_else(|| {
-        core.alarm(format!("a second lock worker was refused: {who} from {}", origin.address));
+        core.alarm(format!("a second lock worker was refused: {who} from {}", origin.address()));
         Refused(Reason::NotAuthorized, "there is another lock worker")
     })
 }

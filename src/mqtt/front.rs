@@ -1,7 +1,6 @@
 //! The front: what all connections share, and the ways in: listeners, byte streams, and links inside the process.
 
 use std::{
-    collections::HashMap,
     net::IpAddr,
     pin::Pin,
     sync::{Arc, atomic::AtomicUsize},
@@ -9,7 +8,6 @@ use std::{
 };
 
 use chrono::Utc;
-use parking_lot::Mutex;
 use rustix::net::sockopt;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -20,7 +18,7 @@ use tokio_rustls::{TlsAcceptor, rustls};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    connect::{self, Origin},
+    connect::{self, Visitor},
     gauges::{Gauges, Rate},
     input::ARRIVING,
     link, local,
@@ -28,13 +26,22 @@ use super::{
     queue::Budget,
     router::{Pulse, Router},
     sessions::Sessions,
-    settings::Settings,
+    settings::{Limits, Settings},
     shares::Shares,
     tls,
     worker::WorkerPlace,
 };
 use crate::{
-    auth::{identity::Identity, rights::Rights},
+    auth::{
+        holder::Holder,
+        identity::Identity,
+        origin::{Address, Origin},
+        rights::Rights,
+    },
+    domain::{
+        places::{Place, Places},
+        pool::{Bounds, Full, Standing},
+    },
     events::{
         LockRequest, Submission,
         accounts::Accounts,
@@ -48,15 +55,17 @@ use crate::{
 /// not read; whatever it is, each client may have one.
 const UNCOMMITTED: usize = 24 * 1024 * 1024;
 
+/// How many bytes the long CONNECTs that have begun to arrive may have, of all clients together. Whoever begins another is
+/// closed, and tries again.
+const KNOCKING: usize = 8 * 1024 * 1024;
+
 /// What a client shows of itself in its CONNECT.
 #[derive(Clone)]
 pub struct Credentials {
     pub client_id: String,
     pub username: Option<String>,
     pub password: Option<String>,
-    pub address: IpAddr,
-    /// Whether it came by TLS.
-    pub secure: bool,
+    pub address: Address,
     /// The name in its certificate, which the TLS handshake has checked.
     pub certificate_name: Option<String>,
 }
@@ -127,8 +136,10 @@ pub struct Core {
     pub refusals: Rate,
     /// How often full queues are logged.
     pub drops: Rate,
+    /// What long CONNECTs hold that have begun to arrive.
+    pub knocking: Budget,
     alarms: Rate,
-    addresses: Mutex<HashMap<IpAddr, usize>>,
+    places: Places<Holder>,
 }
 
 impl Core {
@@ -187,7 +198,8 @@ impl Front {
             refusals: Rate::new(10, LOGGED),
             drops: Rate::new(10, LOGGED),
             alarms: Rate::new(2, ALARMS),
-            addresses: Mutex::default(),
+            knocking: Budget::of(KNOCKING),
+            places: Places::new(places(&settings.limits)),
             settings,
         })))
     }
@@ -230,29 +242,29 @@ impl Front {
     }
 
     fn welcome(&self, stream: TcpStream, address: IpAddr, acceptor: Option<TlsAcceptor>) {
-        let Some(guest) = self.admit(address) else { return };
+        let Some(guest) = self.admit(Origin::direct(address, acceptor.is_some())) else { return };
         let core = self.0.clone();
         // For the TLS handshake and the CONNECT together.
         let deadline = tokio::time::Instant::now() + core.settings.limits.connect_time();
         self.0.lifecycle.track(async move {
-            let _guest = guest;
             if let Err(error) = tune(&stream) {
                 tracing::debug!(%address, "a socket takes no options: {error}");
             }
             let Some(acceptor) = acceptor else {
-                let origin = Origin { address, secure: false, certificate_name: None };
-                return connect::serve(core, stream, origin, deadline).await;
+                let visitor = Visitor { origin: Origin::direct(address, false), certificate_name: None, guest };
+                return connect::serve(core, stream, visitor, deadline).await;
             };
             let handshake = tokio::time::timeout_at(deadline, acceptor.accept(stream));
             let handshake = tokio::select! {
                 done = handshake => done,
+                () = guest.sent_away() => return,
                 () = core.lifecycle.soft.cancelled() => return,
             };
             match handshake {
                 Ok(Ok(stream)) => {
                     let certificate_name = tls::peer_name(stream.get_ref().1);
-                    let origin = Origin { address, secure: true, certificate_name };
-                    connect::serve(core, stream, origin, deadline).await;
+                    let visitor = Visitor { origin: Origin::direct(address, true), certificate_name, guest };
+                    connect::serve(core, stream, visitor, deadline).await;
                 }
                 Ok(Err(error)) => tracing::debug!(%address, "a TLS handshake failed: {error}"),
                 Err(_) => tracing::debug!(%address, "a TLS handshake took too long"),
@@ -262,42 +274,52 @@ impl Front {
 
     /// Serves a client whose bytes come by a stream that somebody else has accepted, such as a WebSocket, until its
     /// connection ends.
-    pub async fn serve_stream(
+    pub async fn serve_stream(&self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, origin: Origin) {
+        if let Some(guest) = self.admit(origin) {
+            self.serve_guest(stream, origin, guest).await;
+        }
+    }
+
+    /// The same for somebody who was let in already.
+    pub async fn serve_guest(
         &self,
         stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-        address: IpAddr,
-        secure: bool,
+        origin: Origin,
+        guest: Guest,
     ) {
-        let Some(guest) = self.admit(address) else { return };
         let core = self.0.clone();
-        let origin = Origin { address, secure, certificate_name: None };
+        let visitor = Visitor { origin, certificate_name: None, guest };
         let deadline = tokio::time::Instant::now() + core.settings.limits.connect_time();
         // A task of its own, so that the session survives its caller.
-        let served = self.0.lifecycle.track(async move {
-            let _guest = guest;
-            connect::serve(core, stream, origin, deadline).await;
-        });
+        let served = self.0.lifecycle.track(connect::serve(core, stream, visitor, deadline));
         let _ = served.await;
     }
 
-    /// Counts a connection, if there is room for it.
-    fn admit(&self, address: IpAddr) -> Option<Guest> {
-        let limits = &self.0.settings.limits;
-        let address = address.to_canonical();
-        let mut addresses = self.0.addresses.lock();
-        let of_address = addresses.get(&address).copied().unwrap_or(0);
-        let in_all = usize::try_from(self.0.gauges.connections.get()).unwrap_or(usize::MAX);
-        if in_all >= limits.connections || of_address >= limits.connections_per_address {
-            drop(addresses);
-            self.0.gauges.turned_away.one();
-            if let Some(held_back) = self.0.refusals.pass(Instant::now()) {
-                tracing::warn!(%address, of_address, in_all, held_back, "turned an MQTT client away: too many connections");
+    /// Counts a connection, if there is room for it: for a stranger, another who has waited for longer may have to go.
+    #[must_use]
+    pub fn admit(&self, origin: Origin) -> Option<Guest> {
+        let leave = CancellationToken::new();
+        let sent_away = leave.clone();
+        match self.0.places.enter(Some(Holder::at(origin.address())), move || leave.cancel()) {
+            Ok(place) => {
+                self.0.gauges.connections.shift(1);
+                Some(Guest { core: self.0.clone(), place, sent_away })
             }
-            return None;
+            Err(full) => {
+                self.0.gauges.turned_away.one();
+                if let Some(held_back) = self.0.refusals.pass(Instant::now()) {
+                    let address = origin.address();
+                    tracing::warn!(%address, held_back, "turned an MQTT client away: too many connections: {full}");
+                }
+                None
+            }
         }
-        addresses.insert(address, of_address + 1);
-        self.0.gauges.connections.shift(1);
-        Some(Guest { core: self.0.clone(), address })
+    }
+
+    /// The places for connections.
+    #[must_use]
+    pub fn places(&self) -> &Places<Holder> {
+        &self.0.places
     }
 
     /// A session inside the process, with the rights of `who`. Its will goes out if its worker goes while the hub runs.
@@ -358,21 +380,48 @@ fn tune(stream: &TcpStream) -> std::io::Result<()> {
     Ok(())
 }
 
+/// The places that [`Limits`] grant; one in eight is left by people of common standing to those above them.
+fn places(limits: &Limits) -> Bounds {
+    let number = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
+    let in_all = number(limits.connections);
+    Bounds { in_all, each: number(limits.connections_per_address), reserve: in_all / 8 }
+}
+
 /// A connection that counts until this is dropped.
-struct Guest {
+pub struct Guest {
     core: Arc<Core>,
-    address: IpAddr,
+    place: Place<Holder>,
+    sent_away: CancellationToken,
+}
+
+impl std::fmt::Debug for Guest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Guest").field("place", &self.place).finish_non_exhaustive()
+    }
+}
+
+impl Guest {
+    /// Waits until it has to go for another.
+    pub async fn sent_away(&self) {
+        self.sent_away.cancelled().await;
+    }
+
+    /// Its CONNECT is there: others have to go first.
+    pub fn has_spoken(&self) {
+        self.place.busy();
+    }
+
+    /// It has shown who it is, and never has to go for another.
+    ///
+    /// # Errors
+    /// When all connections that are open to people of its standing are taken.
+    pub fn known(&self, standing: Standing) -> Result<(), Full> {
+        self.place.known(standing)
+    }
 }
 
 impl Drop for Guest {
     fn drop(&mut self) {
         self.core.gauges.connections.shift(-1);
-        let mut addresses = self.core.addresses.lock();
-        if let Some(count) = addresses.get_mut(&self.address) {
-            *count -= 1;
-            if *count == 0 {
-                addresses.remove(&self.address);
-            }
-        }
     }
 }

@@ -1,10 +1,6 @@
 //! Sessions inside the process: the hub's own workers speak by a [`Link`] and do not know that there is no wire.
 
-use std::{
-    collections::VecDeque,
-    net::{IpAddr, Ipv4Addr},
-    sync::Arc,
-};
+use std::{collections::VecDeque, sync::Arc};
 
 use tokio_util::sync::CancellationToken;
 
@@ -17,7 +13,7 @@ use super::{
     worker::{Held, Holder},
 };
 use crate::{
-    auth::identity::Identity,
+    auth::{identity::Identity, origin::Origin},
     domain::topic::{self, Topic},
 };
 
@@ -31,8 +27,7 @@ pub fn start(core: &Arc<Core>, who: Identity, will: Option<link::Message>, filte
     let filters = filters.iter().map(|filter| (*filter).to_owned()).collect();
     let sender = Sender {
         who,
-        address: IpAddr::V4(Ipv4Addr::LOCALHOST),
-        secure: true,
+        origin: Origin::inside(),
         number: core.sessions.new_number(),
         abandoned: CancellationToken::new(),
     };

@@ -22,6 +22,7 @@ use crate::{
         topic::Topic,
     },
     events::{Channel, LockAsk, LockDone, LockFailure, LockRequest, Requester},
+    telemetry::log,
 };
 
 /// How long an acknowledgement waits for the lock desk.
@@ -49,12 +50,13 @@ pub fn judge(core: &Arc<Core>, sender: &Sender, offered: &Offered) -> Verdict {
     let (ask, expires_at) = ask.unwrap_or_else(|reason| {
         core.gauges.refused_lock_commands.one();
         if let Some(held_back) = core.refusals.pass(std::time::Instant::now()) {
-            tracing::warn!(who = %sender.who, address = %sender.address, held_back, "refused a lock command: {reason}");
+            tracing::warn!(who = %sender.who, address = %sender.origin.address(), held_back, "refused a lock command: {reason}");
         }
         (LockAsk::Refused { what: excerpt(&offered.message.payload), reason }, None)
     });
     let core = core.clone();
-    let requester = Requester { name: sender.who.to_string(), channel: Channel::Mqtt, address: Some(sender.address) };
+    let address = sender.origin.address().known();
+    let requester = Requester { name: sender.who.to_string(), channel: Channel::Mqtt, address };
     let (reply, answer) = oneshot::channel();
     let request = LockRequest { requester, ask, arrived, expires_at, reply };
     Verdict::Later(Box::pin(async move { settle(&core, request, answer).await }))
@@ -102,7 +104,7 @@ fn read(
     if offered.dup {
         return Err("a lock command sent again (DUP)".to_owned());
     }
-    if !sender.secure && !sender.address.to_canonical().is_loopback() && !core.settings.plain_lock {
+    if !sender.origin.is_private() && !core.settings.plain_lock {
         return Err("a lock command without TLS from another machine".to_owned());
     }
     if let Some(action) = bare_word(&message.payload) {
@@ -111,7 +113,8 @@ fn read(
             _ => Err("a bare word above QoS 0".to_owned()),
         };
     }
-    let body: Body = serde_json::from_slice(&message.payload).map_err(|error| format!("no lock command: {error}"))?;
+    let body: Body = serde_json::from_slice(&message.payload)
+        .map_err(|error| format!("no lock command: {}", log::excerpt(&error.to_string())))?;
     fresh(&body, message.qos, now)?;
     Ok((LockAsk::Command { action: body.action, command_id: body.command_id }, body.expires_at))
 }

@@ -6,7 +6,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use portcullis::{auth::identity::Identity, mqtt::tls};
+use portcullis::{
+    auth::{identity::Identity, origin::Origin},
+    mqtt::tls,
+};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
@@ -272,7 +275,7 @@ async fn a_lock_worker_of_another_machine_needs_tls() {
         let (mut near, far) = tokio::io::duplex(4096);
         let front = hub.front.clone();
         let address = IpAddr::from([192, 0, 2, 7]);
-        let served = tokio::spawn(async move { front.serve_stream(far, address, false).await });
+        let served = tokio::spawn(async move { front.serve_stream(far, Origin::direct(address, false)).await });
         near.write_all(&connect.bytes()).await.expect("written");
         let mut answer = [0; 4];
         near.read_exact(&mut answer).await.expect("a CONNACK");

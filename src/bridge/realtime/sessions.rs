@@ -55,6 +55,11 @@ impl Upgrades {
         self.lines.lock().insert(socket, line);
     }
 
+    /// Whether somebody who is signed in has the session.
+    pub fn is_known(&self, socket: Sid) -> bool {
+        self.polled.lock().contains_key(&socket)
+    }
+
     /// The session was polled, and that much was answered.
     pub fn polled(&self, socket: Sid, bytes: u64) {
         if let Some(polled) = self.polled.lock().get_mut(&socket) {
