@@ -121,11 +121,11 @@ pub struct HttpOptions {
     pub host_names: Vec<String>,
     /// Open HTTP connections in all, sockets among them; fewer where the system lets the hub open fewer files. One more
     /// stranger takes the place of the stranger who has waited longest; whoever is signed in stays.
-    #[arg(long, env, default_value_t = 3000, value_parser = clap::value_parser!(u32).range(16..=1_000_000), value_name = "COUNT")]
+    #[arg(long, env, default_value_t = 2000, value_parser = clap::value_parser!(u32).range(16..=1_000_000), value_name = "COUNT")]
     pub http_connections: u32,
     /// Open HTTP connections of one address, an IPv6 /64 counting as one; proxies in TRUSTED_PROXIES and whoever has an
     /// ADMIN's credential are not counted.
-    #[arg(long, env, default_value_t = 2000, value_parser = clap::value_parser!(u32).range(1..=1_000_000), value_name = "COUNT")]
+    #[arg(long, env, default_value_t = 1500, value_parser = clap::value_parser!(u32).range(1..=1_000_000), value_name = "COUNT")]
     pub http_connections_per_address: u32,
     /// How long a request's head may take from its first byte, and the first byte of a connection, in seconds.
     #[arg(long, env, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=3600), value_name = "SECONDS")]

@@ -34,6 +34,9 @@ use crate::{
 const HEAD: usize = 96 * 1024;
 /// How many sockets may be open beyond the places while those who were sent away still close theirs.
 const CLOSING: usize = 32;
+/// How many strangers may come at once at the cost of others, and one in which time after that: a flood that comes back as
+/// fast as it is sent away would have the machine do nothing else.
+const CROWD: (u32, Duration) = (100, Duration::from_micros(500));
 /// How long the accept loop rests after an error, whose cause (no file descriptors, say) passes.
 const AFTER_AN_ERROR: Duration = Duration::from_millis(50);
 
@@ -48,7 +51,7 @@ pub struct ConnectionLimits {
 impl Default for ConnectionLimits {
     /// What the settings have when nobody sets them.
     fn default() -> Self {
-        Self { places: Bounds { in_all: 3000, each: 2000, reserve: 375 }, times: Times::default() }
+        Self { places: Bounds { in_all: 2000, each: 1500, reserve: 250 }, times: Times::default() }
     }
 }
 
@@ -134,6 +137,7 @@ pub async fn serve(
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
     let tasks = TaskTracker::new();
+    let (crowd, mut sent_away) = (Rate::new(CROWD.0, CROWD.1), connections.places.sent_away());
     loop {
         let accepted = tokio::select! {
             accepted = accept(&listener, &connections) => accepted,
@@ -143,6 +147,10 @@ pub async fn serve(
             Ok(Some((stream, peer))) => {
                 let (router, times, stop) = (router.clone(), connections.times, stop.clone());
                 tasks.spawn(serve_one(stream, peer, router, times, stop));
+                let before = std::mem::replace(&mut sent_away, connections.places.sent_away());
+                while before < sent_away && crowd.pass(std::time::Instant::now()).is_none() {
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                }
             }
             Ok(None) => {}
             Err(error) => {
@@ -165,21 +173,28 @@ async fn accept(listener: &TcpListener, connections: &Connections) -> io::Result
 
 /// Serves one connection to its end, or until its socket belongs to somebody else.
 async fn serve_one(stream: Cuttable, peer: Peer, router: Router, times: Times, stop: CancellationToken) {
-    let handle = stream.handle().clone();
+    let cut = stream.handle().cut.clone();
     // Until it says something, it costs little more than its socket.
     tokio::select! {
         readable = stream.readable() => if readable.is_err() { return },
         () = sleep_until(Instant::now() + times.header) => return,
-        () = handle.cut.cancelled() => return,
+        () = cut.cancelled() => return,
         () = stop.cancelled() => return,
     }
+    Box::pin(converse(stream, peer, router, times, stop)).await;
+}
+
+/// Answers requests.
+async fn converse(stream: Cuttable, peer: Peer, router: Router, times: Times, stop: CancellationToken) {
+    let handle = stream.handle().clone();
     let service = service_fn(|request: Request<Incoming>| {
         let (router, handle, peer) = (router.clone(), handle.clone(), peer.clone());
         async move {
             let body = Arriving::new(handle.clone(), times.body);
             let mut request = request.map(|incoming| Body::new(body.of(incoming)));
             request.extensions_mut().insert(ConnectInfo(peer));
-            let response = router.oneshot(request).await?;
+            // Only while it is answered does it need room for all that this takes.
+            let response = Box::pin(router.oneshot(request)).await?;
             Ok::<_, Infallible>(Answered::response(response, handle))
         }
     });

@@ -316,7 +316,8 @@ mod tests {
         busy.busy();
         let known = enter(&places, 1, 1, &gone).expect("in");
         known.known(Standing::Common).expect("known");
-        let flood: Vec<_> = (2..100).map(|n| enter(&places, (n % 50) as u8 + 2, n, &gone).expect("in")).collect();
+        let flood: Vec<_> =
+            (2..100).map(|n| enter(&places, u8::try_from(n % 50).expect("few") + 2, n, &gone).expect("in")).collect();
         assert!(!gone.lock().contains(&0) && !gone.lock().contains(&1));
         // Answered, it is the one that came first.
         busy.waits();

@@ -67,6 +67,18 @@ pub async fn serve<S: Stream + Unpin>(core: Arc<Core>, mut stream: S, visitor: V
     };
     let Ok(Some(first)) = first else { return };
     visitor.guest.has_spoken();
+    // Until here a client costs little more than its socket.
+    Box::pin(answer(core, stream, input, visitor, first)).await;
+}
+
+/// Goes on with whoever has sent a whole packet.
+async fn answer<S: Stream + Unpin>(
+    core: Arc<Core>,
+    stream: S,
+    input: BytesMut,
+    visitor: Visitor,
+    first: Result<Connect, NoConnect>,
+) {
     let connect = match first {
         Ok(connect) => connect,
         Err(no_connect) => return answer_no_connect(&core, stream, &no_connect).await,

@@ -250,24 +250,11 @@ impl Front {
             if let Err(error) = tune(&stream) {
                 tracing::debug!(%address, "a socket takes no options: {error}");
             }
-            let Some(acceptor) = acceptor else {
-                let visitor = Visitor { origin: Origin::direct(address, false), certificate_name: None, guest };
-                return connect::serve(core, stream, visitor, deadline).await;
-            };
-            let handshake = tokio::time::timeout_at(deadline, acceptor.accept(stream));
-            let handshake = tokio::select! {
-                done = handshake => done,
-                () = guest.sent_away() => return,
-                () = core.lifecycle.soft.cancelled() => return,
-            };
-            match handshake {
-                Ok(Ok(stream)) => {
-                    let certificate_name = tls::peer_name(stream.get_ref().1);
-                    let visitor = Visitor { origin: Origin::direct(address, true), certificate_name, guest };
-                    connect::serve(core, stream, visitor, deadline).await;
-                }
-                Ok(Err(error)) => tracing::debug!(%address, "a TLS handshake failed: {error}"),
-                Err(_) => tracing::debug!(%address, "a TLS handshake took too long"),
+            let origin = Origin::direct(address, acceptor.is_some());
+            match acceptor {
+                None => connect::serve(core, stream, Visitor { origin, certificate_name: None, guest }, deadline).await,
+                // In a box, so that it costs those nothing who come without.
+                Some(acceptor) => Box::pin(serve_tls(core, stream, acceptor, origin, guest, deadline)).await,
             }
         });
     }
@@ -364,6 +351,31 @@ impl Front {
 impl std::fmt::Debug for Front {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Front").field("gauges", &self.0.gauges).finish_non_exhaustive()
+    }
+}
+
+async fn serve_tls(
+    core: Arc<Core>,
+    stream: TcpStream,
+    acceptor: TlsAcceptor,
+    origin: Origin,
+    guest: Guest,
+    deadline: tokio::time::Instant,
+) {
+    let address = origin.address();
+    let handshake = tokio::time::timeout_at(deadline, acceptor.accept(stream));
+    let handshake = tokio::select! {
+        done = handshake => done,
+        () = guest.sent_away() => return,
+        () = core.lifecycle.soft.cancelled() => return,
+    };
+    match handshake {
+        Ok(Ok(stream)) => {
+            let certificate_name = tls::peer_name(stream.get_ref().1);
+            connect::serve(core, stream, Visitor { origin, certificate_name, guest }, deadline).await;
+        }
+        Ok(Err(error)) => tracing::debug!(%address, "a TLS handshake failed: {error}"),
+        Err(_) => tracing::debug!(%address, "a TLS handshake took too long"),
     }
 }
 

@@ -1,6 +1,6 @@
 //! The log: text for people or JSON for machines, filtered by `RUST_LOG`, which can be changed while it runs.
 //!
-//! An event is one line, whatever others' words are in it ([`text`]).
+//! An event is one line, whatever others' words are in it (`text`).
 //!
 //! Libraries say no more than `info` and above, whatever the filter: some show what they are given, tokens among it.
 

@@ -23,7 +23,7 @@ WORDS = {
 }
 
 
-def main(port, count, what, per_second=3000):
+def main(port, count, what, per_second=1000):
     words = WORDS[what]
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

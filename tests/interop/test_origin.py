@@ -30,15 +30,14 @@ def plain(make_hub):
 def behind(make_hub):
     """A hub behind a proxy on its own machine."""
     hub = make_hub(TRUSTED_PROXIES="127.0.0.1").start()
-    hub.agent = hub.device("agent", "lock-agent")
     return hub
 
 
 class Socket:
     """MQTT over a WebSocket whose request has exactly these header lines, as bytes."""
 
-    def __init__(self, hub, *lines):
-        self.socket = socket.create_connection(("127.0.0.1", hub.port), timeout=15)
+    def __init__(self, hub, *lines, peer="127.0.0.1"):
+        self.socket = socket.create_connection(("127.0.0.1", hub.port), timeout=15, source_address=(peer, 0))
         head = [b"GET /mqtt HTTP/1.1", b"Host: 127.0.0.1", b"Connection: Upgrade", b"Upgrade: websocket",
                 b"Sec-WebSocket-Version: 13", b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
                 b"Sec-WebSocket-Protocol: mqtt", *lines]  # fmt: skip
@@ -76,7 +75,8 @@ def command_by_socket(hub, *lines):
     client = Socket(hub, *lines)
     assert client.connect(panel) == 0
     client.send(packet(0x30, text("lock/command") + b"CLOSE"))
-    row = until(lambda: [row for row in hub.get("/api/lock/history?limit=5") if row["id"] > last], "the audit has it")[-1]
+    ended = lambda row: row["id"] > last and row["outcome"]
+    row = until(lambda: [row for row in hub.get("/api/lock/history?limit=5") if ended(row)], "the audit has it")[-1]
     client.socket.close()
     return row["outcome"] == "done", row["address"]
 
@@ -110,7 +110,6 @@ def test_what_a_trusted_proxy_says_that_cannot_be_read_is_nobody(behind):
         assert command_by_socket(behind, b"X-Forwarded-For: " + hop, https) == (False, None), hop
         answer = requests.get(f"{behind.url}/metrics", headers={"X-Forwarded-For": hop}, timeout=10)
         assert answer.status_code == 401, hop
-        assert Socket(behind, b"X-Forwarded-For: " + hop, https).connect(behind.agent) == 5, hop
     until(lambda: "names no address" in behind.log.read_text(errors="replace"), "it is said in the log")
 
 
@@ -133,6 +132,23 @@ def test_a_client_is_who_the_trusted_proxy_says(behind):
         assert command_by_socket(behind, client, *lines) == (False, CLIENT), words
     assert requests.get(f"{behind.url}/metrics", headers={"X-Forwarded-For": "127.0.0.1"}, timeout=10).status_code == 401
     assert requests.get(f"{behind.url}/metrics", timeout=10).status_code == 401, "a proxy that says nothing"
+
+
+def test_a_lock_agent_is_let_in_by_the_same_rule(new_hub):
+    hub = new_hub(TRUSTED_PROXIES="127.0.0.2", LOCK_AGENT="remote").start_without_worker()
+    agent = hub.device("agent", "lock-agent")
+    https = b"X-Forwarded-Proto: https"
+    refused = [[b"X-Forwarded-For: 203.0.113.5", https], [b"X-Forwarded-For: 127.0.0.1"], [b"Forwarded: for=127.0.0.1"]]
+    for lines in refused:
+        assert Socket(hub, *lines).connect(agent) == 5, lines
+    trusted = "127.0.0.2"
+    for lines in [[https], [b"X-Forwarded-For: unknown", https], [b"X-Forwarded-For: 203.0.113.5"], [b"X-Forwarded-For: 127.0.0.1"], []]:
+        assert Socket(hub, *lines, peer=trusted).connect(agent) == 5, lines
+    let_in = Socket(hub, b"X-Forwarded-For: 203.0.113.5:4711", https, peer=trusted)
+    assert let_in.connect(agent) == 0
+    let_in.socket.close()
+    until(lambda: not hub.get("/api/lock/status")["online"], "its place is free")
+    assert until(lambda: Socket(hub).connect(agent) == 0, "of this machine, and by no proxy")
 
 
 def test_wrong_passwords_of_one_client_concern_no_other(behind):
