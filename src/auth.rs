@@ -2,12 +2,12 @@
 //!
 //! Must not know SQL, axum or the broker: whoever asks brings what is needed to decide.
 
-pub mod address;
 pub mod attempts;
 pub mod chain;
 pub mod device_token;
 pub mod holder;
 pub mod identity;
+pub mod origin;
 pub mod password;
 pub mod rights;
 pub mod secret;

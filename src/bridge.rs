@@ -13,6 +13,7 @@ mod document;
 mod error;
 mod events;
 mod health;
+mod hosts;
 mod input;
 mod keyholder;
 mod line;
@@ -23,6 +24,7 @@ mod middleware;
 mod mqtt_socket;
 mod realtime;
 mod server;
+mod stages;
 mod trailing_slash;
 mod users;
 mod who;
@@ -35,11 +37,17 @@ use parking_lot::Mutex;
 use tokio::sync::broadcast;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-pub use self::{metrics::alone as metrics_alone, realtime::Realtime, server::serve};
+pub use self::{
+    hosts::Hosts,
+    metrics::alone as metrics_alone,
+    realtime::Realtime,
+    server::{ConnectionLimits, Connections, serve},
+    stages::Times,
+};
 use crate::{
     auth::{
-        address::Network,
         attempts::Logins,
+        origin::Proxies,
         password::{self, Passwords},
         rights::Rights,
     },
@@ -87,9 +95,12 @@ pub struct Settings {
     /// Origins that a browser may come from, such as `http://localhost:3000`, or `*`.
     pub origins: Vec<String>,
     /// Proxies whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed.
-    pub trusted_proxies: Vec<Network>,
+    pub trusted_proxies: Proxies,
+    /// Names that the hub answers for, beside its machine's.
+    pub hosts: Hosts,
     pub registration: Registration,
     pub heartbeat: Heartbeat,
+    pub connections: ConnectionLimits,
     /// For "today" and for the buckets of the analytics.
     pub time_zone: Tz,
     /// For GET /api/devices/:id/explain.
@@ -203,6 +214,10 @@ asked_for! {
 pub struct Hub {
     /// To be served by [`serve`], which tells it who is at the other end.
     pub router: Router,
+    /// What the hub is told by the configuration.
+    pub settings: Arc<Settings>,
+    /// The places that its listeners share.
+    pub connections: Connections,
     /// To be closed before the server's graceful shutdown, which would wait for open sockets.
     pub realtime: Realtime,
 }
@@ -213,6 +228,9 @@ pub struct Hub {
 /// When the system gives no random bytes.
 pub fn build(parts: Parts, lifecycle: &Lifecycle) -> Result<Hub, password::Refused> {
     let settings = Arc::new(parts.settings);
+    let connections = Connections::new(settings.connections, settings.trusted_proxies.clone());
+    let counted = connections.clone();
+    parts.metrics.ask(move || counted.readings());
     let shared = Shared(Arc::new(Everything {
         database: parts.database,
         recorder: parts.recorder,
@@ -234,7 +252,7 @@ pub fn build(parts: Parts, lifecycle: &Lifecycle) -> Result<Hub, password::Refus
     let mqtt = get(mqtt_socket::upgrade).with_state(shared.clone());
     let (upgrades, database) = (realtime.upgrades(), shared.database.clone());
     let router = middleware::around(router, layer, mqtt, &settings, upgrades, database, &shared.metrics);
-    Ok(Hub { router, realtime })
+    Ok(Hub { router, settings, connections, realtime })
 }
 
 /// Every route of the REST side, each with its description.

@@ -21,7 +21,9 @@ use std::{
 
 use clap::{Args, ValueEnum};
 
-use self::values::{device_name, duration, filter, mqtt_url, origin, password, postgres_url, share, signing_key};
+use self::values::{
+    device_name, duration, filter, host_name, mqtt_url, origin, password, postgres_url, share, signing_key,
+};
 
 /// What is wrong with a setting.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -113,6 +115,29 @@ pub struct HttpOptions {
     /// Addresses or networks (10.0.0.0/8) of reverse proxies whose X-Forwarded-For is believed, separated by commas.
     #[arg(long, env, value_delimiter = ',', value_name = "ADDRESSES")]
     pub trusted_proxies: Vec<String>,
+    /// Names under which clients may call the hub, separated by commas, beside localhost, addresses, names without a dot and this
+    /// machine's own name (also with .local, .lan, .home, .fritz.box and the like); *.example.org is every name below
+    /// example.org, * is any. Proxies in TRUSTED_PROXIES may pass on any name.
+    #[arg(long, env, value_delimiter = ',', value_parser = host_name, value_name = "HOST-NAMES")]
+    pub host_names: Vec<String>,
+    /// Open HTTP connections in all, sockets among them; fewer where the system lets the hub open fewer files. One more
+    /// stranger takes the place of the stranger who has waited longest; whoever is signed in stays.
+    #[arg(long, env, default_value_t = 2000, value_parser = clap::value_parser!(u32).range(16..=1_000_000), value_name = "COUNT")]
+    pub http_connections: u32,
+    /// Open HTTP connections of one address, an IPv6 /64 counting as one; proxies in TRUSTED_PROXIES and whoever has an
+    /// ADMIN's credential are not counted.
+    #[arg(long, env, default_value_t = 1500, value_parser = clap::value_parser!(u32).range(1..=1_000_000), value_name = "COUNT")]
+    pub http_connections_per_address: u32,
+    /// How long a request's head may take from its first byte, and the first byte of a connection, in seconds.
+    #[arg(long, env, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=3600), value_name = "SECONDS")]
+    pub http_header_seconds: u64,
+    /// How long a request's body may take, in seconds.
+    #[arg(long, env, default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=3600), value_name = "SECONDS")]
+    pub http_body_seconds: u64,
+    /// How long a connection may be silent after an answer, or leave an answer unread, in seconds. Longer than a proxy keeps
+    /// its connections to the hub, so that it is the proxy that closes them.
+    #[arg(long, env, default_value_t = 120, value_parser = clap::value_parser!(u64).range(1..=86_400), value_name = "SECONDS")]
+    pub http_idle_seconds: u64,
     /// A listener of its own for /metrics, open to whoever reaches it; /metrics is there only then.
     #[arg(long, env, value_name = "ADDRESS:PORT")]
     pub metrics_addr: Option<SocketAddr>,

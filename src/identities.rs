@@ -11,7 +11,6 @@ mod kept;
 
 use std::{
     collections::HashMap,
-    net::IpAddr,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -26,11 +25,13 @@ use crate::{
         attempts::{Logins, TooMany},
         device_token,
         identity::{DeviceIdentity, UserIdentity},
+        origin::Address,
         secret,
         token::{Claims, Keys},
     },
     domain::{
         device::{Device, DeviceId, DeviceName},
+        pool::Standing,
         user::{Role, User, UserId},
     },
     store::{self, Database},
@@ -44,6 +45,17 @@ const SEEN_EVERY: Duration = Duration::from_secs(30);
 pub enum Caller {
     User(UserIdentity),
     Device(DeviceIdentity),
+}
+
+impl Caller {
+    /// How much of what is shared is open to them.
+    #[must_use]
+    pub fn standing(&self) -> Standing {
+        match self {
+            Self::User(user) => user.standing(),
+            Self::Device(device) => device.standing(),
+        }
+    }
 }
 
 /// Says who somebody is. Its clones share what is kept, and the count of failed logins.
@@ -148,7 +160,7 @@ impl Identities {
     ///
     /// # Errors
     /// [`TooMany`] when the account or the address has tried too often before; then it is not counted.
-    pub fn refused(&self, account: Option<&str>, shown: &str, address: IpAddr) -> Result<(), TooMany> {
+    pub fn refused(&self, account: Option<&str>, shown: &str, address: Address) -> Result<(), TooMany> {
         if self.0.keys.has_signed(shown) {
             return Ok(());
         }

@@ -183,8 +183,8 @@ impl LockDesk {
     }
 
     /// Records that somebody asked whom nobody knows, and does not wait for it: who has no credential costs no time.
-    pub fn turned_away(&self, address: IpAddr, what: &str, reason: String) {
-        let requester = Requester { name: STRANGER.to_owned(), channel: Channel::Http, address: Some(address) };
+    pub fn turned_away(&self, address: Option<IpAddr>, what: &str, reason: String) {
+        let requester = Requester { name: STRANGER.to_owned(), channel: Channel::Http, address };
         self.metrics.lock_command("other", "refused");
         self.backlog.turned_away(refusal(&requester, what, &LockFailure::Refused(reason)));
     }

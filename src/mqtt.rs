@@ -39,6 +39,6 @@ pub mod tls;
 mod will;
 mod worker;
 
-pub use front::{Authenticate, BoxFuture, Credentials, Front, Hooks, Refusal};
+pub use front::{Authenticate, BoxFuture, Credentials, Front, Guest, Hooks, Refusal};
 pub use router::Pulse;
 pub use settings::Settings;

@@ -7,4 +7,5 @@ mod exposition;
 pub mod log;
 pub mod metrics;
 mod process;
+pub mod rate;
 pub mod reading;

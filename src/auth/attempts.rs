@@ -3,11 +3,10 @@
 use std::{
     collections::{HashMap, VecDeque},
     hash::{BuildHasher as _, Hash, RandomState},
-    net::IpAddr,
     time::{Duration, Instant},
 };
 
-use super::holder::network;
+use super::{holder::Holder, origin::Address};
 
 /// How long a failed login is remembered.
 const LOGIN_WINDOW: Duration = Duration::from_mins(5);
@@ -83,10 +82,10 @@ type Account = u64;
 #[derive(Debug)]
 pub struct Logins {
     hasher: RandomState,
-    accounts: Window<(Account, IpAddr)>,
-    addresses: Window<IpAddr>,
+    accounts: Window<(Account, Holder)>,
+    addresses: Window<Holder>,
     rate_of_accounts: Window<Account>,
-    rate_of_addresses: Window<IpAddr>,
+    rate_of_addresses: Window<Holder>,
 }
 
 impl Default for Logins {
@@ -111,25 +110,27 @@ impl Logins {
     ///
     /// # Errors
     /// [`TooMany`], whether the account exists or not.
-    pub fn check(&self, account: &str, address: IpAddr, now: Instant) -> Result<(), TooMany> {
-        self.check_address(address, now)?;
-        self.accounts.check(&(self.key(account), network(address)), now)
+    pub fn check(&self, account: &str, address: impl Into<Address>, now: Instant) -> Result<(), TooMany> {
+        let holder = Holder::at(address);
+        self.addresses.check(&holder, now)?;
+        self.accounts.check(&(self.key(account), holder), now)
     }
 
     /// Whether anything may be tried from this address now.
     ///
     /// # Errors
     /// [`TooMany`].
-    pub fn check_address(&self, address: IpAddr, now: Instant) -> Result<(), TooMany> {
-        self.addresses.check(&network(address), now)
+    pub fn check_address(&self, address: impl Into<Address>, now: Instant) -> Result<(), TooMany> {
+        self.addresses.check(&Holder::at(address), now)
     }
 
     /// Whether a password may be worked on: as [`check`](Self::check), and not more often than anybody has to sign in.
     ///
     /// # Errors
     /// [`TooMany`], whether the account exists or not.
-    pub fn check_password(&self, account: &str, address: IpAddr, now: Instant) -> Result<(), TooMany> {
-        self.rate_of_addresses.check(&network(address), now)?;
+    pub fn check_password(&self, account: &str, address: impl Into<Address>, now: Instant) -> Result<(), TooMany> {
+        let address = address.into();
+        self.rate_of_addresses.check(&Holder::at(address), now)?;
         self.check_own_password(account, address, now)
     }
 
@@ -137,31 +138,34 @@ impl Logins {
     ///
     /// # Errors
     /// [`TooMany`].
-    pub fn check_own_password(&self, account: &str, address: IpAddr, now: Instant) -> Result<(), TooMany> {
+    pub fn check_own_password(&self, account: &str, address: impl Into<Address>, now: Instant) -> Result<(), TooMany> {
         self.check(account, address, now)?;
         self.rate_of_accounts.check(&self.key(account), now)
     }
 
     /// Counts a failure.
-    pub fn failed(&mut self, account: &str, address: IpAddr, now: Instant) {
-        self.failed_at(address, now);
-        self.accounts.note(&(self.key(account), network(address)), now);
+    pub fn failed(&mut self, account: &str, address: impl Into<Address>, now: Instant) {
+        let holder = Holder::at(address);
+        self.addresses.note(&holder, now);
+        self.accounts.note(&(self.key(account), holder), now);
     }
 
     /// Counts a failure that named no account.
-    pub fn failed_at(&mut self, address: IpAddr, now: Instant) {
-        self.addresses.note(&network(address), now);
+    pub fn failed_at(&mut self, address: impl Into<Address>, now: Instant) {
+        self.addresses.note(&Holder::at(address), now);
     }
 
     /// Counts a right password.
-    pub fn succeeded(&mut self, account: &str, address: IpAddr, now: Instant) {
-        self.rate_of_addresses.note(&network(address), now);
+    pub fn succeeded(&mut self, account: &str, address: impl Into<Address>, now: Instant) {
+        self.rate_of_addresses.note(&Holder::at(address), now);
         self.rate_of_accounts.note(&self.key(account), now);
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::net::IpAddr;
+
     use super::*;
 
     const HERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));
@@ -196,10 +200,10 @@ mod tests {
     fn neighbours_in_an_ipv6_network_count_as_one() {
         let (mut logins, now) = (Logins::default(), Instant::now());
         for host in 1..=10 {
-            logins.failed("ada", format!("2001:db8::{host}").parse().expect("an address"), now);
+            logins.failed("ada", format!("2001:db8::{host}").parse::<IpAddr>().expect("an address"), now);
         }
-        assert!(logins.check("ada", "2001:db8::ffff".parse().expect("an address"), now).is_err());
-        assert!(logins.check("ada", "2001:db8:0:1::1".parse().expect("an address"), now).is_ok());
+        assert!(logins.check("ada", "2001:db8::ffff".parse::<IpAddr>().expect("an address"), now).is_err());
+        assert!(logins.check("ada", "2001:db8:0:1::1".parse::<IpAddr>().expect("an address"), now).is_ok());
     }
 
     #[test]

@@ -6,7 +6,10 @@ use std::{
     net::{IpAddr, Ipv6Addr},
 };
 
-use super::identity::Identity;
+use super::{
+    identity::{DeviceIdentity, Identity, UserIdentity},
+    origin::Address,
+};
 use crate::domain::{
     device::{DeviceId, DeviceRole},
     pool::Standing,
@@ -21,12 +24,14 @@ pub enum Holder {
     User(UserId),
     /// Somebody without an identity: an IPv4 address, or an IPv6 /64, which is what one customer has.
     Network(IpAddr),
+    /// Somebody without an identity whom a proxy brought that does not say who it is: all of these are one.
+    Unknown,
 }
 
 impl Holder {
     /// Of somebody who has shown who they are, or of the anonymous at this address.
     #[must_use]
-    pub fn of(identity: &Identity, address: IpAddr) -> Self {
+    pub fn of(identity: &Identity, address: impl Into<Address>) -> Self {
         match identity {
             Identity::Hub => Self::Hub,
             Identity::Device(device) => Self::Device(device.id),
@@ -37,8 +42,8 @@ impl Holder {
 
     /// Of whoever asks from this address.
     #[must_use]
-    pub fn at(address: IpAddr) -> Self {
-        Self::Network(network(address))
+    pub fn at(address: impl Into<Address>) -> Self {
+        address.into().known().map_or(Self::Unknown, |address| Self::Network(network(address)))
     }
 }
 
@@ -50,6 +55,7 @@ impl fmt::Display for Holder {
             Self::User(id) => write!(f, "user {id}"),
             Self::Network(IpAddr::V6(network)) => write!(f, "{network}/64"),
             Self::Network(address) => address.fmt(f),
+            Self::Unknown => f.write_str("somebody unknown behind a proxy"),
         }
     }
 }
@@ -69,14 +75,30 @@ impl Identity {
     pub fn standing(&self) -> Standing {
         match self {
             Self::Hub => Standing::Vital,
-            Self::Device(device) => match device.role {
-                DeviceRole::LockAgent => Standing::Vital,
-                DeviceRole::Controller => Standing::Trusted,
-                DeviceRole::Camera | DeviceRole::AiEngine | DeviceRole::Sensor => Standing::Common,
-            },
-            Self::User(user) if user.role == Role::Admin => Standing::Trusted,
-            Self::User(_) | Self::Anonymous => Standing::Common,
+            Self::Device(device) => device.standing(),
+            Self::User(user) => user.standing(),
+            Self::Anonymous => Standing::Common,
         }
+    }
+}
+
+impl DeviceIdentity {
+    /// As [`Identity::standing`].
+    #[must_use]
+    pub fn standing(&self) -> Standing {
+        match self.role {
+            DeviceRole::LockAgent => Standing::Vital,
+            DeviceRole::Controller => Standing::Trusted,
+            DeviceRole::Camera | DeviceRole::AiEngine | DeviceRole::Sensor => Standing::Common,
+        }
+    }
+}
+
+impl UserIdentity {
+    /// As [`Identity::standing`].
+    #[must_use]
+    pub fn standing(&self) -> Standing {
+        if self.role == Role::Admin { Standing::Trusted } else { Standing::Common }
     }
 }
 
@@ -86,10 +108,11 @@ mod tests {
 
     #[test]
     fn an_ipv6_customer_is_one_holder() {
-        let at = |text: &str| Holder::at(text.parse().expect("an address"));
+        let at = |text: &str| Holder::at(text.parse::<IpAddr>().expect("an address"));
         assert_eq!(at("2001:db8:0:1::1"), at("2001:db8:0:1:ffff::2"));
         assert_ne!(at("2001:db8:0:1::1"), at("2001:db8:0:2::1"));
         assert_eq!(at("::ffff:192.0.2.1"), at("192.0.2.1"));
         assert_ne!(at("192.0.2.1"), at("192.0.2.2"));
+        assert_eq!(Holder::at(Address::Unknown), Holder::Unknown);
     }
 }

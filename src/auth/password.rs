@@ -137,7 +137,7 @@ mod tests {
     use super::*;
 
     fn asker(host: u8, account: &str, standing: Standing) -> Asker {
-        let address = std::net::Ipv4Addr::new(192, 0, 2, host).into();
+        let address = std::net::IpAddr::from([192, 0, 2, host]);
         Asker { holder: Holder::at(address), account: account.to_owned(), standing }
     }
 

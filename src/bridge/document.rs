@@ -99,6 +99,7 @@ fn errors_of(operation: &Value) -> Vec<(&'static str, &'static str)> {
         errors.push(("401", "There is no token, or it is void"));
         errors.push(("403", "Not for whoever asks"));
     }
+    errors.push(("421", "The hub does not answer for the name that it was called by"));
     if operation["tags"] != json!(["health"]) {
         errors.push(("500", "A fault of the hub's own, which its log tells"));
         errors.push(("503", "The database or another part is away or busy"));

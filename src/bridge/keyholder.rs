@@ -6,7 +6,7 @@ use axum::http::{StatusCode, request::Parts};
 use super::{
     Shared,
     error::ApiError,
-    who::{Address, bearer, caller, extracted},
+    who::{bearer, caller, extracted, origin},
 };
 use crate::{
     domain::user::Role,
@@ -28,17 +28,17 @@ extracted! {
 }
 
 async fn admit(parts: &Parts, shared: &Shared, least: Role) -> Result<Requester, ApiError> {
-    let address = Address::of(&parts.headers, &parts.extensions, &shared.settings);
+    let address = origin(&parts.extensions).address().known();
     let what = parts.uri.path().rsplit('/').next().unwrap_or_default();
     let (name, may) = match caller(parts, shared).await {
         Ok(Caller::User(user)) => (format!("user:{}", user.id), user.role >= least),
         Ok(Caller::Device(device)) => (format!("device:{}", device.name), false),
         Err(error) => {
-            shared.lock.turned_away(address.0, what, unknown(parts, &error));
+            shared.lock.turned_away(address, what, unknown(parts, &error));
             return Err(error);
         }
     };
-    let requester = Requester { name, channel: Channel::Http, address: Some(address.0) };
+    let requester = Requester { name, channel: Channel::Http, address };
     if may {
         return Ok(requester);
     }

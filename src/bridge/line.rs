@@ -1,6 +1,6 @@
-//! TCP connections that can be cut, and that count what they took. Socket.io has no way to end a connection whose buffer
-//! is full but to say so through that buffer, and a client that is told to go does not come back by itself; one whose
-//! connection breaks does. What hyper answers by itself gets its body here (see [`super::bare_answer`]).
+//! TCP connections that can be cut, that count what they took, and that have a place. Socket.io has no way to end a
+//! connection whose buffer is full but to say so through that buffer, and a client that is told to go does not come back by
+//! itself; one whose connection breaks does. What hyper answers by itself gets its body here (see [`super::bare_answer`]).
 
 use std::{
     io::{self, IoSlice},
@@ -13,31 +13,120 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use axum::{
-    extract::connect_info::Connected,
-    serve::{IncomingStream, Listener},
-};
 use bytes::{Buf as _, Bytes};
+use parking_lot::{Mutex, MutexGuard};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::{TcpListener, TcpStream},
+    net::TcpStream,
+    sync::OwnedSemaphorePermit,
 };
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
-use super::bare_answer;
+use super::{bare_answer, stages::Stages};
+use crate::{
+    auth::holder::Holder,
+    domain::{places::Place, pool::Standing},
+};
+
+/// How much requests may hold together until they are answered, in bytes, before strangers who send long ones are cut; and
+/// what each may have in any case.
+const UNANSWERED: (usize, usize) = (16 * 1024 * 1024, 16 * 1024);
 
 /// A handle on a connection; it does not keep the connection.
 #[derive(Debug, Clone)]
 pub struct Line(Weak<Handle>);
 
 /// What a connection shares with those who watch it.
-#[derive(Debug, Default)]
-struct Handle {
-    cut: CancellationToken,
+#[derive(Debug)]
+pub struct Handle {
+    pub cut: CancellationToken,
     /// How many bytes the system has taken for the other end.
     written: AtomicU64,
     /// How many answers of the routes are not wholly handed over yet.
     answering: AtomicUsize,
+    stages: Mutex<Stages>,
+    /// Among the HTTP connections, until it is no HTTP connection any more.
+    place: Mutex<Option<(Place<Holder>, OwnedSemaphorePermit)>>,
+    /// What requests of all connections hold that are not answered yet.
+    unanswered: Arc<AtomicUsize>,
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        let own = self.stages().take_unanswered();
+        self.unanswered.fetch_sub(own, Relaxed);
+    }
+}
+
+impl Handle {
+    /// `unanswered` is shared by all connections.
+    pub fn new(unanswered: Arc<AtomicUsize>) -> Self {
+        Self {
+            cut: CancellationToken::new(),
+            written: AtomicU64::new(0),
+            answering: AtomicUsize::new(0),
+            stages: Mutex::default(),
+            place: Mutex::default(),
+            unanswered,
+        }
+    }
+
+    /// Bytes have come.
+    ///
+    /// # Errors
+    /// When there is no room for a stranger's long request.
+    fn read(&self, count: usize) -> io::Result<()> {
+        let own = {
+            let mut stages = self.stages();
+            if !stages.read(count) {
+                return Ok(());
+            }
+            stages.unanswered()
+        };
+        let all = self.unanswered.fetch_add(count, Relaxed) + count;
+        let is_stranger = || self.place.lock().as_ref().is_some_and(|(place, _)| !place.is_known());
+        if all > UNANSWERED.0 && own > UNANSWERED.1 && is_stranger() {
+            return Err(io::ErrorKind::ConnectionAborted.into());
+        }
+        Ok(())
+    }
+
+    pub fn line(self: &Arc<Self>) -> Line {
+        Line(Arc::downgrade(self))
+    }
+
+    pub fn take_place(&self, place: Place<Holder>, permit: OwnedSemaphorePermit) {
+        *self.place.lock() = Some((place, permit));
+    }
+
+    pub fn stages(&self) -> MutexGuard<'_, Stages> {
+        self.stages.lock()
+    }
+
+    fn with_place(&self, act: impl FnOnce(&Place<Holder>)) {
+        if let Some((place, _)) = &*self.place.lock() {
+            act(place);
+        }
+    }
+
+    /// A request is there, whole.
+    pub fn whole(&self) {
+        self.with_place(Place::busy);
+    }
+
+    /// A request was answered.
+    pub fn answered(&self) {
+        let own = self.stages().answered();
+        self.unanswered.fetch_sub(own, Relaxed);
+        self.with_place(Place::waits);
+    }
+
+    /// The connection is a socket's, of which the same is known as before.
+    pub fn upgraded(&self) {
+        let own = self.stages().upgraded();
+        self.unanswered.fetch_sub(own, Relaxed);
+        self.with_place(Place::waits);
+    }
 }
 
 /// Held while an answer of the routes is being made and handed over: what goes out meanwhile is no answer of hyper's own.
@@ -86,6 +175,29 @@ impl Line {
     pub fn is_there(&self) -> bool {
         self.0.strong_count() > 0
     }
+
+    /// Somebody has shown a credential of this standing by it. It stays a stranger's where there is no room for more people
+    /// who are known.
+    pub fn known(&self, standing: Standing) {
+        if let Some(handle) = self.0.upgrade() {
+            handle.with_place(|place| {
+                let _ = place.known(standing);
+            });
+        }
+    }
+
+    /// Whether the body of its request did not arrive in time; asked once.
+    pub fn was_late(&self) -> bool {
+        self.0.upgrade().is_some_and(|handle| std::mem::take(&mut handle.stages().late))
+    }
+
+    /// It counts among other connections from now on.
+    pub fn leave_place(&self) {
+        if let Some(handle) = self.0.upgrade() {
+            let place = handle.place.lock().take();
+            drop(place);
+        }
+    }
 }
 
 /// Who is at the other end of a connection, be it a proxy, and a handle on it.
@@ -93,36 +205,6 @@ impl Line {
 pub struct Peer {
     pub address: SocketAddr,
     pub line: Line,
-}
-
-impl Connected<IncomingStream<'_, Lines>> for Peer {
-    fn connect_info(stream: IncomingStream<'_, Lines>) -> Self {
-        stream.remote_addr().clone()
-    }
-}
-
-/// A listener whose connections can be cut.
-#[derive(Debug)]
-pub struct Lines(pub TcpListener);
-
-impl Listener for Lines {
-    type Io = Cuttable;
-    type Addr = Peer;
-
-    async fn accept(&mut self) -> (Cuttable, Peer) {
-        let (stream, address) = Listener::accept(&mut self.0).await;
-        // Events are small and are to be seen at once.
-        if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(%address, "TCP_NODELAY: {error}");
-        }
-        let handle = Arc::new(Handle::default());
-        let line = Line(Arc::downgrade(&handle));
-        (Cuttable::new(stream, handle), Peer { address, line })
-    }
-
-    fn local_addr(&self) -> io::Result<Peer> {
-        Ok(Peer { address: self.0.local_addr()?, line: Line(Weak::new()) })
-    }
 }
 
 /// A connection that can be cut.
@@ -139,12 +221,25 @@ pub struct Cuttable {
 }
 
 impl Cuttable {
-    fn new(stream: TcpStream, handle: Arc<Handle>) -> Self {
+    pub fn new(stream: TcpStream, handle: Arc<Handle>) -> Self {
         let cut = [(); 2].map(|()| Box::pin(handle.cut.clone().cancelled_owned()));
         Self { stream, cut, handle, is_whole: true, substitute: Bytes::new() }
     }
 
+    pub fn handle(&self) -> &Arc<Handle> {
+        &self.handle
+    }
+
+    /// Waits until something has come, or the other end has gone.
+    ///
+    /// # Errors
+    /// The socket's own.
+    pub async fn readable(&self) -> io::Result<()> {
+        self.stream.readable().await
+    }
+
     fn count(&mut self, written: Poll<io::Result<usize>>, wanted: usize) -> Poll<io::Result<usize>> {
+        self.handle.stages().wrote(written.is_pending());
         if let Poll::Ready(Ok(bytes)) = &written {
             self.handle.written.fetch_add(u64::try_from(*bytes).unwrap_or(0), Relaxed);
             self.is_whole = *bytes == wanted;
@@ -185,7 +280,13 @@ impl Cuttable {
 impl AsyncRead for Cuttable {
     fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         self.check(0, context)?;
-        Pin::new(&mut self.stream).poll_read(context, into)
+        let before = into.filled().len();
+        let read = Pin::new(&mut self.stream).poll_read(context, into);
+        let count = into.filled().len() - before;
+        if count > 0 {
+            self.handle.read(count)?;
+        }
+        read
     }
 }
 

@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use axum::{
     Router,
-    extract::{OriginalUri, State},
-    http::{HeaderMap, Method, header, request::Parts},
+    extract::{OriginalUri, Request, State},
+    http::{Method, header},
+    middleware::{Next, from_fn_with_state},
     response::{IntoResponse as _, Response},
     routing::get,
 };
@@ -13,12 +14,10 @@ use axum::{
 use super::{
     Settings,
     error::{self, ApiError},
-    who::{self, Address, Admin, extracted},
+    hosts,
+    who::{self, Admin, extracted},
 };
 use crate::telemetry::metrics::{CONTENT_TYPE, Metrics};
-
-/// What a proxy adds to what it passes on.
-const FORWARDED: [&str; 4] = ["forwarded", "x-forwarded-for", "x-real-ip", "via"];
 
 /// Somebody who may read the metrics.
 #[derive(Debug, Clone, Copy)]
@@ -26,24 +25,11 @@ pub struct Reader;
 
 extracted! {
     Reader(parts, shared) => {
-        if is_local(parts, &shared.settings) {
+        if who::origin(&parts.extensions).is_local() {
             return Ok(Self);
         }
         Admin::from_request_parts(parts, shared).await.map(|_| Self)
     };
-}
-
-/// Whether the request was made on this machine: its connection comes from here, and no proxy that nobody trusts has
-/// brought it, since behind one everybody seems to be here.
-fn is_local(parts: &Parts, settings: &Settings) -> bool {
-    let peer = who::peer(&parts.extensions).to_canonical();
-    let Address(client) = Address::of(&parts.headers, &parts.extensions, settings);
-    let trusted = settings.trusted_proxies.iter().any(|proxy| proxy.contains(peer));
-    peer.is_loopback() && client.is_loopback() && (trusted || !is_forwarded(&parts.headers))
-}
-
-fn is_forwarded(headers: &HeaderMap) -> bool {
-    FORWARDED.iter().any(|name| headers.contains_key(*name))
 }
 
 /// The metrics, in Prometheus' text format.
@@ -66,10 +52,15 @@ pub async fn scrape(
     text(&metrics)
 }
 
-/// Only the metrics, for whoever reaches the listener.
-pub fn alone(metrics: Metrics) -> Router {
+/// Only the metrics, for whoever reaches the listener under a name that is the hub's.
+pub fn alone(metrics: Metrics, settings: Arc<Settings>) -> Router {
     let answer = async |State(metrics): State<Metrics>| text(&metrics);
-    Router::new().route("/metrics", get(answer)).fallback(error::unknown_route).with_state(metrics)
+    let check = async |State(settings): State<Arc<Settings>>, request: Request, next: Next| {
+        hosts::check(&settings, &request)?;
+        Ok::<_, ApiError>(next.run(request).await)
+    };
+    let router = Router::new().route("/metrics", get(answer)).fallback(error::unknown_route).with_state(metrics);
+    router.layer(from_fn_with_state(settings, check))
 }
 
 fn text(metrics: &Metrics) -> Result<Response, ApiError> {

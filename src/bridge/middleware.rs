@@ -5,7 +5,10 @@ use std::{
     borrow::Cow,
     convert::Infallible,
     pin::Pin,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
     task::{Context, Poll},
     time::{Duration, Instant},
 };
@@ -33,16 +36,31 @@ use uuid::Uuid;
 use super::{
     Settings,
     error::{self, ApiError},
+    hosts,
     input::BODY_MAX,
-    line::{Answering, Peer},
+    line::{Answering, Line, Peer},
     realtime::{Upgrades, is_upgrade},
     trailing_slash,
-    who::Address,
+    who::{self, Recognised},
 };
-use crate::{store::Database, telemetry::metrics::Metrics};
+use crate::{
+    auth::origin::{Address, Doubt},
+    domain::pool::Standing,
+    store::Database,
+    telemetry::{log::excerpt, metrics::Metrics, rate::Rate, reading::Reading},
+};
 
 /// Where Socket.io is.
 const SOCKET_IO: &str = "/socket.io/";
+/// How many requests of people without a credential are logged at once, and one in which time after that: enough to see what
+/// goes on, and 3 MB an hour at most.
+const STRANGERS: (u32, Duration) = (200, Duration::from_millis(200));
+const HELD_BACK: (&str, &str) = (
+    "portcullis_http_requests_not_logged",
+    "Requests without a credential that the log has no line of, because there were too many",
+);
+/// How often the same complaint may be logged, after the first few.
+const EVERY: Duration = Duration::from_secs(10);
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// What a page's script may read of an answer besides what it always may: when to try again, what to name in a report of a
 /// fault, the hub's time, and what goes with files and their parts.
@@ -70,7 +88,15 @@ pub fn around(
     database: Database,
     metrics: &Metrics,
 ) -> Router {
-    let accounting = Arc::new(Accounting { settings: settings.clone(), metrics: metrics.clone() });
+    let accounting = Arc::new(Accounting {
+        settings: settings.clone(),
+        metrics: metrics.clone(),
+        unreadable: Rate::new(5, EVERY),
+        strangers: Rate::new(STRANGERS.0, STRANGERS.1),
+        held_back: Arc::default(),
+    });
+    let held_back = accounting.held_back.clone();
+    metrics.ask(move || vec![Reading::counter(HELD_BACK.0, HELD_BACK.1, held_back.load(Relaxed))]);
     let inner = (CompressionLayer::new(), CatchPanicLayer::custom(error::panicked), DefaultBodyLimit::max(BODY_MAX));
     let router = router.fallback(error::unknown_route).method_not_allowed_fallback(error::wrong_method).layer(inner);
     // Made into a service here, so that both of its clones answer from the same sessions.
@@ -96,6 +122,27 @@ struct Door {
 struct Accounting {
     settings: Arc<Settings>,
     metrics: Metrics,
+    /// How often it is logged that a proxy's words cannot be read.
+    unreadable: Rate,
+    /// How often a request of somebody without a credential is logged.
+    strangers: Rate,
+    /// How many of theirs were not.
+    held_back: Arc<AtomicU64>,
+}
+
+impl Accounting {
+    /// A proxy that writes what cannot be read makes all its clients one.
+    fn tell_unreadable(&self, headers: &HeaderMap) {
+        let Some(held_back) = self.unreadable.pass(Instant::now()) else { return };
+        let lines = headers.get_all("x-forwarded-for").iter().map(|line| String::from_utf8_lossy(line.as_bytes()));
+        let lines: Vec<_> = lines.collect();
+        tracing::warn!(
+            forwarded = %excerpt(&lines.join(", ")),
+            held_back,
+            "a trusted proxy's X-Forwarded-For names no address: its client is one unknown to the hub, and may not work the \
+             lock by MQTT"
+        );
+    }
 }
 
 /// Turns away who may not have a socket, or not now.
@@ -172,6 +219,9 @@ async fn note_session(upgrades: &Upgrades, request: Request, next: Next) -> Resp
     if let (true, Some(ConnectInfo(peer))) = (is_upgrade(request.headers()), peer) {
         upgrades.note(session, peer.line.clone());
     }
+    if upgrades.is_known(session) {
+        who::recognise(request.extensions(), Standing::Common);
+    }
     let is_poll = request.method() == Method::GET;
     let response = next.run(request).await;
     if is_poll && let Some(bytes) = response.body().size_hint().exact() {
@@ -208,13 +258,22 @@ where
         self.inner.poll_ready(context)
     }
 
-    fn call(&mut self, request: Request) -> Self::Future {
-        let entry = Entry::of(&request, self.accounting.clone());
-        let peer = request.extensions().get::<ConnectInfo<Peer>>();
-        let answering = peer.map(|ConnectInfo(peer)| peer.line.answering());
-        let answered = self.inner.call(request);
+    fn call(&mut self, mut request: Request) -> Self::Future {
+        let entry = Entry::of(&mut request, self.accounting.clone());
+        let line = request.extensions().get::<ConnectInfo<Peer>>().map(|ConnectInfo(peer)| peer.line.clone());
+        let answering = line.as_ref().map(Line::answering);
+        let welcome = hosts::check(&self.accounting.settings, &request);
+        let answered = welcome.map(|()| self.inner.call(request));
         async move {
-            let mut response = answered.await?.into_response();
+            let mut response = match answered {
+                Ok(answered) => answered.await?.into_response(),
+                Err(refused) => refused.into_response(),
+            };
+            if line.is_some_and(|line| line.was_late()) {
+                response =
+                    ApiError::new(StatusCode::REQUEST_TIMEOUT, "the body did not arrive in time").into_response();
+                response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+            }
             entry.close(&mut response);
             match answering {
                 Some(answering) if response.status() == StatusCode::SWITCHING_PROTOCOLS => answering.for_ever(),
@@ -260,40 +319,65 @@ struct Entry {
     id: Uuid,
     method: Method,
     path: String,
+    recognised: Recognised,
     route: Option<MatchedPath>,
     client: Address,
 }
 
 impl Entry {
-    fn of(request: &Request, accounting: Arc<Accounting>) -> Self {
+    fn of(request: &mut Request, accounting: Arc<Accounting>) -> Self {
+        let origin = who::settle_origin(request, &accounting.settings);
+        if origin.doubt() == Some(Doubt::Unreadable) {
+            accounting.tell_unreadable(request.headers());
+        }
+        let recognised = Recognised::default();
+        request.extensions_mut().insert(recognised.clone());
         Self {
+            recognised,
             begun: Instant::now(),
             id: Uuid::now_v7(),
             method: request.method().clone(),
-            path: request.uri().path().to_owned(),
+            path: excerpt(request.uri().path()).into_owned(),
             route: request.extensions().get::<MatchedPath>().cloned(),
-            client: Address::of(request.headers(), request.extensions(), &accounting.settings),
+            client: origin.address(),
             accounting,
         }
     }
 
     fn close(self, response: &mut Response) {
-        let Self { accounting, begun, id, method, path, route, client: Address(address) } = self;
-        let (status, took) = (response.status().as_u16(), begun.elapsed());
-        accounting.metrics.answered(known(&method), pattern(route.as_ref()), status, took);
-        let latency_ms = took.as_secs_f64() * 1000.0;
-        if method == Method::POST && path == "/api/events" && response.status().is_success() {
-            // As many as detections by MQTT, of which the log has no line either.
-            tracing::debug!(request.id = %id, client.address = %address, %method, path, status, latency_ms, "request");
-        } else {
-            tracing::info!(request.id = %id, client.address = %address, %method, path, status, latency_ms, "request");
-        }
-        secure(response, &path);
+        let (status, took) = (response.status(), self.begun.elapsed());
+        self.accounting.metrics.answered(known(&self.method), pattern(self.route.as_ref()), status.as_u16(), took);
+        self.log(status, took);
+        secure(response, &self.path);
         hide_cors(response.headers_mut());
         let mut written = Uuid::encode_buffer();
-        if let Ok(id) = HeaderValue::from_str(id.hyphenated().encode_lower(&mut written)) {
+        if let Ok(id) = HeaderValue::from_str(self.id.hyphenated().encode_lower(&mut written)) {
             response.headers_mut().insert(REQUEST_ID, id);
         }
+    }
+
+    fn log(&self, status: StatusCode, took: Duration) {
+        let Self { accounting, id, path, client: address, .. } = self;
+        let (method, latency_ms) = (excerpt(self.method.as_str()), took.as_secs_f64() * 1000.0);
+        let signs_in = matches!(&**path, "/auth/login" | "/auth/register") && status.is_success();
+        if self.method == Method::POST && path == "/api/events" && status.is_success() {
+            // As many as detections by MQTT, of which the log has no line either.
+            let status = status.as_u16();
+            tracing::debug!(request.id = %id, client.address = %address, %method, path, status, latency_ms, "request");
+            return;
+        }
+        let held_back = if self.recognised.get() || signs_in {
+            None
+        } else if let Some(held_back) = accounting.strangers.pass(Instant::now()) {
+            Some(held_back).filter(|held_back| *held_back > 0)
+        } else {
+            accounting.held_back.fetch_add(1, Relaxed);
+            return;
+        };
+        let status = status.as_u16();
+        tracing::info!(
+            request.id = %id, client.address = %address, %method, path, status, latency_ms, held_back, "request"
+        );
     }
 }
 
@@ -362,11 +446,13 @@ mod tests {
     fn settings() -> Arc<Settings> {
         Arc::new(Settings {
             origins: Vec::new(),
-            trusted_proxies: Vec::new(),
+            trusted_proxies: crate::auth::origin::Proxies::default(),
             registration: super::super::Registration::Closed,
             heartbeat: super::super::Heartbeat::default(),
             time_zone: chrono_tz::UTC,
             rights: Rights::default(),
+            hosts: super::super::Hosts::default(),
+            connections: super::super::ConnectionLimits::default(),
             version: "0.0.0-test",
             metrics_elsewhere: false,
         })
@@ -407,7 +493,11 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
         let stop = CancellationToken::new();
-        let server = tokio::spawn(super::super::serve(listener, router, stop.clone()));
+        let connections = super::super::Connections::new(
+            super::super::ConnectionLimits::default(),
+            crate::auth::origin::Proxies::default(),
+        );
+        let server = tokio::spawn(super::super::serve(listener, router, connections, stop.clone()));
         let mut connection = TcpStream::connect(address).await.expect("a connection");
         for _ in 0..2 {
             let (head, body) = ask(&mut connection, "/ill").await;

@@ -1,60 +1,75 @@
 //! MQTT over WebSocket, on the HTTP port at /mqtt: bytes are carried between the socket and the front, which knows no
-//! difference to a socket of its own.
+//! difference to a socket of its own. Nothing is gathered on the way, so that the front's limits hold from the first byte.
 
-use std::{future::ready, io, sync::Arc};
+mod frames;
 
 use axum::{
-    extract::{
-        State,
-        ws::{Message, WebSocket, WebSocketUpgrade, rejection::WebSocketUpgradeRejection},
-    },
-    http::{StatusCode, request::Parts},
+    body::Body,
+    extract::{ConnectInfo, Request, State},
+    http::{HeaderMap, HeaderValue, Method, StatusCode, header},
     response::Response,
 };
-use bytes::Bytes;
-use futures_util::{SinkExt as _, StreamExt as _};
-use tokio_util::io::{CopyToBytes, SinkWriter, StreamReader};
+use hyper::upgrade::OnUpgrade;
+use hyper_util::rt::TokioIo;
+use tungstenite::handshake::derive_accept_key;
 
-use super::{
-    Settings,
-    error::ApiError,
-    who::{self, Address},
-};
+use self::frames::Frames;
+use super::{error::ApiError, line::Peer, realtime::is_upgrade, who};
 use crate::mqtt::Front;
 
 /// The names of the subprotocol: that of the standard, and that of clients older than it.
 const PROTOCOLS: [&str; 2] = ["mqtt", "mqttv3.1"];
 
 /// Turns the request into an MQTT client's connection.
-pub async fn upgrade(
-    State(settings): State<Arc<Settings>>,
-    State(front): State<Option<Front>>,
-    Address(address): Address,
-    parts: Parts,
-    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
-) -> Result<Response, ApiError> {
+pub async fn upgrade(State(front): State<Option<Front>>, mut request: Request) -> Result<Response, ApiError> {
     let Some(front) = front else { return Err(ApiError::unavailable("There is no MQTT broker here")) };
-    let upgrade = upgrade.map_err(|_| ApiError::new(StatusCode::UPGRADE_REQUIRED, "MQTT needs a WebSocket here"))?;
-    let upgrade = upgrade.protocols(PROTOCOLS);
-    if upgrade.selected_protocol().is_none() {
+    let on_upgrade = request.extensions_mut().remove::<OnUpgrade>();
+    let headers = request.headers();
+    let key = headers.get(header::SEC_WEBSOCKET_KEY).filter(|_| request.method() == Method::GET && wants(headers));
+    let (Some(key), Some(on_upgrade)) = (key, on_upgrade) else {
+        return Err(ApiError::new(StatusCode::UPGRADE_REQUIRED, "MQTT needs a WebSocket here"));
+    };
+    let Some(protocol) = PROTOCOLS.into_iter().find(|name| offers(headers, name)) else {
         return Err(ApiError::bad_request("The WebSocket must offer the subprotocol mqtt"));
-    }
-    let secure = who::is_secure(&parts, &settings);
-    Ok(upgrade.on_upgrade(async move |socket| front.serve_stream(bytes_of(socket), address, secure).await))
+    };
+    let accept = derive_accept_key(key.as_bytes());
+    let origin = who::origin(request.extensions());
+    let Some(guest) = front.admit(origin) else {
+        return Err(ApiError::unavailable("There are too many MQTT clients"));
+    };
+    let line = request.extensions().get::<ConnectInfo<Peer>>().map(|ConnectInfo(peer)| peer.line.clone());
+    tokio::spawn(async move {
+        match on_upgrade.await {
+            Ok(socket) => {
+                // It has its place among the clients of MQTT.
+                line.inspect(super::line::Line::leave_place);
+                front.serve_guest(Frames::new(TokioIo::new(socket)), origin, guest).await;
+            }
+            Err(error) => tracing::debug!("a WebSocket for MQTT did not come about: {error}"),
+        }
+    });
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    let answered = response.headers_mut();
+    answered.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
+    answered.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+    answered.insert(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(protocol));
+    answered.insert(header::SEC_WEBSOCKET_ACCEPT, accept.parse().map_err(ApiError::internal)?);
+    Ok(response)
 }
 
-/// The socket as a stream of bytes. A packet may lie across messages, and a message may hold many packets.
-fn bytes_of(socket: WebSocket) -> impl tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static {
-    let (sink, stream) = socket.split();
-    let incoming = stream.filter_map(|message| {
-        ready(match message {
-            Ok(Message::Binary(bytes)) => Some(Ok(bytes)),
-            Ok(Message::Text(_)) => Some(Err(io::Error::new(io::ErrorKind::InvalidData, "MQTT is no text"))),
-            Ok(Message::Ping(_) | Message::Pong(_) | Message::Close(_)) => None,
-            Err(error) => Some(Err(io::Error::other(error))),
-        })
-    });
-    let framed = |bytes: Bytes| ready(Ok::<_, io::Error>(Message::Binary(bytes)));
-    let outgoing = sink.sink_map_err(io::Error::other).with(framed);
-    tokio::io::join(StreamReader::new(incoming), SinkWriter::new(CopyToBytes::new(outgoing)))
+/// Whether a WebSocket of the only version that there is was asked for.
+fn wants(headers: &HeaderMap) -> bool {
+    is_upgrade(headers)
+        && has_word(headers, &header::CONNECTION, "upgrade")
+        && headers.get(header::SEC_WEBSOCKET_VERSION).is_some_and(|version| version == "13")
+}
+
+fn offers(headers: &HeaderMap, protocol: &str) -> bool {
+    has_word(headers, &header::SEC_WEBSOCKET_PROTOCOL, protocol)
+}
+
+fn has_word(headers: &HeaderMap, name: &header::HeaderName, word: &str) -> bool {
+    let lines = headers.get_all(name).iter().filter_map(|line| line.to_str().ok());
+    lines.flat_map(|line| line.split(',')).any(|found| found.trim().eq_ignore_ascii_case(word))
 }

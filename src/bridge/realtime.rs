@@ -29,12 +29,11 @@ use tokio_util::sync::CancellationToken;
 pub use self::sessions::Upgrades;
 use self::sessions::{Session, Sessions};
 use super::{
-    Revocations, Settings, Shared,
+    Revocations, Shared,
     line::Peer,
-    who::{Address, bearer},
+    who::{self, bearer},
 };
 use crate::{
-    auth::identity::Identity,
     events::{Announcer, Arrival, Channel, StoredEvent},
     identities::Identities,
     lifecycle::Lifecycle,
@@ -63,7 +62,6 @@ struct Context {
     identities: Identities,
     lock: LockDesk,
     sessions: Sessions,
-    settings: Arc<Settings>,
 }
 
 /// The sockets.
@@ -110,7 +108,6 @@ pub fn start(
         identities: shared.identities.clone(),
         lock: shared.lock.clone(),
         sessions: Sessions::default(),
-        settings: shared.settings.clone(),
     };
     let (layer, io) = SocketIo::builder()
         .connect_timeout(ADMITTED_WITHIN)
@@ -165,14 +162,16 @@ async fn admit(
         Unauthorized
     })?;
     let Some(user) = user else {
-        let parts = socket.req_parts();
-        let address = Address::of(&parts.headers, &parts.extensions, &context.settings);
+        let address = who::origin(&socket.req_parts().extensions).address();
         // It is counted; the client hears the same whether or not it has tried too often.
-        let _ = context.identities.refused(None, &token, address.0);
+        let _ = context.identities.refused(None, &token, address);
         return Err(Unauthorized);
     };
     let (id, expires_at) = (user.id, user.expires_at);
-    let standing = Identity::User(user).standing();
+    let standing = user.standing();
+    if let Some(ConnectInfo(peer)) = socket.req_parts().extensions.get::<ConnectInfo<Peer>>() {
+        peer.line.known(standing);
+    }
     socket.extensions.insert(Session { user: id, expires_at, token: token.into(), standing });
     // Before the client is told that it is in: it may ask at once, and what nobody answers yet would be dropped.
     requests::answer(&socket);

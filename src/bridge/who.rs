@@ -1,21 +1,48 @@
 //! Who asks, as extractors: a handler's arguments say whom it serves.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+};
 
 use axum::{
-    extract::ConnectInfo,
+    extract::{ConnectInfo, Request},
     http::{Extensions, HeaderMap, header, request::Parts},
 };
 
 use super::{Settings, Shared, error::ApiError, line::Peer};
 use crate::{
     auth::{
-        address, device_token,
+        device_token,
         identity::{DeviceIdentity, UserIdentity},
+        origin::{self, Origin},
     },
-    domain::{camera::CameraId, device::DeviceRole, user::Role},
+    domain::{camera::CameraId, device::DeviceRole, pool::Standing, user::Role},
     identities::Caller,
 };
+
+/// Whether a request has shown a credential that is good; of others the log says less.
+#[derive(Debug, Clone, Default)]
+pub struct Recognised(Arc<AtomicBool>);
+
+impl Recognised {
+    pub fn get(&self) -> bool {
+        self.0.load(Relaxed)
+    }
+}
+
+/// Notes that somebody of this standing has shown a credential with the request.
+pub fn recognise(extensions: &Extensions, standing: Standing) {
+    if let Some(Recognised(recognised)) = extensions.get() {
+        recognised.store(true, Relaxed);
+    }
+    if let Some(ConnectInfo(peer)) = extensions.get::<ConnectInfo<Peer>>() {
+        peer.line.known(standing);
+    }
+}
 
 /// The bearer token of the request, if it has one.
 pub fn bearer(headers: &HeaderMap) -> Option<&str> {
@@ -70,27 +97,25 @@ impl Reporter {
 
 /// The address of the client, behind trusted proxies.
 #[derive(Debug, Clone, Copy)]
-pub struct Address(pub IpAddr);
+pub struct Address(pub origin::Address);
 
-impl Address {
-    pub fn of(headers: &HeaderMap, extensions: &Extensions, settings: &Settings) -> Self {
-        let forwarded = headers.get_all("x-forwarded-for").iter();
-        let forwarded: Vec<_> = forwarded.filter_map(|value| value.to_str().ok()).collect();
-        Self(address::client(peer(extensions), &forwarded, &settings.trusted_proxies))
-    }
+/// From where the request comes. Settled once for each request, which bears it from then on.
+pub fn settle_origin(request: &mut Request, settings: &Settings) -> Origin {
+    let headers = request.headers().iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
+    let origin = Origin::of_request(peer(request.extensions()), headers, &settings.trusted_proxies);
+    request.extensions_mut().insert(origin);
+    origin
+}
+
+/// From where a request comes that [`settle_origin`] has seen; of any other nothing is known.
+pub fn origin(extensions: &Extensions) -> Origin {
+    extensions.get().copied().unwrap_or_else(Origin::unknown)
 }
 
 /// Whoever is at the other end of the connection, be it a proxy.
 pub fn peer(extensions: &Extensions) -> IpAddr {
     let peer = extensions.get::<ConnectInfo<Peer>>();
     peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |ConnectInfo(peer)| peer.address.ip())
-}
-
-/// Whether the client's own connection is encrypted, by the word of a trusted proxy.
-pub fn is_secure(parts: &Parts, settings: &Settings) -> bool {
-    let peer = peer(&parts.extensions);
-    settings.trusted_proxies.iter().any(|proxy| proxy.contains(peer))
-        && parts.headers.get("x-forwarded-proto").is_some_and(|proto| proto == "https")
 }
 
 /// Makes extractors: how each is made of the request's head and the bridge's parts. What comes out of it is the
@@ -116,19 +141,20 @@ extracted! {
     Operator(parts, shared) => user(parts, shared, Role::Operator).await.map(Self);
     Admin(parts, shared) => user(parts, shared, Role::Admin).await.map(Self);
     Known(parts, shared) => caller(parts, shared).await.map(Self);
-    Address(parts, shared) => Ok(Self::of(&parts.headers, &parts.extensions, &shared.settings));
+    Address(parts, _shared) => Ok(Self(origin(&parts.extensions).address()));
 }
 
 /// Whose token it is.
 pub async fn caller(parts: &Parts, shared: &Shared) -> Result<Caller, ApiError> {
     let token = bearer(&parts.headers).ok_or_else(ApiError::unauthorized)?;
     if let Some(caller) = shared.identities.by_token(token).await? {
+        recognise(&parts.extensions, caller.standing());
         return Ok(caller);
     }
     if let Some((name, _)) = device_token::parse(token) {
-        let address = Address::of(&parts.headers, &parts.extensions, &shared.settings);
+        let address = origin(&parts.extensions).address();
         // It is counted; the answer is the same whether or not it has tried too often.
-        let _ = shared.identities.refused(Some(name.as_str()), token, address.0);
+        let _ = shared.identities.refused(Some(name.as_str()), token, address);
     }
     Err(ApiError::unauthorized())
 }

@@ -133,8 +133,8 @@ async fn start(
     base: &Lifecycle,
     hub: &Lifecycle,
 ) -> anyhow::Result<bridge::Realtime> {
-    let settings = Settings::read(options, data)?;
-    let open_files = OpenFiles::raise(options, &settings.broker);
+    let mut settings = Settings::read(options, data)?;
+    let open_files = OpenFiles::raise(options, &mut settings);
     let (opened, first) = oneshot::channel();
     let opening = Opening {
         address: data.address.clone(),
@@ -210,10 +210,11 @@ async fn start(
         welcome: Welcome { addresses, lock_agent: options.hub.lock_agent, folder: data.folder.clone() },
     };
     hub.keep("news of changes", after_opening(first, told, news, hub.soft.clone()));
-    hub.keep("HTTP", bridge::serve(listeners.http, bridge.router, hub.soft.clone()));
+    let connections = bridge.connections;
+    hub.keep("HTTP", bridge::serve(listeners.http, bridge.router, connections.clone(), hub.soft.clone()));
     if let Some(listener) = listeners.metrics {
-        let alone = bridge::metrics_alone(parts.metrics);
-        hub.keep("metrics", bridge::serve(listener, alone, hub.soft.clone()));
+        let alone = bridge::metrics_alone(parts.metrics, bridge.settings);
+        hub.keep("metrics", bridge::serve(listener, alone, connections, hub.soft.clone()));
     }
     hub.keep("MQTT", front.clone().serve(listeners.mqtt, None, hub.soft.clone()));
     if let Some(listener) = listeners.mqtt_tls {

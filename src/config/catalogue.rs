@@ -70,6 +70,7 @@ impl Setting {
             "FILE" => "a file",
             "FILTER" => "a filter of tracing",
             "FOLDER" => "a folder",
+            "HOST-NAMES" => "names (hub.example.org, *.example.org), separated by commas; * is any",
             "MQTT-URL" => "mqtt:// or mqtts:// and a host, with a port",
             "NAME" => "1 to 64 of A-Z a-z 0-9 _ . -",
             "ORIGINS" => "origins (https://door.example), separated by commas; * is any",

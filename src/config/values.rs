@@ -42,6 +42,16 @@ pub(super) fn origin(text: &str) -> Result<String, String> {
     ))
 }
 
+/// A name that clients call the hub by, or all that end so.
+pub(super) fn host_name(text: &str) -> Result<String, String> {
+    let name = text.strip_prefix("*.").unwrap_or(text);
+    let is_letter = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+    if text == "*" || (!name.is_empty() && !name.starts_with('.') && name.bytes().all(is_letter)) {
+        return Ok(text.to_ascii_lowercase());
+    }
+    Err(format!("{text:?} is no host name; hub.example.org, *.example.org or * is wanted, without scheme and port"))
+}
+
 pub(super) fn filter(text: &str) -> Result<String, String> {
     match tracing_subscriber::EnvFilter::try_new(text) {
         Ok(_) => Ok(text.to_owned()),

@@ -1,6 +1,6 @@
 //! From a client's first bytes to its CONNACK: who it is, whether it may come, and which session it gets.
 
-use std::{net::IpAddr, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use bytes::BytesMut;
 use tokio::{
@@ -28,7 +28,7 @@ use super::{
     worker,
 };
 use crate::{
-    auth::{holder::Holder, identity::Identity},
+    auth::{holder::Holder, identity::Identity, origin::Origin},
     domain::{
         pool::{Account, Standing},
         topic::{self, Topic},
@@ -42,13 +42,13 @@ const NAME: usize = 256;
 /// How long an older connection may take to hand its session over.
 const HAND_OVER: Duration = Duration::from_secs(5);
 
-/// Where a connection comes from.
-#[derive(Debug, Clone)]
-pub struct Origin {
-    pub address: IpAddr,
-    pub secure: bool,
+/// Who has come, as far as the connection says it.
+#[derive(Debug)]
+pub struct Visitor {
+    pub origin: Origin,
     /// The name in the client's certificate, if it has shown one.
     pub certificate_name: Option<String>,
+    pub guest: Guest,
 }
 
 /// Why a CONNECT is refused.
@@ -56,22 +56,30 @@ pub struct Origin {
 pub struct Refused(pub Reason, pub &'static str);
 
 /// Serves one client from its first byte to its last, if its CONNECT is whole by the deadline.
-pub async fn serve<S: Stream + Unpin>(
-    core: Arc<Core>,
-    mut stream: S,
-    origin: Origin,
-    mut guest: Guest,
-    deadline: Instant,
-) {
+pub async fn serve<S: Stream + Unpin>(core: Arc<Core>, mut stream: S, visitor: Visitor, deadline: Instant) {
     let mut input = Input::new(&[]);
     let longest = core.settings.limits.packet_bytes.min(CONNECT);
-    let arriving = core.pools.arriving.account(Holder::at(origin.address), Standing::Common);
+    let arriving = core.pools.arriving.account(Holder::at(visitor.origin.address()), Standing::Common);
     let first = first_packet(&mut stream, &mut input, longest, &arriving);
     let first = tokio::select! {
         first = timeout_at(deadline, first) => first,
+        () = visitor.guest.sent_away() => return,
         () = core.lifecycle.soft.cancelled() => return,
     };
     let Ok(Some(first)) = first else { return };
+    visitor.guest.has_spoken();
+    // Until here a client costs little more than its socket.
+    Box::pin(answer(core, stream, input, visitor, first)).await;
+}
+
+/// Goes on with whoever has sent a whole packet.
+async fn answer<S: Stream + Unpin>(
+    core: Arc<Core>,
+    stream: S,
+    input: Input,
+    visitor: Visitor,
+    first: Result<Connect, NoConnect>,
+) {
     let connect = match first {
         Ok(connect) => connect,
         Err(no_connect) => return answer_no_connect(&core, stream, &no_connect).await,
@@ -79,12 +87,12 @@ pub async fn serve<S: Stream + Unpin>(
     let level = connect.level;
     // Without the room that the CONNECT took, which may have been much.
     let input = input.behind_connect();
-    match admit(&core, &origin, &mut guest, connect).await {
-        Err(Denied::TurnedAway) => {}
-        Err(Denied::Refused(Refused(reason, why))) => {
+    match admit(&core, &visitor, connect).await {
+        Err(Refused(reason, why)) => {
             core.gauges.refused_connects.one();
-            if let Some(held_back) = core.may_log(&Identity::Anonymous, origin.address) {
-                tracing::warn!(address = %origin.address, held_back, "refused a CONNECT: {why}");
+            let address = visitor.origin.address();
+            if let Some(held_back) = core.may_log(&Identity::Anonymous, address) {
+                tracing::warn!(%address, held_back, "refused a CONNECT: {why}");
             }
             let mut out = BytesMut::new();
             encode::refuse(&mut out, level, reason, why);
@@ -100,7 +108,8 @@ pub async fn serve<S: Stream + Unpin>(
     }
 }
 
-/// Reads until the first packet is whole; none if the client leaves before, or sends no CONNECT.
+/// Reads until the first packet is whole; none if the client leaves before, or sends no CONNECT. A long one waits while
+/// others' long ones have all the room.
 async fn first_packet<S: Stream + Unpin>(
     stream: &mut S,
     input: &mut Input,
@@ -169,39 +178,26 @@ struct Admitted {
     guards: Guards,
 }
 
-/// Why a client may not come.
-enum Denied {
-    Refused(Refused),
-    /// There is no room for its connection; it is told nothing.
-    TurnedAway,
-}
-
-impl From<Refused> for Denied {
-    fn from(refused: Refused) -> Self {
-        Self::Refused(refused)
-    }
-}
-
-async fn admit(core: &Arc<Core>, origin: &Origin, guest: &mut Guest, mut connect: Connect) -> Result<Admitted, Denied> {
+async fn admit(core: &Arc<Core>, visitor: &Visitor, mut connect: Connect) -> Result<Admitted, Refused> {
     let assigned = name(&mut connect)?;
     let endings = core.sessions.endings();
-    let mut who = authenticate(core, origin, &connect).await?;
-    guest.is(&who, origin.address).map_err(|_| Denied::TurnedAway)?;
+    let mut who = authenticate(core, visitor, &connect).await?;
+    visitor.guest.known(who.standing()).map_err(|_| Refused(Reason::QuotaExceeded, "too many connections"))?;
     let key = Key { owner: Owner::from(&who), client_id: connect.client_id.clone() };
     let mut guards = Guards::default();
-    let sender = Sender::new(core, who.clone(), origin.address, origin.secure);
+    let sender = Sender::new(core, who.clone(), visitor.origin);
     let will = connect.will.take().map(|will| admit_will(core, &sender, will)).transpose()?;
     // The last that can refuse, so that a refused CONNECT does not free the place of the worker that has it.
     if lock::is_worker(&who) {
-        guards.worker = Some(admit_worker(core, origin, &who, &key)?);
+        guards.worker = Some(admit_worker(core, visitor.origin, &who, &key)?);
     }
-    let claimed = core.sessions.claim(key, who.clone(), origin.address);
+    let claimed = core.sessions.claim(key, who.clone(), visitor.origin.address());
     let (seat, previous) = claimed.map_err(|_| Refused(Reason::QuotaExceeded, "too many sessions"))?;
     if core.sessions.endings() != endings {
         // Somebody's sessions were ended meanwhile, perhaps this one's: ask again, now that an end would find it.
-        who = authenticate(core, origin, &connect).await?;
+        who = authenticate(core, visitor, &connect).await?;
         if Owner::from(&who) != seat.key.owner {
-            return Err(Refused(Reason::NotAuthorized, "the identity changed while it connected").into());
+            return Err(Refused(Reason::NotAuthorized, "the identity changed while it connected"));
         }
     }
     if let Identity::Device(device) = &who {
@@ -266,7 +262,7 @@ fn name(connect: &mut Connect) -> Result<Option<String>, Refused> {
     Ok(Some(connect.client_id.clone()))
 }
 
-async fn authenticate(core: &Core, origin: &Origin, connect: &Connect) -> Result<Identity, Refused> {
+async fn authenticate(core: &Core, visitor: &Visitor, connect: &Connect) -> Result<Identity, Refused> {
     let password = match &connect.password {
         None => None,
         Some(bytes) => match String::from_utf8(bytes.to_vec()) {
@@ -274,14 +270,13 @@ async fn authenticate(core: &Core, origin: &Origin, connect: &Connect) -> Result
             Err(_) => return Err(Refused(Reason::BadUserNameOrPassword, "a password that is not UTF-8")),
         },
     };
-    let nameless = connect.username.is_none() && password.is_none() && origin.certificate_name.is_none();
+    let nameless = connect.username.is_none() && password.is_none() && visitor.certificate_name.is_none();
     let credentials = Credentials {
         client_id: connect.client_id.clone(),
         username: connect.username.clone(),
         password,
-        address: origin.address,
-        secure: origin.secure,
-        certificate_name: origin.certificate_name.clone(),
+        address: visitor.origin.address(),
+        certificate_name: visitor.certificate_name.clone(),
     };
     let answer = timeout(core.settings.limits.connect_time(), (core.hooks.authenticate)(credentials)).await;
     match answer.unwrap_or(Err(Refusal::Unavailable)) {
@@ -299,13 +294,13 @@ async fn authenticate(core: &Core, origin: &Origin, connect: &Connect) -> Result
 }
 
 /// A lock worker of another machine: by TLS, and alone.
-fn admit_worker(core: &Arc<Core>, origin: &Origin, who: &Identity, key: &Key) -> Result<worker::Held, Refused> {
-    let is_near = origin.address.to_canonical().is_loopback();
-    if !origin.secure && !is_near && !core.settings.plain_lock {
+fn admit_worker(core: &Arc<Core>, origin: Origin, who: &Identity, key: &Key) -> Result<worker::Held, Refused> {
+    if !origin.is_private() && !core.settings.plain_lock {
         return Err(Refused(Reason::NotAuthorized, "a lock worker of another machine needs TLS (plain_lock)"));
     }
     core.worker.take(worker::Holder::Remote(key.clone())).ok_or_else(|| {
-        core.alarm(who, origin.address, format!("a second lock worker was refused: {who} from {}", origin.address));
+        let address = origin.address();
+        core.alarm(who, address, format!("a second lock worker was refused: {who} from {address}"));
         Refused(Reason::NotAuthorized, "there is another lock worker")
     })
 }
@@ -350,7 +345,7 @@ async fn session(
         }
     }
     let room = Room::new(&core.settings.limits);
-    (Box::new(Session::new(sender.number, who, sender.address, room, sender.bytes.clone())), false)
+    (Box::new(Session::new(sender.number, who, sender.origin.address(), room, sender.bytes.clone())), false)
 }
 
 #[cfg(test)]

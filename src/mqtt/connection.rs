@@ -380,7 +380,7 @@ impl Connection {
     /// and the client would never see why the connection ended. Nobody waits for it but the process's end.
     fn part<S: Stream>(&mut self, mut reader: ReadHalf<S>, mut writer: WriteHalf<S>, end: &End) {
         const LAST_WORDS: Duration = Duration::from_secs(1);
-        tracing::debug!(who = %self.sender.who, address = %self.sender.address, ?end, "a connection ended");
+        tracing::debug!(who = %self.sender.who, address = %self.sender.origin.address(), ?end, "a connection ended");
         let out = self.out.split();
         self.core.lifecycle.track(timeout(LAST_WORDS, async move {
             writer.write_all(&out).await?;

@@ -18,8 +18,8 @@ use tokio_rustls::{TlsAcceptor, rustls};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    connect::{self, Origin},
-    gauges::{Gauges, Lines, Rate},
+    connect::{self, Visitor},
+    gauges::{Gauges, Lines},
     hearers::Hearers,
     link, local,
     packet::Reason,
@@ -33,8 +33,16 @@ use super::{
     worker::WorkerPlace,
 };
 use crate::{
-    auth::{holder::Holder, identity::Identity, rights::Rights},
-    domain::pool::{Full, Share, Standing},
+    auth::{
+        holder::Holder,
+        identity::Identity,
+        origin::{Address, Origin},
+        rights::Rights,
+    },
+    domain::{
+        places::{Place, Places},
+        pool::{Full, Standing},
+    },
     events::{
         LockRequest, Submission,
         accounts::Accounts,
@@ -42,6 +50,7 @@ use crate::{
         presence::Presence,
     },
     lifecycle::Lifecycle,
+    telemetry::rate::Rate,
 };
 
 /// What a client shows of itself in its CONNECT.
@@ -50,9 +59,7 @@ pub struct Credentials {
     pub client_id: String,
     pub username: Option<String>,
     pub password: Option<String>,
-    pub address: IpAddr,
-    /// Whether it came by TLS.
-    pub secure: bool,
+    pub address: Address,
     /// The name in its certificate, which the TLS handshake has checked.
     pub certificate_name: Option<String>,
 }
@@ -123,31 +130,25 @@ pub struct Core {
     /// How often full queues are logged.
     pub drops: Lines,
     alarms: Lines,
+    places: Places<Holder>,
 }
 
 impl Core {
     /// Counts and logs a PUBLISH that somebody had no right to.
     pub fn refused_publish(&self, sender: &Sender, topic: &str, rule: &str) {
         self.gauges.refused_publishes.one();
-        if let Some(held_back) = self.may_log(&sender.who, sender.address) {
+        if let Some(held_back) = self.may_log(&sender.who, sender.origin.address()) {
             tracing::warn!(who = %sender.who, topic, rule, held_back, "refused a PUBLISH");
         }
     }
 
     /// Whether a refusal of theirs is logged; if so, how many of anybody's were not since the last that was.
-    pub fn may_log(&self, who: &Identity, address: IpAddr) -> Option<u64> {
+    pub fn may_log(&self, who: &Identity, address: Address) -> Option<u64> {
         self.refusals.pass(Holder::of(who, address), who.standing(), Instant::now())
     }
 
-    fn turned_away(&self, who: &Identity, address: IpAddr, full: Full) {
-        self.gauges.turned_away.one();
-        if let Some(held_back) = self.may_log(who, address) {
-            tracing::warn!(%address, held_back, "turned an MQTT client away: too many connections, {full}");
-        }
-    }
-
     /// Has an alert about somebody stored, at a limited rate, for somebody to look at.
-    pub fn alarm(&self, who: &Identity, address: IpAddr, description: String) {
+    pub fn alarm(&self, who: &Identity, address: Address, description: String) {
         if self.alarms.pass(Holder::of(who, address), who.standing(), Instant::now()).is_some() {
             self.hooks.alerts.raise(Subject::Intruder, description, Utc::now());
         } else {
@@ -191,6 +192,7 @@ impl Front {
             refusals: Lines::new(pools::LINES),
             drops: Lines::new(pools::LINES),
             alarms: Lines::new(pools::ALARMS),
+            places: Places::new(pools::connections(&settings.limits)),
             settings,
         })))
     }
@@ -223,7 +225,7 @@ impl Front {
                     tokio::time::sleep(AFTER_AN_ERROR).await;
                 }
             }
-            while !pace.pass(Instant::now()) {
+            while pace.pass(Instant::now()).is_none() {
                 tokio::select! {
                     () = tokio::time::sleep(every.max(Duration::from_millis(1))) => {}
                     () = stop.cancelled() => return Ok(()),
@@ -233,7 +235,7 @@ impl Front {
     }
 
     fn welcome(&self, stream: TcpStream, address: IpAddr, acceptor: Option<TlsAcceptor>) {
-        let Some(guest) = self.admit(address) else { return };
+        let Some(guest) = self.admit(Origin::direct(address, acceptor.is_some())) else { return };
         let core = self.0.clone();
         // For the TLS handshake and the CONNECT together.
         let deadline = tokio::time::Instant::now() + core.settings.limits.connect_time();
@@ -241,61 +243,63 @@ impl Front {
             if let Err(error) = tune(&stream) {
                 tracing::debug!(%address, "a socket takes no options: {error}");
             }
-            let Some(acceptor) = acceptor else {
-                let origin = Origin { address, secure: false, certificate_name: None };
-                return connect::serve(core, stream, origin, guest, deadline).await;
-            };
-            let handshake = tokio::time::timeout_at(deadline, acceptor.accept(stream));
-            let handshake = tokio::select! {
-                done = handshake => done,
-                () = core.lifecycle.soft.cancelled() => return,
-            };
-            match handshake {
-                Ok(Ok(stream)) => {
-                    let certificate_name = tls::peer_name(stream.get_ref().1);
-                    let origin = Origin { address, secure: true, certificate_name };
-                    connect::serve(core, stream, origin, guest, deadline).await;
-                }
-                Ok(Err(error)) => tracing::debug!(%address, "a TLS handshake failed: {error}"),
-                Err(_) => tracing::debug!(%address, "a TLS handshake took too long"),
+            let origin = Origin::direct(address, acceptor.is_some());
+            match acceptor {
+                None => connect::serve(core, stream, Visitor { origin, certificate_name: None, guest }, deadline).await,
+                // In a box, so that it costs those nothing who come without.
+                Some(acceptor) => Box::pin(serve_tls(core, stream, acceptor, origin, guest, deadline)).await,
             }
         });
     }
 
     /// Serves a client whose bytes come by a stream that somebody else has accepted, such as a WebSocket, until its
     /// connection ends.
-    pub async fn serve_stream(
+    pub async fn serve_stream(&self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, origin: Origin) {
+        if let Some(guest) = self.admit(origin) {
+            self.serve_guest(stream, origin, guest).await;
+        }
+    }
+
+    /// The same for somebody who was let in already.
+    pub async fn serve_guest(
         &self,
         stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-        address: IpAddr,
-        secure: bool,
+        origin: Origin,
+        guest: Guest,
     ) {
-        let Some(guest) = self.admit(address) else { return };
         let core = self.0.clone();
-        let origin = Origin { address, secure, certificate_name: None };
+        let visitor = Visitor { origin, certificate_name: None, guest };
         let deadline = tokio::time::Instant::now() + core.settings.limits.connect_time();
         // A task of its own, so that the session survives its caller.
-        let served = self.0.lifecycle.track(async move {
-            connect::serve(core, stream, origin, guest, deadline).await;
-        });
+        let served = self.0.lifecycle.track(connect::serve(core, stream, visitor, deadline));
         let _ = served.await;
     }
 
-    /// Counts a connection, if there is room for it or it may wait on the doorstep.
-    fn admit(&self, address: IpAddr) -> Option<Guest> {
-        let (pools, holder) = (&self.0.pools, Holder::at(address));
-        let place = match pools.connections.take(holder, Standing::Common, 1) {
-            Ok(place) => Place::Inside(place),
-            Err(full) => match pools.doorstep.take(holder, Standing::Common, 1) {
-                Ok(place) => Place::Doorstep(place),
-                Err(_) => {
-                    self.0.turned_away(&Identity::Anonymous, address, full);
-                    return None;
+    /// Counts a connection, if there is room for it: for a stranger, another who has waited for longer may have to go.
+    #[must_use]
+    pub fn admit(&self, origin: Origin) -> Option<Guest> {
+        let leave = CancellationToken::new();
+        let sent_away = leave.clone();
+        match self.0.places.enter(Some(Holder::at(origin.address())), move || leave.cancel()) {
+            Ok(place) => {
+                self.0.gauges.connections.shift(1);
+                Some(Guest { core: self.0.clone(), place, sent_away })
+            }
+            Err(full) => {
+                self.0.gauges.turned_away.one();
+                let address = origin.address();
+                if let Some(held_back) = self.0.may_log(&Identity::Anonymous, address) {
+                    tracing::warn!(%address, held_back, "turned an MQTT client away: too many connections: {full}");
                 }
-            },
-        };
-        self.0.gauges.connections.shift(1);
-        Some(Guest { core: self.0.clone(), place })
+                None
+            }
+        }
+    }
+
+    /// The places for connections.
+    #[must_use]
+    pub fn places(&self) -> &Places<Holder> {
+        &self.0.places
     }
 
     /// A session inside the process, with the rights of `who`. Its will goes out if its worker goes while the hub runs.
@@ -343,6 +347,31 @@ impl std::fmt::Debug for Front {
     }
 }
 
+async fn serve_tls(
+    core: Arc<Core>,
+    stream: TcpStream,
+    acceptor: TlsAcceptor,
+    origin: Origin,
+    guest: Guest,
+    deadline: tokio::time::Instant,
+) {
+    let address = origin.address();
+    let handshake = tokio::time::timeout_at(deadline, acceptor.accept(stream));
+    let handshake = tokio::select! {
+        done = handshake => done,
+        () = guest.sent_away() => return,
+        () = core.lifecycle.soft.cancelled() => return,
+    };
+    match handshake {
+        Ok(Ok(stream)) => {
+            let certificate_name = tls::peer_name(stream.get_ref().1);
+            connect::serve(core, stream, Visitor { origin, certificate_name, guest }, deadline).await;
+        }
+        Ok(Err(error)) => tracing::debug!(%address, "a TLS handshake failed: {error}"),
+        Err(_) => tracing::debug!(%address, "a TLS handshake took too long"),
+    }
+}
+
 /// Small packets do not wait for each other, and TCP itself looks whether a client is still there: the only one that
 /// does for a 3.1.1 client without a keep-alive.
 fn tune(stream: &TcpStream) -> std::io::Result<()> {
@@ -359,38 +388,33 @@ fn tune(stream: &TcpStream) -> std::io::Result<()> {
 /// A connection that counts until this is dropped.
 pub struct Guest {
     core: Arc<Core>,
-    place: Place,
+    place: Place<Holder>,
+    sent_away: CancellationToken,
 }
 
-enum Place {
-    Inside(#[expect(dead_code, reason = "held")] Share<Holder>),
-    /// There was no room for anybody: who it is decides.
-    Doorstep(#[expect(dead_code, reason = "held")] Share<Holder>),
+impl std::fmt::Debug for Guest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Guest").field("place", &self.place).finish_non_exhaustive()
+    }
 }
 
 impl Guest {
-    /// Who it is has turned out. Whoever is above everybody has a place of their own, so that their address may be full.
+    /// Waits until it has to go for another.
+    pub async fn sent_away(&self) {
+        self.sent_away.cancelled().await;
+    }
+
+    /// Its CONNECT is there: others have to go first.
+    pub fn has_spoken(&self) {
+        self.place.busy();
+    }
+
+    /// It has shown who it is, and never has to go for another.
     ///
     /// # Errors
-    /// When there is no room for them; it is counted and logged.
-    pub fn is(&mut self, who: &Identity, address: IpAddr) -> Result<(), Full> {
-        let standing = who.standing();
-        if standing == Standing::Common && matches!(self.place, Place::Inside(_)) {
-            return Ok(());
-        }
-        let holder = if standing == Standing::Common { Holder::at(address) } else { Holder::of(who, address) };
-        match (self.core.pools.connections.take(holder, standing, 1), &self.place) {
-            (Ok(place), _) => {
-                self.place = Place::Inside(place);
-                Ok(())
-            }
-            // It has one as somebody of its address.
-            (Err(_), Place::Inside(_)) => Ok(()),
-            (Err(full), Place::Doorstep(_)) => {
-                self.core.turned_away(who, address, full);
-                Err(full)
-            }
-        }
+    /// When all connections that are open to people of its standing are taken.
+    pub fn known(&self, standing: Standing) -> Result<(), Full> {
+        self.place.known(standing)
     }
 }
 

@@ -204,59 +204,15 @@ impl Lines {
     }
 }
 
-/// Lets a few through at once and then one in a while.
-#[derive(Debug)]
-pub struct Rate {
-    burst: f64,
-    per_second: f64,
-    state: Mutex<State>,
-}
-
-#[derive(Debug)]
-struct State {
-    tokens: f64,
-    at: Instant,
-}
-
-impl Rate {
-    #[must_use]
-    pub fn new(burst: u32, every: Duration) -> Self {
-        let burst = f64::from(burst.max(1));
-        let state = State { tokens: burst, at: Instant::now() };
-        Self { burst, per_second: 1.0 / every.as_secs_f64().max(1e-9), state: Mutex::new(state) }
-    }
-
-    /// Whether one more may pass now.
-    pub fn pass(&self, now: Instant) -> bool {
-        let mut state = self.state.lock();
-        let grown = now.saturating_duration_since(state.at).as_secs_f64() * self.per_second;
-        state.tokens = (state.tokens + grown).min(self.burst);
-        state.at = now;
-        let may_pass = state.tokens >= 1.0;
-        if may_pass {
-            state.tokens -= 1.0;
-        }
-        may_pass
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn a_rate_lets_a_burst_through_and_then_one_in_a_while() {
-        let rate = Rate::new(2, Duration::from_secs(1));
-        let now = Instant::now();
-        assert_eq!([rate.pass(now), rate.pass(now), rate.pass(now), rate.pass(now)], [true, true, false, false]);
-        assert!(rate.pass(now + Duration::from_secs(1)) && !rate.pass(now + Duration::from_secs(1)));
-    }
-
-    #[test]
     fn nobody_uses_up_the_lines_about_others() {
         let lines = Lines::new(Bounds { in_all: 6, each: 2, reserve: 2 });
         let (now, later) = (Instant::now(), Instant::now() + Lines::WINDOW);
-        let stranger = |host: u8| Holder::at(std::net::Ipv4Addr::new(192, 0, 2, host).into());
+        let stranger = |host: u8| Holder::at(std::net::IpAddr::from([192, 0, 2, host]));
         let written = |host, times: usize| {
             (0..times).filter(|_| lines.pass(stranger(host), Standing::Common, now).is_some()).count()
         };

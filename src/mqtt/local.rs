@@ -1,10 +1,6 @@
 //! Sessions inside the process: the hub's own workers speak by a [`Link`] and do not know that there is no wire.
 
-use std::{
-    collections::VecDeque,
-    net::{IpAddr, Ipv4Addr},
-    sync::Arc,
-};
+use std::{collections::VecDeque, sync::Arc};
 
 use super::{
     front::Core,
@@ -15,7 +11,7 @@ use super::{
     worker::{Held, Holder},
 };
 use crate::{
-    auth::identity::Identity,
+    auth::{identity::Identity, origin::Origin},
     domain::topic::{self, Topic},
 };
 
@@ -27,7 +23,7 @@ const WAITING: usize = 10_000;
 pub fn start(core: &Arc<Core>, who: Identity, will: Option<link::Message>, filters: &[&str]) -> Link {
     let (link, carrier) = link::pair();
     let filters = filters.iter().map(|filter| (*filter).to_owned()).collect();
-    let sender = Sender::new(core, who, IpAddr::V4(Ipv4Addr::LOCALHOST), true);
+    let sender = Sender::new(core, who, Origin::inside());
     let session = Local { core: core.clone(), sender, will, filters, waiting: VecDeque::new() };
     core.lifecycle.track(session.run(carrier));
     link

@@ -22,6 +22,7 @@ use crate::{
         topic::Topic,
     },
     events::{Channel, LockAsk, LockDone, LockFailure, LockRequest, Requester},
+    telemetry::log,
     wire::{time, validation::without_bom},
 };
 
@@ -51,13 +52,15 @@ pub fn judge(core: &Arc<Core>, sender: &Sender, offered: &Offered) -> Verdict {
     };
     let (ask, expires_at) = ask.unwrap_or_else(|reason| {
         core.gauges.refused_lock_commands.one();
-        if let Some(held_back) = core.may_log(&sender.who, sender.address) {
-            tracing::warn!(who = %sender.who, address = %sender.address, held_back, "refused a lock command: {reason}");
+        let address = sender.origin.address();
+        if let Some(held_back) = core.may_log(&sender.who, address) {
+            tracing::warn!(who = %sender.who, %address, held_back, "refused a lock command: {reason}");
         }
         (LockAsk::Refused { what: excerpt(&offered.message.payload), reason }, None)
     });
     let core = core.clone();
-    let requester = Requester { name: sender.who.to_string(), channel: Channel::Mqtt, address: Some(sender.address) };
+    let address = sender.origin.address().known();
+    let requester = Requester { name: sender.who.to_string(), channel: Channel::Mqtt, address };
     let (reply, answer) = oneshot::channel();
     let request = LockRequest { requester, ask, arrived, expires_at, reply };
     Verdict::Later(Box::pin(async move { settle(&core, request, answer).await }))
@@ -105,7 +108,7 @@ fn read(
     if offered.dup {
         return Err("a lock command sent again (DUP)".to_owned());
     }
-    if !sender.secure && !sender.address.to_canonical().is_loopback() && !core.settings.plain_lock {
+    if !sender.origin.is_private() && !core.settings.plain_lock {
         return Err("a lock command without TLS from another machine".to_owned());
     }
     let payload = without_bom(&message.payload);
@@ -119,7 +122,8 @@ fn read(
     if payload.trim_ascii_start().first() == Some(&b'[') {
         return Err("no lock command: it must be an object".to_owned());
     }
-    let body: Body = serde_json::from_slice(payload).map_err(|error| format!("no lock command: {error}"))?;
+    let body: Body = serde_json::from_slice(payload)
+        .map_err(|error| format!("no lock command: {}", log::excerpt(&error.to_string())))?;
     fresh(&body, message.qos, now)?;
     Ok((LockAsk::Command { action: body.action, command_id: body.command_id }, body.expires_at))
 }

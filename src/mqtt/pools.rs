@@ -9,8 +9,6 @@ use crate::{
 const KIB: usize = 1024;
 const MIB: usize = 1024 * KIB;
 
-/// Connections for which there is no room, until their CONNECT says who they are: in all, and of an address.
-const DOORSTEP: (usize, usize) = (256, 32);
 /// How many bytes the long packets that have begun to arrive may have, of all clients together: 32 of the longest that
 /// the front takes by default; and of one identity, or one address before there is one. Whatever it is, each may always
 /// have one.
@@ -38,6 +36,13 @@ fn bounds(everybody: usize, each: usize, least: usize) -> Bounds {
     let everybody = everybody as u64;
     let reserve = (everybody / RESERVE).max(least as u64);
     Bounds { in_all: everybody + reserve, each: each as u64, reserve }
+}
+
+/// Of connections: one in eight of them is the reserve, so that no more are open than descriptors were counted for.
+#[must_use]
+pub fn connections(limits: &Limits) -> Bounds {
+    let in_all = limits.connections as u64;
+    Bounds { in_all, each: limits.connections_per_address as u64, reserve: in_all / 8 }
 }
 
 /// Of sessions, those without a connection among them.
@@ -72,9 +77,6 @@ pub const ALARMS: Bounds = Bounds { in_all: 8, each: 1, reserve: 4 };
 /// Those pools that the front's parts have in common.
 #[derive(Debug)]
 pub struct Pools {
-    pub connections: Pool<Holder>,
-    /// As in [`DOORSTEP`].
-    pub doorstep: Pool<Holder>,
     /// What waits in queues or is not acknowledged, wills, and what subscriptions take.
     pub bytes: Pool<Holder>,
     /// As in [`ARRIVING`].
@@ -88,8 +90,6 @@ impl Pools {
     #[must_use]
     pub fn new(limits: &Limits) -> Self {
         Self {
-            connections: Pool::new(pieces((limits.connections, limits.connections_per_address))),
-            doorstep: Pool::new(pieces(DOORSTEP)),
             bytes: Pool::new(bytes((limits.queue_bytes_in_all, limits.queue_bytes_per_identity))),
             arriving: Pool::new(bytes(ARRIVING)),
             uncommitted: Pool::new(bytes(UNCOMMITTED)),
@@ -116,24 +116,15 @@ fn weighed(what: &'static str, bounds: Bounds, settings: &'static str, when_full
 
 /// What clients are and have.
 fn of_clients(limits: &Limits) -> Vec<Listed> {
-    let Pools { connections, doorstep, groups, .. } = Pools::new(limits);
+    let Pools { groups, .. } = Pools::new(limits);
     vec![
         Listed {
-            holder: "address; identity for controllers, ADMINs, lock agent",
+            holder: "address; none for controllers, ADMINs, lock agent",
             ..counted(
                 "MQTT connections",
-                connections.bounds(),
+                connections(limits),
                 "`limits.connections`, `limits.connections_per_address`",
-                "it waits on the doorstep, next line",
-            )
-        },
-        Listed {
-            holder: "address",
-            ..counted(
-                "MQTT connections beyond those, until their CONNECT says who they are",
-                doorstep.bounds(),
-                "",
-                "closed at once; so is after its CONNECT who is neither controller, ADMIN nor lock agent",
+                "the one that has waited longest without its CONNECT is closed; where all have shown who they are, the new one",
             )
         },
         counted(

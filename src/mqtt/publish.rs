@@ -3,7 +3,7 @@
 //!
 //! Must not know how the message came in, so that a client's PUBLISH, a will and a worker in the process go one way.
 
-use std::{net::IpAddr, pin::Pin, sync::Arc, time::Instant};
+use std::{pin::Pin, sync::Arc, time::Instant};
 
 use tokio_util::sync::CancellationToken;
 
@@ -15,7 +15,7 @@ use super::{
     packet::Reason,
 };
 use crate::{
-    auth::{holder::Holder, identity::Identity},
+    auth::{holder::Holder, identity::Identity, origin::Origin},
     domain::{
         pool::Account,
         topic::{self, Topic},
@@ -26,9 +26,7 @@ use crate::{
 #[derive(Debug, Clone)]
 pub struct Sender {
     pub who: Identity,
-    pub address: IpAddr,
-    /// Whether nobody between could read or change what came: TLS, or inside the process.
-    pub secure: bool,
+    pub origin: Origin,
     pub number: SessionNumber,
     /// Cancelled when the session is over: what has found no room with the recorder by then is given up. It was never
     /// acknowledged, so its client sends it again.
@@ -41,12 +39,11 @@ pub struct Sender {
 
 impl Sender {
     #[must_use]
-    pub fn new(core: &Core, who: Identity, address: IpAddr, secure: bool) -> Self {
-        let (holder, standing) = (Holder::of(&who, address), who.standing());
+    pub fn new(core: &Core, who: Identity, origin: Origin) -> Self {
+        let (holder, standing) = (Holder::of(&who, origin.address()), who.standing());
         Self {
             who,
-            address,
-            secure,
+            origin,
             number: core.sessions.new_number(),
             abandoned: CancellationToken::new(),
             bytes: core.pools.bytes.account(holder, standing),

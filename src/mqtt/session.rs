@@ -2,7 +2,6 @@
 
 use std::{
     collections::HashMap,
-    net::IpAddr,
     pin::Pin,
     sync::{Arc, atomic::AtomicBool},
     time::Duration,
@@ -21,7 +20,7 @@ use super::{
     subscriptions::Subscriptions,
 };
 use crate::{
-    auth::{holder::Holder, identity::Identity},
+    auth::{holder::Holder, identity::Identity, origin::Address},
     domain::pool::Account,
 };
 
@@ -75,7 +74,7 @@ pub struct Session {
     pub number: SessionNumber,
     pub who: Identity,
     /// Where it began: whose it is, if it has no name.
-    pub address: IpAddr,
+    pub address: Address,
     pub queue: Queue,
     /// On which its queue and its subscriptions are.
     pub account: Account<Holder>,
@@ -111,7 +110,7 @@ impl Session {
     }
 
     #[must_use]
-    pub fn new(number: SessionNumber, who: Identity, address: IpAddr, room: Room, account: Account<Holder>) -> Self {
+    pub fn new(number: SessionNumber, who: Identity, address: Address, room: Room, account: Account<Holder>) -> Self {
         let (sender, receiver) = mpsc::channel(MAILBOX);
         Self {
             number,

@@ -5,7 +5,6 @@
 
 use std::{
     collections::HashMap,
-    net::IpAddr,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
@@ -17,7 +16,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::{gauges::Gauges, packet::Reason, pools, session::Session, settings::Limits};
 use crate::{
-    auth::{holder::Holder, identity::Identity},
+    auth::{holder::Holder, identity::Identity, origin::Address},
     domain::{
         device::DeviceId,
         pool::{Full, Pool, Share},
@@ -109,7 +108,7 @@ impl Sessions {
         self: &Arc<Self>,
         key: Key,
         who: Identity,
-        address: IpAddr,
+        address: Address,
     ) -> Result<(Seat, Option<mpsc::Sender<Order>>), Full> {
         let mut table = self.table.lock();
         let (place, previous) = match table.remove(&key) {
@@ -167,11 +166,11 @@ impl Drop for Seat {
 
 #[cfg(test)]
 mod tests {
-    use std::net::Ipv4Addr;
+    use std::net::{IpAddr, Ipv4Addr};
 
     use super::*;
 
-    const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+    const HERE: Address = Address::Known(IpAddr::V4(Ipv4Addr::LOCALHOST));
 
     fn sessions(limits: &Limits) -> Arc<Sessions> {
         Sessions::new(limits, Arc::default())

@@ -24,9 +24,10 @@ pub struct Settings {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {
-    /// Open connections in all. One more is closed at once.
+    /// Open connections in all; fewer where the system lets the hub open fewer files. One more takes the place of the one that
+    /// has waited longest without its CONNECT, or is closed at once.
     pub connections: usize,
-    /// Open connections of one address. One more is closed at once.
+    /// Open connections of one address, an IPv6 /64 counting as one. One more as above, of this address.
     pub connections_per_address: usize,
     /// Connections that may begin in a second; the accept loop waits for more.
     pub accepts_per_second: u32,

@@ -1,8 +1,15 @@
 //! The log: text for people or JSON for machines, filtered by `RUST_LOG`, which can be changed while it runs.
 //!
+//! An event is one line, whatever others' words are in it (`text`).
+//!
 //! Libraries say no more than `info` and above, whatever the filter: some show what they are given, tokens among it.
 
-use std::{io::IsTerminal as _, sync::Arc};
+mod text;
+
+use std::{
+    io::{IsTerminal as _, stderr},
+    sync::Arc,
+};
 
 use anyhow::Context as _;
 use parking_lot::Mutex;
@@ -15,6 +22,7 @@ use tracing_subscriber::{
     util::SubscriberInitExt as _,
 };
 
+pub use self::text::excerpt;
 pub use tracing_subscriber::filter::LevelFilter;
 
 use super::{errors::Errors, reading::Reading};
@@ -47,14 +55,17 @@ impl Log {
         let log = Self { reload: Some(handle), ..Self::none(filter) };
         let counting = log.errors.clone().with_filter(LevelFilter::WARN);
         let shown = shown(parsed);
-        let writing =
-            tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal());
+        let writing = tracing_subscriber::fmt::layer();
         let writing = if json {
+            let writing = writing.with_writer(|| text::JsonLines(stderr()));
             writing.json().flatten_event(true).with_filter(shown).boxed()
         } else {
-            writing.with_target(false).with_filter(shown).boxed()
+            let writing = writing.with_writer(stderr).with_ansi(stderr().is_terminal());
+            writing.fmt_fields(text::fields()).with_target(false).with_filter(shown).boxed()
         };
         tracing_subscriber::registry().with(writing).with(counting).try_init()?;
+        // What broke may be somebody's words.
+        std::panic::set_hook(Box::new(|panic| tracing::error!("{panic}")));
         Ok(log)
     }
 

@@ -167,7 +167,7 @@ async fn a_page_by_times_is_right_and_cheap_where_the_clock_was_set_back() {
         "SELECT note_event_runs(0, 9223372036854775806)",
         "VACUUM ANALYZE events",
     ] {
-        sqlx::query(statement).execute(database.pool()).await.expect(statement);
+        sqlx::query(statement).execute(&database.pool()).await.expect(statement);
     }
     let query = page();
     let at = |text: &str| Some(text.parse::<DateTime<Utc>>().expect("a time"));

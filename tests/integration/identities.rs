@@ -24,8 +24,7 @@ async fn connect(who: &Identities, address: IpAddr, username: &str, password: &s
         client_id: "x".to_owned(),
         username: Some(username.to_owned()),
         password: Some(password.to_owned()),
-        address,
-        secure: false,
+        address: address.into(),
         certificate_name: None,
     };
     identities::clients(who.clone(), Rights::default())(credentials).await

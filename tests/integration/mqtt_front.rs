@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use portcullis::auth::identity::Identity;
+use portcullis::auth::{identity::Identity, origin::Origin};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
@@ -141,6 +141,30 @@ async fn connections_are_limited_in_all_and_by_address() {
 }
 
 #[tokio::test]
+async fn the_newest_takes_the_place_of_who_has_waited_longest_without_a_connect() {
+    for limit in ["connections", "connections_per_address"] {
+        let hub = Hub::with(&format!("[limits]\n{limit} = 3\n")).await;
+        let known = hub.connect(Version::V5, "cam1", "known").await;
+        let mut silent = Vec::new();
+        for _ in 0..5 {
+            let mut stream = TcpStream::connect(hub.address).await.expect("connected");
+            // Half of a CONNECT is none.
+            stream.write_all(&[0x10, 0x7F]).await.expect("written");
+            silent.push(stream);
+            until(|| hub.front.places().taken() >= u64::try_from(silent.len() + 1).expect("few").min(3)).await;
+        }
+        until(|| hub.front.places().sent_away() == 3).await;
+        for stream in &mut silent[..3] {
+            assert_eq!(stream.read(&mut [0; 8]).await.unwrap_or(0), 0, "closed: {limit}");
+        }
+        let _newest = hub.connect(Version::V5, "lock1", "newest").await;
+        until(|| hub.front.gauges().connections.get() == 3).await;
+        assert_eq!(hub.front.gauges().turned_away.get(), 0);
+        known.disconnect().await;
+    }
+}
+
+#[tokio::test]
 async fn who_says_nothing_is_let_go() {
     let hub = Hub::with("[limits]\nconnect_seconds = 1\n").await;
     let mut silent = TcpStream::connect(hub.address).await.expect("connected");
@@ -217,7 +241,7 @@ async fn a_lock_worker_of_another_machine_needs_tls() {
         let (mut near, far) = tokio::io::duplex(4096);
         let front = hub.front.clone();
         let address = IpAddr::from([192, 0, 2, 7]);
-        let served = tokio::spawn(async move { front.serve_stream(far, address, false).await });
+        let served = tokio::spawn(async move { front.serve_stream(far, Origin::direct(address, false)).await });
         near.write_all(&connect.bytes()).await.expect("written");
         let mut answer = [0; 4];
         near.read_exact(&mut answer).await.expect("a CONNACK");

@@ -12,8 +12,8 @@ use std::{
 
 use bytes::Bytes;
 use portcullis::{
-    auth::{password, rights::Rights, token::Keys},
-    bridge::{self, Heartbeat, Parts, Realtime, Registration, Revocations, Settings},
+    auth::{origin::Proxies, password, rights::Rights, token::Keys},
+    bridge::{self, ConnectionLimits, Heartbeat, Hosts, Parts, Realtime, Registration, Revocations, Settings},
     domain::{
         condition::Condition,
         lock::{Action, LockStatus},
@@ -68,6 +68,7 @@ pub struct Options {
     pub hold_open: bool,
     pub time_zone: chrono_tz::Tz,
     pub metrics_elsewhere: bool,
+    pub connections: ConnectionLimits,
 }
 
 impl Default for Options {
@@ -80,6 +81,7 @@ impl Default for Options {
             hold_open: false,
             time_zone: chrono_tz::UTC,
             metrics_elsewhere: false,
+            connections: ConnectionLimits::default(),
         }
     }
 }
@@ -104,9 +106,11 @@ impl Hub {
         drop(lifecycle.track(play_worker(carrier, refusing.clone())));
         let settings = Settings {
             origins: vec!["http://localhost:3000".to_owned()],
-            trusted_proxies: options.trusted_proxies.iter().map(|text| text.parse().expect("a network")).collect(),
+            trusted_proxies: Proxies::read(options.trusted_proxies).expect("networks"),
+            hosts: Hosts::default(),
             registration: options.registration,
             heartbeat: options.heartbeat,
+            connections: options.connections,
             time_zone: options.time_zone,
             rights: Rights::default(),
             version: "0.0.0-test",
@@ -134,7 +138,7 @@ impl Hub {
         let hub = bridge::build(parts, &lifecycle).expect("a bridge");
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
-        lifecycle.keep("HTTP", bridge::serve(listener, hub.router, lifecycle.soft.clone()));
+        lifecycle.keep("HTTP", bridge::serve(listener, hub.router, hub.connections, lifecycle.soft.clone()));
         eventually("the lock worker has spoken", || lock.state().status.online).await;
         let mut hub = Self {
             address,

@@ -5,6 +5,7 @@ import json
 import os
 import pathlib
 import random
+import resource
 import shutil
 import signal
 import socket
@@ -57,6 +58,7 @@ class Hub:
         self.log = self.folder / "log"
         self.process = None
         self.tokens = {}
+        self.files = None  # how many it may have open, if not as many as the test
 
     def environment(self, **more):
         """Nothing of the caller's own settings reaches the hub."""
@@ -97,6 +99,7 @@ class Hub:
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
+                preexec_fn=self.limit_files if self.files else None,
             )
 
         def answers():
@@ -112,6 +115,9 @@ class Hub:
         except AssertionError as error:
             raise AssertionError(f"{error}\n{said[-1:]}\n{self.tail()}") from None
         return self
+
+    def limit_files(self):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (self.files, self.files))
 
     def tail(self):
         """The end of the log, without the lines that asking whether it is ready makes."""

@@ -3,6 +3,8 @@
 import json
 import os
 import signal
+import socket
+import time
 import uuid
 
 import pytest
@@ -165,3 +167,57 @@ def test_the_health_check_is_an_exit_code(new_hub):
     finally:
         for pid in hub.postgres():
             os.kill(pid, signal.SIGCONT)
+
+
+FORGED = "\nERROR forged\r\x1b[2J\x1b]0;title\x07\x85\u2028\u202eforged\u2066"
+"""What nothing of may stand in the log as it is."""
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_others_words_forge_no_line(new_hub, paho, form):
+    hub = new_hub(LOG_FORMAT=form, CAMERA_TIMEOUT="1", RUST_LOG="debug").start()
+    hub.user("olga", "OPERATOR", SECRET)
+    since = len(hub.log.read_bytes())
+    panel = paho(hub, hub.device("panel", "controller"))
+    panel.publish("lock/command", json.dumps({"action": "open" + FORGED}), qos=0)
+    camera = hub.post("/api/cameras", {"name": "Yard" + FORGED}, token=hub.token("olga", SECRET))["id"]
+    # It has shown that it reports empty pictures, and is silent from then on: an alert names it.
+    hub.post("/api/events", {"cameraId": camera, "personCount": 0}, expect=200)
+    with socket.create_connection(("127.0.0.1", hub.port), timeout=10) as raw:
+        raw.sendall("GET /a\u202eb\u2028c HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())
+        while raw.recv(4096):
+            pass
+    requests.post(f"{hub.url}/auth/login", json={"username": "x" + FORGED, "password": "y"}, timeout=10)
+    until(lambda: any("Yard" in line for line in lines(hub)), "the camera is lost")
+    written = hub.log.read_bytes()[since:].decode()
+    assert "refused a lock command" in written and "Yard" in written
+    for letter in set(FORGED) - set("ERROR forged[2J]0;title\n"):
+        assert letter not in written, repr(letter)
+    for line in written.split("\n"):
+        assert not line.startswith(("ERROR forged", "forged")), line
+        if form == "json" and "forged" in line:
+            json.loads(line)
+
+
+def test_strangers_leave_short_lines_and_few(new_hub):
+    hub = new_hub().start()
+    since, began, before = hub.log.stat().st_size, time.monotonic(), hub.metrics()["http_requests_not_logged_total"]
+    for _ in range(20):
+        with socket.create_connection(("127.0.0.1", hub.port), timeout=30) as raw:
+            raw.settimeout(30)
+            request = b"GET /" + b"a" * 60_000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n"
+            for _ in range(50):
+                raw.sendall(request)
+                answer = b""
+                while b"Cannot GET" not in answer or not answer.endswith(b"}"):
+                    part = raw.recv(1 << 16)
+                    assert part, answer[:300]
+                    answer += part
+    hub.get("/api/events/stats")
+    until(lambda: any("/api/events/stats" in line for line in lines(hub)), "who is known is logged as ever")
+    assert max(map(len, lines(hub, since))) < 600
+    logged = sum("/aaaa" in line for line in lines(hub, since))
+    assert logged <= 200 + 5 * (time.monotonic() - began) + 1
+    assert logged + hub.metrics()["http_requests_not_logged_total"] - before >= 1000, "each is counted"
+    requests.get(f"{hub.url}/healthz", timeout=10)
+    until(lambda: any("held_back=" in line for line in lines(hub, since)), "a later line says how many had none")

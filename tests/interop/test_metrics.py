@@ -149,9 +149,10 @@ def test_metrics_are_for_this_machine_and_for_an_admin(hub):
 
 def test_a_trusted_proxy_says_who_asks(new_hub):
     hub = new_hub(TRUSTED_PROXIES="127.0.0.1").start()
-    for client, status in [("127.0.0.1", 200), ("192.0.2.1", 401), ("127.0.0.1, 192.0.2.1", 401)]:
+    for client in ["127.0.0.1", "192.0.2.1", "127.0.0.1, 192.0.2.1"]:
         answer = requests.get(hub.url + "/metrics", headers={"X-Forwarded-For": client}, timeout=5)
-        assert answer.status_code == status, client
+        assert answer.status_code == 401, f"{client}: what a proxy brings is not of this machine"
+    assert requests.get(hub.url + "/metrics", timeout=5).status_code == 401, "nor what it brings without a word"
 
 
 def test_metrics_on_a_listener_of_their_own(new_hub):

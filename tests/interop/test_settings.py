@@ -2,6 +2,7 @@
 that nobody sees."""
 
 import base64
+import contextlib
 import datetime
 import hashlib
 import hmac
@@ -20,6 +21,7 @@ import requests
 from clients import PahoDevice
 from hub import BINARY, ROOT, free_port
 from test_lock import LockAgent, online
+from test_strangers import closes
 from waiting import until
 
 EXERCISED = set()
@@ -133,6 +135,58 @@ def test_browsers_and_proxies(set_hub):
     headers = {"Authorization": f"Bearer {set_hub.token()}", "X-Forwarded-For": "203.0.113.9"}
     assert requests.post(f"{set_hub.url}/api/lock/close", headers=headers, timeout=10).status_code == 200
     assert set_hub.get("/api/lock/history?limit=1")[0]["address"] == "203.0.113.9"
+
+
+@exercises("HOST_NAMES")
+def test_names(set_hub):
+    # What a trusted proxy brings has any name: test_origin.py has the rest.
+    assert requests.get(f"{set_hub.url}/healthz", headers={"Host": "evil.example"}, timeout=5).ok
+
+
+@exercises("HTTP_HEADER_SECONDS", "HTTP_BODY_SECONDS", "HTTP_IDLE_SECONDS")
+def test_no_connection_is_silent_for_ever(new_hub):
+    hub = new_hub(HTTP_HEADER_SECONDS="1", HTTP_BODY_SECONDS="2", HTTP_IDLE_SECONDS="3").start()
+    head = b"POST /auth/login HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 50\r\n\r\n{"
+    for words in [b"", b"GET /healthz HT", b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n", b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"]:
+        connection = socket.create_connection(("127.0.0.1", hub.port))
+        connection.sendall(words)
+        assert closes(connection, 30), words
+    # Bytes one at a time make no head longer.
+    slow = socket.create_connection(("127.0.0.1", hub.port))
+
+    def trickle():
+        with contextlib.suppress(OSError):
+            for byte in b"GET /healthz HTTP/1.1\r\n" + b"X: y\r\n" * 1000:
+                slow.sendall(bytes([byte]))
+                if stop.wait(0.1):
+                    return
+
+    stop = threading.Event()
+    threading.Thread(target=trickle, daemon=True).start()
+    assert closes(slow, 30)
+    stop.set()
+    late = socket.create_connection(("127.0.0.1", hub.port))
+    late.sendall(head)
+    late.settimeout(30)
+    answer = b""
+    while part := late.recv(4096):
+        answer += part
+    assert answer.startswith(b"HTTP/1.1 408") and b"did not arrive in time" in answer
+    # A socket that lives on signs of life is no silent connection, nor is one that is used again and again.
+    with requests.Session() as session:
+        for _ in range(5):
+            assert session.get(f"{hub.url}/healthz", timeout=10).ok
+
+
+@exercises("HTTP_CONNECTIONS", "HTTP_CONNECTIONS_PER_ADDRESS")
+def test_connections_have_bounds(new_hub):
+    hub = new_hub(HTTP_CONNECTIONS="16", HTTP_CONNECTIONS_PER_ADDRESS="4").start()
+    silent = [socket.create_connection(("127.0.0.1", hub.port)) for _ in range(12)]
+    assert closes(silent[0], 20), "the oldest of the address goes"
+    assert hub.call("GET", "/healthz", token=False).status_code == 200
+    others = [socket.create_connection(("127.0.0.1", hub.port), source_address=(f"127.0.1.{n}", 0)) for n in range(1, 41)]
+    assert closes(others[0], 20), "the oldest of all goes"
+    assert hub.metrics()["http_connections"] <= 16
 
 
 @exercises("DATABASE_POOL")
@@ -425,6 +479,9 @@ WRONG = {
     "PORT": "70000",
     "HOST": "localhost",
     "CORS_ORIGIN": "door.example",
+    "HOST_NAMES": "https://door.example",
+    "HTTP_CONNECTIONS": "2",
+    "HTTP_HEADER_SECONDS": "0",
     "TRUSTED_PROXIES": "10.0.0.0/40",
     "MQTT_TLS_CERT": "/no/cert.pem",
     "JWT_SECRET": "short",

@@ -102,6 +102,11 @@ impl Upgrades {
         tracing::debug!(socket.id = %socket, status = %response.status(), "closed a session that does not read");
     }
 
+    /// Whether somebody who is signed in has the session.
+    pub fn is_known(&self, socket: Sid) -> bool {
+        self.polled.lock().contains_key(&socket)
+    }
+
     /// The session was polled, and that much was answered.
     pub fn polled(&self, socket: Sid, bytes: u64) {
         if let Some(polled) = self.polled.lock().get_mut(&socket) {

@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::{
-    auth::address::Network,
+    auth::origin::Proxies,
     config::{Fault, catalogue::FILE, effective::Effective, rules, secrets},
     mqtt,
 };
@@ -44,7 +44,7 @@ fn secret_files(settings: &Effective) -> Vec<Fault> {
 
 fn proxies(settings: &Effective) -> Vec<Fault> {
     let proxies = settings.get("TRUSTED_PROXIES").into_iter().flat_map(|list| list.split(','));
-    let wrong = proxies.filter_map(|proxy| proxy.parse::<Network>().err());
+    let wrong = proxies.filter_map(|proxy| Proxies::read([proxy]).err());
     wrong.map(|error| Fault::new("TRUSTED_PROXIES", error.to_string())).collect()
 }
 

@@ -43,7 +43,15 @@ pub fn ask(
         vec![Reading::gauge("portcullis_alerts_waiting", "Alerts that wait for the recorder or the database", waiting)]
     });
     let front = front.clone();
-    metrics.ask(move || front.gauges().readings());
+    metrics.ask(move || {
+        let mut readings = front.gauges().readings();
+        readings.push(Reading::counter(
+            "portcullis_mqtt_connections_sent_away",
+            "MQTT connections without a CONNECT that had to go for newer ones",
+            front.places().sent_away(),
+        ));
+        readings
+    });
     let lock = lock.clone();
     metrics.ask(move || state(&lock));
 }

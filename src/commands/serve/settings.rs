@@ -1,19 +1,23 @@
 //! The settings of each part, read from the command line's, the broker's file and the data folder: all that can be wrong
 //! with them is known before any part starts.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use tokio_rustls::rustls::ServerConfig;
 
 use crate::{
-    auth::{rights::Rights, secret, token::Keys},
+    auth::{origin::Proxies, rights::Rights, secret, token::Keys},
     bridge,
     commands::data::Data,
     config::{self, ServeOptions, secrets},
+    domain::pool::Bounds,
     lock_desk::{self, DeskSettings},
     mqtt,
 };
+
+/// The part of the HTTP connections, one in so many, that people of common standing leave to others.
+const RESERVE: u64 = 8;
 
 /// What the parts are set to.
 pub struct Settings {
@@ -71,16 +75,34 @@ fn desk(options: &ServeOptions) -> DeskSettings {
     }
 }
 
+fn connections(options: &ServeOptions) -> bridge::ConnectionLimits {
+    let http = &options.http;
+    let seconds = Duration::from_secs;
+    bridge::ConnectionLimits {
+        places: Bounds {
+            in_all: http.http_connections.into(),
+            each: http.http_connections_per_address.into(),
+            reserve: u64::from(http.http_connections) / RESERVE,
+        },
+        times: bridge::Times {
+            header: seconds(http.http_header_seconds),
+            body: seconds(http.http_body_seconds),
+            idle: seconds(http.http_idle_seconds),
+        },
+    }
+}
+
 fn bridge(options: &ServeOptions, rights: Rights) -> anyhow::Result<bridge::Settings> {
-    let trusted_proxies = options.http.trusted_proxies.iter().map(|proxy| proxy.parse()).collect::<Result<_, _>>();
     Ok(bridge::Settings {
         origins: options.http.cors_origin.clone(),
-        trusted_proxies: trusted_proxies.context("TRUSTED_PROXIES")?,
+        trusted_proxies: Proxies::read(&options.http.trusted_proxies).context("TRUSTED_PROXIES")?,
+        hosts: bridge::Hosts::new(&options.http.host_names),
         registration: match options.accounts.registration {
             config::Registration::Closed => bridge::Registration::Closed,
             config::Registration::Open => bridge::Registration::Open,
         },
         heartbeat: bridge::Heartbeat::default(),
+        connections: connections(options),
         time_zone: options.hub.timezone,
         rights,
         version: env!("CARGO_PKG_VERSION"),

@@ -20,12 +20,8 @@ use crate::{
         pool::{Account, Pool, Share, Standing},
         topic,
     },
-    mqtt::{
-        gauges::{Count, Rate},
-        message::Message,
-        pools,
-        settings::Limits,
-    },
+    mqtt::{gauges::Count, message::Message, pools, settings::Limits},
+    telemetry::rate::Rate,
 };
 
 /// For how many topics, and for how many filters of them, the wildcard filters that match are kept; when there are more,
@@ -249,7 +245,7 @@ impl Interest {
         drop(listening);
         if missed > 0 {
             overwritten.add(missed);
-            if self.lines.pass(Instant::now()) {
+            if self.lines.pass(Instant::now()).is_some() {
                 tracing::warn!(missed, "a subscriber's session is so far behind that it misses messages");
             }
         }
