@@ -114,7 +114,7 @@ impl<K: Eq + Hash + Clone> State<K> {
         self.all.add(number, taken.rank);
         // Whose standing is above the common takes nothing of their address.
         if let Some(holder) = taken.holder.clone().filter(|_| counts(taken.rank)) {
-            self.holders.entry(holder).or_insert_with(Part::default).add(number, taken.rank);
+            self.holders.entry(holder).or_default().add(number, taken.rank);
         }
         self.taken.insert(number, taken);
     }
@@ -370,7 +370,9 @@ mod tests {
         let (places, gone) = (Places::new(Bounds { in_all: 100, each: 100, reserve: 0 }), Gone::default());
         let all: Vec<_> = (0..60).map(|n| enter(&places, 1, n, &gone).expect("in")).collect();
         assert_eq!((places.taken(), gone.lock().len()), (50, 10));
-        all.iter().skip(10).for_each(|place| place.known(Standing::Common).expect("known"));
+        for place in &all[10..] {
+            place.known(Standing::Common).expect("known");
+        }
         let more: Vec<_> = (60..110).map(|n| enter(&places, 1, n, &gone).expect("in")).collect();
         assert_eq!((places.taken(), gone.lock().len(), more.len()), (100, 10, 50));
     }
@@ -380,7 +382,9 @@ mod tests {
         let places: Places<u8> = Places::new(Bounds { in_all: 2, each: 2, reserve: 0 });
         let gone = Gone::default();
         let both = [0, 1].map(|n| enter(&places, 1, n, &gone).expect("in"));
-        both.iter().for_each(|place| place.known(Standing::Common).expect("known"));
+        for place in &both {
+            place.known(Standing::Common).expect("known");
+        }
         assert_eq!(enter(&places, 1, 2, &gone).expect_err("full"), Full::Holder(2));
         assert_eq!(enter(&places, 2, 3, &gone).expect_err("full"), Full::Pool(2));
         assert!(gone.lock().is_empty());
