@@ -36,7 +36,7 @@ const HEAD: usize = 96 * 1024;
 const CLOSING: usize = 32;
 /// How many strangers may come at once at the cost of others, and one in which time after that: a flood that comes back as
 /// fast as it is sent away would have the machine do nothing else.
-const CROWD: (u32, Duration) = (100, Duration::from_micros(500));
+const CROWD: (u32, Duration) = (100, Duration::from_millis(1));
 /// How long the accept loop rests after an error, whose cause (no file descriptors, say) passes.
 const AFTER_AN_ERROR: Duration = Duration::from_millis(50);
 

@@ -259,7 +259,7 @@ mod tests {
     use super::*;
 
     const TIMES: Times =
-        Times { header: Duration::from_secs(10), body: Duration::from_secs(30), idle: Duration::from_secs(120) };
+        Times { header: Duration::from_secs(10), body: Duration::from_secs(30), idle: Duration::from_mins(2) };
 
     #[tokio::test(start_paused = true)]
     async fn each_stage_has_its_end() {

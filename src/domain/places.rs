@@ -20,6 +20,9 @@ use super::pool::{Bounds, Full, Standing};
 /// address who have filled it.
 const STRANGERS_MORE: u64 = 8;
 
+/// So few places are not divided.
+const FEW: u64 = 16;
+
 /// The places, shared by clones. `K` says whose a place is: of which address.
 pub struct Places<K>(Arc<Inner<K>>);
 
@@ -88,6 +91,10 @@ impl Part {
         }
     }
 
+    fn strangers(&self) -> u64 {
+        u64::try_from(self.waiting.len() + self.busy.len()).unwrap_or(u64::MAX)
+    }
+
     /// The stranger who has to go first.
     fn first(&self) -> Option<u64> {
         self.waiting.first().or_else(|| self.busy.first()).copied()
@@ -107,7 +114,7 @@ impl<K: Eq + Hash + Clone> State<K> {
         self.all.add(number, taken.rank);
         // Whose standing is above the common takes nothing of their address.
         if let Some(holder) = taken.holder.clone().filter(|_| counts(taken.rank)) {
-            self.holders.entry(holder).or_insert_with(Part::default).add(number, taken.rank);
+            self.holders.entry(holder).or_default().add(number, taken.rank);
         }
         self.taken.insert(number, taken);
     }
@@ -138,6 +145,11 @@ impl<K: Eq + Hash + Clone> State<K> {
             self.put(number, Taken { rank, ..taken });
         }
     }
+}
+
+/// How many of the places strangers may have: half of them, since each costs memory and is worth little; all where there are few.
+fn for_strangers(in_all: u64) -> u64 {
+    (in_all / 2).max(in_all.min(FEW))
 }
 
 fn counts(rank: Rank) -> bool {
@@ -187,7 +199,7 @@ impl<K: Eq + Hash + Clone> Places<K> {
                 Some(first) => gone.extend(state.send_away(first)),
                 None => {}
             }
-            if state.all.all >= in_all {
+            if state.all.all >= in_all || state.all.strangers() >= for_strangers(in_all) {
                 let first = state.all.first();
                 gone.extend(state.send_away(first));
             }
@@ -354,11 +366,25 @@ mod tests {
     }
 
     #[test]
+    fn strangers_have_half_of_many_places() {
+        let (places, gone) = (Places::new(Bounds { in_all: 100, each: 100, reserve: 0 }), Gone::default());
+        let all: Vec<_> = (0..60).map(|n| enter(&places, 1, n, &gone).expect("in")).collect();
+        assert_eq!((places.taken(), gone.lock().len()), (50, 10));
+        for place in &all[10..] {
+            place.known(Standing::Common).expect("known");
+        }
+        let more: Vec<_> = (60..110).map(|n| enter(&places, 1, n, &gone).expect("in")).collect();
+        assert_eq!((places.taken(), gone.lock().len(), more.len()), (100, 10, 50));
+    }
+
+    #[test]
     fn where_everybody_is_known_nobody_comes_in() {
         let places: Places<u8> = Places::new(Bounds { in_all: 2, each: 2, reserve: 0 });
         let gone = Gone::default();
         let both = [0, 1].map(|n| enter(&places, 1, n, &gone).expect("in"));
-        both.iter().for_each(|place| place.known(Standing::Common).expect("known"));
+        for place in &both {
+            place.known(Standing::Common).expect("known");
+        }
         assert_eq!(enter(&places, 1, 2, &gone).expect_err("full"), Full::Holder(2));
         assert_eq!(enter(&places, 2, 3, &gone).expect_err("full"), Full::Pool(2));
         assert!(gone.lock().is_empty());
