@@ -14,6 +14,7 @@ pub mod filter;
 pub mod frame;
 mod front;
 pub mod gauges;
+mod guest;
 mod inbound;
 mod input;
 pub mod link;

@@ -16,7 +16,8 @@ use super::{
     delivery,
     encode::{self, Offer},
     frame::Kind,
-    front::{Core, Credentials, Guest, Refusal},
+    front::{Core, Credentials, Refusal},
+    guest::Guest,
     input::Input,
     lock,
     packet::{self, Connect, Fault, Level, Reason},
@@ -67,11 +68,16 @@ pub async fn serve<S: Stream + Unpin>(
     let longest = core.settings.limits.packet_bytes.min(CONNECT);
     let arriving = core.pools.arriving.account(Holder::at(origin.address), Standing::Common);
     let first = first_packet(&mut stream, &mut input, longest, &arriving);
+    let must_go = guest.must_go();
     let first = tokio::select! {
         first = timeout_at(deadline, first) => first,
+        () = must_go => return,
         () = core.lifecycle.soft.cancelled() => return,
     };
     let Ok(Some(first)) = first else { return };
+    if !guest.speaks() {
+        return;
+    }
     let connect = match first {
         Ok(connect) => connect,
         Err(no_connect) => return answer_no_connect(&core, stream, &no_connect).await,

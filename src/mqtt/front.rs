@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     connect::{self, Origin},
     gauges::{Gauges, Lines, Rate},
+    guest::{Doorstep, Guest},
     link, local,
     packet::Reason,
     pools::{self, Pools},
@@ -33,7 +34,7 @@ use super::{
 };
 use crate::{
     auth::{holder::Holder, identity::Identity, rights::Rights},
-    domain::pool::{Full, Share, Standing},
+    domain::pool::{Full, Standing},
     events::{
         LockRequest, Submission,
         accounts::Accounts,
@@ -112,6 +113,7 @@ pub struct Core {
     pub gauges: Arc<Gauges>,
     /// What all of them share.
     pub pools: Pools,
+    pub doorstep: Doorstep,
     pub worker: WorkerPlace,
     /// How many subscribers read and fall behind all the same: publishers slow down for them.
     pub pressure: AtomicUsize,
@@ -136,7 +138,8 @@ impl Core {
         self.refusals.pass(Holder::of(who, address), who.standing(), Instant::now())
     }
 
-    fn turned_away(&self, who: &Identity, address: IpAddr, full: Full) {
+    /// Counts and logs a connection for which there was no room.
+    pub fn turned_away(&self, who: &Identity, address: IpAddr, full: Full) {
         self.gauges.turned_away.one();
         if let Some(held_back) = self.may_log(who, address) {
             tracing::warn!(%address, held_back, "turned an MQTT client away: too many connections, {full}");
@@ -145,7 +148,8 @@ impl Core {
 
     /// Has an alert about somebody stored, at a limited rate, for somebody to look at.
     pub fn alarm(&self, who: &Identity, address: IpAddr, description: String) {
-        if self.alarms.pass(Holder::of(who, address), who.standing(), Instant::now()).is_some() {
+        // Whoever claims to be the lock worker is no more than anybody here.
+        if self.alarms.pass(Holder::of(who, address), Standing::Common, Instant::now()).is_some() {
             self.hooks.alerts.raise(Subject::Intruder, description, Utc::now());
         } else {
             tracing::warn!("{description}");
@@ -163,6 +167,8 @@ impl Front {
     /// # Errors
     /// When the router cannot be started.
     pub fn start(settings: Settings, rights: Rights, hooks: Hooks, lifecycle: &Lifecycle) -> anyhow::Result<Self> {
+        const LOGGED: Duration = Duration::from_secs(10);
+        const ALARMED: Duration = Duration::from_mins(1);
         let gauges = Arc::new(Gauges::default());
         let router = Router::start(&settings.limits, gauges.clone())?;
         let pools = Pools::new(&settings.limits);
@@ -182,11 +188,12 @@ impl Front {
             router,
             gauges,
             pools,
+            doorstep: Doorstep::default(),
             worker: WorkerPlace::default(),
             pressure: AtomicUsize::new(0),
-            refusals: Lines::new(pools::LINES),
-            drops: Lines::new(pools::LINES),
-            alarms: Lines::new(pools::ALARMS),
+            refusals: Lines::new(pools::LINES, LOGGED),
+            drops: Lines::new(pools::LINES, LOGGED),
+            alarms: Lines::new(pools::ALARMS, ALARMED),
             settings,
         })))
     }
@@ -229,7 +236,7 @@ impl Front {
     }
 
     fn welcome(&self, stream: TcpStream, address: IpAddr, acceptor: Option<TlsAcceptor>) {
-        let Some(guest) = self.admit(address) else { return };
+        let Ok(guest) = Guest::arrive(&self.0, address) else { return };
         let core = self.0.clone();
         // For the TLS handshake and the CONNECT together.
         let deadline = tokio::time::Instant::now() + core.settings.limits.connect_time();
@@ -242,8 +249,10 @@ impl Front {
                 return connect::serve(core, stream, origin, guest, deadline).await;
             };
             let handshake = tokio::time::timeout_at(deadline, acceptor.accept(stream));
+            let must_go = guest.must_go();
             let handshake = tokio::select! {
                 done = handshake => done,
+                () = must_go => return,
                 () = core.lifecycle.soft.cancelled() => return,
             };
             match handshake {
@@ -266,7 +275,7 @@ impl Front {
         address: IpAddr,
         secure: bool,
     ) {
-        let Some(guest) = self.admit(address) else { return };
+        let Ok(guest) = Guest::arrive(&self.0, address) else { return };
         let core = self.0.clone();
         let origin = Origin { address, secure, certificate_name: None };
         let deadline = tokio::time::Instant::now() + core.settings.limits.connect_time();
@@ -275,23 +284,6 @@ impl Front {
             connect::serve(core, stream, origin, guest, deadline).await;
         });
         let _ = served.await;
-    }
-
-    /// Counts a connection, if there is room for it or it may wait on the doorstep.
-    fn admit(&self, address: IpAddr) -> Option<Guest> {
-        let (pools, holder) = (&self.0.pools, Holder::at(address));
-        let place = match pools.connections.take(holder, Standing::Common, 1) {
-            Ok(place) => Place::Inside(place),
-            Err(full) => match pools.doorstep.take(holder, Standing::Common, 1) {
-                Ok(place) => Place::Doorstep(place),
-                Err(_) => {
-                    self.0.turned_away(&Identity::Anonymous, address, full);
-                    return None;
-                }
-            },
-        };
-        self.0.gauges.connections.shift(1);
-        Some(Guest { core: self.0.clone(), place })
     }
 
     /// A session inside the process, with the rights of `who`. Its will goes out if its worker goes while the hub runs.
@@ -350,48 +342,4 @@ fn tune(stream: &TcpStream) -> std::io::Result<()> {
     sockopt::set_tcp_keepintvl(stream, BETWEEN)?;
     sockopt::set_tcp_keepcnt(stream, 4)?;
     Ok(())
-}
-
-/// A connection that counts until this is dropped.
-pub struct Guest {
-    core: Arc<Core>,
-    place: Place,
-}
-
-enum Place {
-    Inside(#[expect(dead_code, reason = "held")] Share<Holder>),
-    /// There was no room for anybody: who it is decides.
-    Doorstep(#[expect(dead_code, reason = "held")] Share<Holder>),
-}
-
-impl Guest {
-    /// Who it is has turned out. Whoever is above everybody has a place of their own, so that their address may be full.
-    ///
-    /// # Errors
-    /// When there is no room for them; it is counted and logged.
-    pub fn is(&mut self, who: &Identity, address: IpAddr) -> Result<(), Full> {
-        let standing = who.standing();
-        if standing == Standing::Common && matches!(self.place, Place::Inside(_)) {
-            return Ok(());
-        }
-        let holder = if standing == Standing::Common { Holder::at(address) } else { Holder::of(who, address) };
-        match (self.core.pools.connections.take(holder, standing, 1), &self.place) {
-            (Ok(place), _) => {
-                self.place = Place::Inside(place);
-                Ok(())
-            }
-            // It has one as somebody of its address.
-            (Err(_), Place::Inside(_)) => Ok(()),
-            (Err(full), Place::Doorstep(_)) => {
-                self.core.turned_away(who, address, full);
-                Err(full)
-            }
-        }
-    }
-}
-
-impl Drop for Guest {
-    fn drop(&mut self) {
-        self.core.gauges.connections.shift(-1);
-    }
 }
