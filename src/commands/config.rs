@@ -21,6 +21,7 @@ const MASKED: &str = "********";
 
 /// What to show.
 #[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 pub struct ConfigCommand {
     /// As JSON, for programs.
     #[arg(long, conflicts_with_all = ["markdown", "env_example"])]

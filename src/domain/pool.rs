@@ -322,6 +322,7 @@ impl<K> Share<K> {
     /// [`Full`] where that is more; what was held before is held still.
     pub fn resize(&mut self, amount: u64) -> Result<(), Full> {
         match amount.checked_sub(self.amount) {
+            Some(0) => Ok(()),
             Some(more) => self.grow(more),
             None => {
                 self.shrink(self.amount - amount);

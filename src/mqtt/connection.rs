@@ -26,7 +26,11 @@ use super::{
     sessions::{Order, Seat},
     subscribe, worker,
 };
-use crate::{auth::holder::Holder, domain::pool::Account, events::presence::Attendance};
+use crate::{
+    auth::holder::Holder,
+    domain::pool::{Account, Share},
+    events::presence::Attendance,
+};
 
 /// How much may wait to be written before no more messages are taken from the queue, in bytes.
 pub const WRITE_AHEAD: usize = 32 * 1024;
@@ -76,6 +80,8 @@ pub struct Connection {
     pub sender: Sender,
     pub level: Level,
     pub out: BytesMut,
+    /// What `out` takes of what all may have waiting.
+    pub ahead: Share<Holder>,
     /// How many messages above QoS 0 may be on the way to the client.
     pub window: usize,
     /// The longest packet that the client takes.
@@ -133,6 +139,7 @@ impl Connection {
             wants_problem_information: connect.wants_problem_information,
             aliases: Aliases { to_client_most, ..Aliases::default() },
             out: BytesMut::new(),
+            ahead: sender.bytes.hold(0),
             unacknowledged: 0,
             arriving: core.pools.arriving.account(holder, standing),
             keep_alive,

@@ -18,7 +18,10 @@ use crate::auth::identity::Identity;
 pub fn fill(connection: &mut Connection) {
     let now = Instant::now();
     let mut undeliverable = 0;
-    while connection.out.len() < WRITE_AHEAD {
+    // What is to be written counts, too; without room for it, one message at a time.
+    let has_room = connection.ahead.resize(connection.out.len() as u64).is_ok();
+    let most = if has_room { WRITE_AHEAD } else { 1 };
+    while connection.out.len() < most {
         let Some(sending) = connection.session.queue.take(connection.window, now, &mut undeliverable) else { break };
         if write(connection, &sending, now) {
             connection.core.gauges.delivered.one();

@@ -149,7 +149,8 @@ impl Core {
 
     /// Has an alert about somebody stored, at a limited rate, for somebody to look at.
     pub fn alarm(&self, who: &Identity, address: Address, description: String) {
-        if self.alarms.pass(Holder::of(who, address), who.standing(), Instant::now()).is_some() {
+        // Whoever claims to be the lock worker is no more than anybody here.
+        if self.alarms.pass(Holder::of(who, address), Standing::Common, Instant::now()).is_some() {
             self.hooks.alerts.raise(Subject::Intruder, description, Utc::now());
         } else {
             tracing::warn!("{description}");
@@ -167,6 +168,8 @@ impl Front {
     /// # Errors
     /// When the router cannot be started.
     pub fn start(settings: Settings, rights: Rights, hooks: Hooks, lifecycle: &Lifecycle) -> anyhow::Result<Self> {
+        const LOGGED: Duration = Duration::from_secs(10);
+        const ALARMED: Duration = Duration::from_mins(1);
         let gauges = Arc::new(Gauges::default());
         let router = Router::start(&settings.limits, gauges.clone())?;
         let pools = Pools::new(&settings.limits);
@@ -189,9 +192,9 @@ impl Front {
             pools,
             worker: WorkerPlace::default(),
             pressure: AtomicUsize::new(0),
-            refusals: Lines::new(pools::LINES),
-            drops: Lines::new(pools::LINES),
-            alarms: Lines::new(pools::ALARMS),
+            refusals: Lines::new(pools::LINES, LOGGED),
+            drops: Lines::new(pools::LINES, LOGGED),
+            alarms: Lines::new(pools::ALARMS, ALARMED),
             places: Places::new(pools::connections(&settings.limits)),
             settings,
         })))

@@ -163,6 +163,7 @@ impl Gauges {
 #[derive(Debug)]
 pub struct Lines {
     pool: Pool<Holder>,
+    window: Duration,
     state: Mutex<Written>,
 }
 
@@ -175,32 +176,26 @@ struct Written {
 }
 
 impl Lines {
-    /// How long a line counts, at most.
-    pub const WINDOW: Duration = Duration::from_secs(10);
-
+    /// Within so long a time.
     #[must_use]
-    pub fn new(bounds: Bounds) -> Self {
+    pub fn new(bounds: Bounds, window: Duration) -> Self {
         let state = Written { since: Instant::now(), lines: Vec::new(), held_back: 0 };
-        Self { pool: Pool::new(bounds), state: Mutex::new(state) }
+        Self { pool: Pool::new(bounds), window, state: Mutex::new(state) }
     }
 
     /// Whether one more may be written about this holder now; if so, how many were held back since the last, of anybody's.
     pub fn pass(&self, holder: Holder, standing: Standing, now: Instant) -> Option<u64> {
         let mut state = self.state.lock();
-        if now.saturating_duration_since(state.since) >= Self::WINDOW {
+        if now.saturating_duration_since(state.since) >= self.window {
             state.since = now;
             state.lines.clear();
         }
-        match self.pool.take(holder, standing, 1) {
-            Ok(line) => {
-                state.lines.push(line);
-                Some(std::mem::take(&mut state.held_back))
-            }
-            Err(_) => {
-                state.held_back += 1;
-                None
-            }
-        }
+        let Ok(line) = self.pool.take(holder, standing, 1) else {
+            state.held_back += 1;
+            return None;
+        };
+        state.lines.push(line);
+        Some(std::mem::take(&mut state.held_back))
     }
 }
 
@@ -210,8 +205,9 @@ mod tests {
 
     #[test]
     fn nobody_uses_up_the_lines_about_others() {
-        let lines = Lines::new(Bounds { in_all: 6, each: 2, reserve: 2 });
-        let (now, later) = (Instant::now(), Instant::now() + Lines::WINDOW);
+        let window = Duration::from_secs(10);
+        let lines = Lines::new(Bounds { in_all: 6, each: 2, reserve: 2 }, window);
+        let (now, later) = (Instant::now(), Instant::now() + window);
         let stranger = |host: u8| Holder::at(std::net::IpAddr::from([192, 0, 2, host]));
         let written = |host, times: usize| {
             (0..times).filter(|_| lines.pass(stranger(host), Standing::Common, now).is_some()).count()

@@ -73,8 +73,7 @@ async fn publish(connection: &mut Connection, packet: Publish) -> Result<(), End
         }
     }
     if twice {
-        let answer_on = connection.session.connections;
-        connection.session.received.insert(id, Phase::Open { answer_on });
+        remember(connection, id)?;
     }
     let number = connection.session.connections;
     let decided = move |settled| Decided { id, twice, connection: number, settled };
@@ -93,6 +92,22 @@ async fn publish(connection: &mut Connection, packet: Publish) -> Result<(), End
             Ok(())
         }
     }
+}
+
+/// Remembers a QoS 2 message by its identifier until its PUBREL. A 3.1.1 client that never sends one may have 65,535 of them,
+/// so they count towards what all may have waiting.
+fn remember(connection: &mut Connection, id: u16) -> Result<(), End> {
+    const EACH: usize = 40;
+    const STEP: usize = 64;
+    let answer_on = connection.session.connections;
+    let session = &mut connection.session;
+    session.received.insert(id, Phase::Open { answer_on });
+    let count = session.received.len();
+    if count.is_multiple_of(STEP) && session.received_share.resize((count * EACH) as u64).is_err() {
+        let why = "no room for more messages at QoS 2 without their PUBREL";
+        return Err(connection.fault(Fault { reason: Reason::QuotaExceeded, why }));
+    }
+    Ok(())
 }
 
 fn judge(connection: &Connection, named: Named, packet: Publish) -> Verdict {

@@ -69,10 +69,10 @@ pub fn retained_bytes(limits: &Limits) -> Bounds {
     bytes((limits.retained_bytes, limits.retained_bytes_per_identity))
 }
 
-/// Of log lines about what was refused, in [`super::gauges::Lines::WINDOW`].
+/// Of log lines about what was refused, in 10 s.
 pub const LINES: Bounds = Bounds { in_all: 50, each: 10, reserve: 10 };
-/// Of alerts about somebody who tries to be the lock worker, in [`super::gauges::Lines::WINDOW`].
-pub const ALARMS: Bounds = Bounds { in_all: 8, each: 1, reserve: 4 };
+/// Of alerts about somebody who tries to be the lock worker, in a minute.
+pub const ALARMS: Bounds = Bounds { in_all: 8, each: 2, reserve: 2 };
 
 /// Those pools that the front's parts have in common.
 #[derive(Debug)]

@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     auth::{holder::Holder, identity::Identity, origin::Address},
-    domain::pool::Account,
+    domain::pool::{Account, Share},
 };
 
 /// Messages of shared subscriptions on their way to a session, which takes them at once into its queue. When it is full
@@ -80,6 +80,8 @@ pub struct Session {
     pub account: Account<Holder>,
     /// QoS 2 PUBLISHes of the client, by their packet identifier.
     pub received: HashMap<u16, Phase>,
+    /// What they take of what all may have waiting, roughly.
+    pub received_share: Share<Holder>,
     pub subscriptions: Subscriptions,
     /// That its subscriptions are there, by their numbers.
     pub hearings: HashMap<usize, Hearing>,
@@ -117,8 +119,9 @@ impl Session {
             who,
             address,
             queue: Queue::new(room, &account),
-            account,
             received: HashMap::new(),
+            received_share: account.hold(0),
+            account,
             subscriptions: Subscriptions::default(),
             hearings: HashMap::new(),
             link: None,

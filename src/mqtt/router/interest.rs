@@ -181,16 +181,16 @@ impl Interest {
         }
         let holder = *account.holder();
         let own = |place: &&mut Place| *place.share.holder() == holder;
-        match listening.filters.get_mut(filter).and_then(|hearers| hearers.places.iter_mut().find(own)) {
-            Some(place) => place.hearers += 1,
-            None => {
-                let share = account.take(1).map_err(|_| NotSubscribed::TooManyFilters)?;
-                if !listening.filters.contains_key(filter) {
-                    listening.begin(filter);
-                }
-                let hearers = listening.filters.entry(filter.clone()).or_default();
-                hearers.places.push(Place { hearers: 1, share });
+        let place = listening.filters.get_mut(filter).and_then(|hearers| hearers.places.iter_mut().find(own));
+        if let Some(place) = place {
+            place.hearers += 1;
+        } else {
+            let share = account.take(1).map_err(|_| NotSubscribed::TooManyFilters)?;
+            if !listening.filters.contains_key(filter) {
+                listening.begin(filter);
             }
+            let hearers = listening.filters.entry(filter.clone()).or_default();
+            hearers.places.push(Place { hearers: 1, share });
         }
         if let Some(hearers) = listening.filters.get_mut(filter) {
             hearers.list.push(Hearer { link, number, since, holder, mailbox });
