@@ -188,9 +188,8 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_key_is_the_key_of_itself_and_case_and_blanks_are_nothing_to_it(name in "\\PC{0,20}|[a-zA-Zäöüß ]{0,12}") {
+        fn case_and_blanks_are_nothing_to_a_key(name in "\\PC{0,20}|[a-zA-Zäöüß ]{0,12}") {
             let folded = key(&name);
-            prop_assert_eq!(&key(&folded), &folded);
             prop_assert_eq!(&key(&format!(" {name}\t")), &folded);
             if name.is_ascii() {
                 prop_assert_eq!(key(&name.to_ascii_uppercase()), folded);
