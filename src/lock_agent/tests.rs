@@ -277,6 +277,8 @@ async fn a_hold_outlasts_the_longest_open_only_where_it_is_allowed() {
     let begun = Instant::now();
     let status = bench.obeyed(&hold(1800)).await;
     assert_eq!((status.status, status.reason.as_deref()), (LockStatus::Open, Some("moving in")));
+    let left = status.opens_until.expect("an end") - status.timestamp;
+    assert!(status.held && (1799..=1800).contains(&left.num_seconds()), "{left}");
     let closed = loop {
         let status = bench.status().await;
         if status.status == LockStatus::Closed {
@@ -284,6 +286,7 @@ async fn a_hold_outlasts_the_longest_open_only_where_it_is_allowed() {
         }
     };
     assert_eq!(closed.reason.as_deref(), Some("closed: the hold ended"));
+    assert_eq!((closed.opens_until, closed.held), (None, false));
     assert!((1799..=1800).contains(&begun.elapsed().as_secs()), "{:?}", begun.elapsed());
 }
 

@@ -70,6 +70,7 @@ impl Command {
 /// `lock/status`, retained, as the lock worker says it of the relay.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[expect(clippy::struct_excessive_bools, reason = "each says something of its own, none excludes another")]
 pub struct Status {
     pub status: LockStatus,
     /// Whether a lock worker is there to say so.

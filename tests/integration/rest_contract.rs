@@ -202,6 +202,7 @@ async fn what_is_asked_for_is_answered_as_written() {
     }});
     let lock = json!({
         "status": "CLOSED", "pin": 17, "simulated": true, "online": true, "changedAt": "<any>", "reason": "played",
+        "opensUntil": null, "held": false, "door": null, "alarm": null, "alarmSince": null,
     });
     let device = json!({
         "id": 1, "name": "cam-1", "role": "camera", "cameraId": 1, "createdAt": "<time>", "lastSeen": null, "online": false,

@@ -160,7 +160,9 @@ def test_every_answer_is_as_the_contract_has_it(hub, devices, dashboard, detecti
     assert is_as({"message": "<text>", "timestamp": "<time>"}, client.wait("connection"))
     lock = client.wait("lock:status")
     assert lock.keys() == {"status", "metadata", "timestamp"} and lock["status"] in ("OPEN", "CLOSED", "UNKNOWN")
-    assert lock["metadata"].keys() == {"reason", "requestedBy", "commandId", "pin", "simulated", "online"}
+    assert lock["metadata"].keys() == {
+        "reason", "requestedBy", "commandId", "pin", "simulated", "online", "opensUntil", "held", "door", "alarm", "alarmSince",
+    }
     assert is_as("<time>", lock["timestamp"])
     event = hub.post("/api/events", {"cameraId": 1, **detection(2)}, token=devices.engine["token"])
     shown = {**EVENT, "id": event["id"]}
