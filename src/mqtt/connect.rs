@@ -37,8 +37,8 @@ use crate::{
 
 /// The longest CONNECT, in bytes: room for a will of 64 KiB, and little for who has not yet said who they are.
 const CONNECT: usize = 72 * 1024;
-/// The longest client id and user name, in bytes.
-const NAME: usize = 256;
+/// The longest client id, in bytes.
+const CLIENT_ID: usize = 256;
 /// How long an older connection may take to hand its session over.
 const HAND_OVER: Duration = Duration::from_secs(5);
 
@@ -245,11 +245,7 @@ fn name(connect: &mut Connect) -> Result<Option<String>, Refused> {
     if connect.wants_enhanced_authentication {
         return Err(Refused(Reason::BadAuthenticationMethod, "no enhanced authentication here"));
     }
-    if connect.username.as_ref().is_some_and(|name| name.len() > NAME) {
-        // Nobody has such a name; and it would be kept, to count its failures.
-        return Err(Refused(Reason::BadUserNameOrPassword, "a user name longer than 256 bytes"));
-    }
-    if connect.client_id.len() > NAME {
+    if connect.client_id.len() > CLIENT_ID {
         return Err(Refused(Reason::ClientIdentifierNotValid, "a client id longer than 256 bytes"));
     }
     if !connect.client_id.is_empty() {
@@ -346,23 +342,4 @@ async fn session(
     }
     let room = Room::new(&core.settings.limits);
     (Box::new(Session::new(sender.number, who, sender.origin.address(), room, sender.bytes.clone())), false)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_that_nobody_can_have_are_refused_before_anything_is_kept() {
-        let named = |username: &str, client_id: &str| {
-            let text =
-                |text: &str| [&u16::try_from(text.len()).expect("short").to_be_bytes()[..], text.as_bytes()].concat();
-            let body = [text("MQTT"), vec![4, 0x82, 0, 60], text(client_id), text(username)].concat();
-            name(&mut decode::connect(body.into()).expect("a CONNECT")).map(|_| ()).map_err(|Refused(reason, _)| reason)
-        };
-        assert_eq!(named(&"n".repeat(NAME), &"c".repeat(NAME)), Ok(()));
-        assert_eq!(named(&"n".repeat(NAME + 1), "c"), Err(Reason::BadUserNameOrPassword));
-        assert_eq!(named(&"n".repeat(60_000), "c"), Err(Reason::BadUserNameOrPassword));
-        assert_eq!(named("n", &"c".repeat(NAME + 1)), Err(Reason::ClientIdentifierNotValid));
-    }
 }

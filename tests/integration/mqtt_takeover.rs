@@ -359,7 +359,7 @@ async fn a_client_that_waits_for_acknowledgements_is_heard_to_its_goodbye() {
 async fn half_a_packet_and_a_client_that_is_silent_hold_nobody_up() {
     let hub = Hub::with(&rights()).await;
     let mut watcher = watcher(&hub).await;
-    let whole = Publish { id: 1, ..Publish::new("test/half", [b'x'; 50_000], 1) }.bytes(Version::V5);
+    let whole = Publish { id: 1, ..Publish::new("test/half", vec![b'x'; 50_000], 1) }.bytes(Version::V5);
     for part in [0, 1, 3, 10, 40_000, whole.len() - 1] {
         let (mut old, _) = hub.try_connect(&with_will(lasting(Version::V5, "tester", "half"))).await;
         old.send(&whole[..part]).await;
