@@ -19,8 +19,9 @@ const WARY: u32 = 100;
 /// Where the recorder is.
 #[derive(Debug, Default)]
 pub struct Progress {
-    /// The newest event of which somebody was told; none before the first look.
-    told: Option<Option<EventId>>,
+    /// The newest event of which somebody was told, if there is one; known from the first look on.
+    told: Option<EventId>,
+    has_looked: bool,
     /// The time of the last group, to which the run goes that is being written; none where it is not known what was stored
     /// last.
     last: Option<DateTime<Utc>>,
@@ -46,11 +47,11 @@ impl Progress {
         group: &Group,
     ) -> Result<Vec<Answer>, store::Error> {
         let at = self.enter(connection, Utc::now()).await?;
-        let told = self.told.flatten();
+        let told = self.told;
         let cameras = (self.wary == 0).then_some(&mut self.cameras);
         let answers = group.store(connection, at, told, cameras).await?;
         self.wary = if answers.iter().any(Answer::was_looked_for) { WARY } else { self.wary.saturating_sub(1) };
-        self.told = Some(answers.iter().filter_map(Answer::new_id).max().max(told));
+        self.told = answers.iter().filter_map(Answer::new_id).max().max(told);
         Ok(answers)
     }
 
@@ -61,13 +62,14 @@ impl Progress {
         connection: &mut store::Connection,
         now: DateTime<Utc>,
     ) -> Result<DateTime<Utc>, store::Error> {
-        let before = match self.last {
-            Some(last) => Some(last),
-            None => {
-                let (newest, at) = store::recording::newest(connection).await?.unzip();
-                self.told.get_or_insert(newest);
-                at
+        let before = if self.last.is_some() {
+            self.last
+        } else {
+            let (newest, at) = store::recording::newest(connection).await?.unzip();
+            if !self.has_looked {
+                (self.told, self.has_looked) = (newest, true);
             }
+            at
         };
         let at = millis(trusted_clock::stamp(before, millis(now)));
         let goes_on = before.is_some_and(|before| before <= at && months::is_in(at, before));

@@ -88,10 +88,8 @@ fn a_machine_without_a_clock_of_its_own_is_believed_when_ntp_has_set_it() {
     assert!(!is_believed(trust.look(Reading::new(set, later), false)), "27 days later: who says so?");
     assert!(is_believed(trust.look(Reading::new(set, later), true)));
     // From here on it needs nobody.
-    assert!(is_believed(
-        trust.look(Reading::new(set + TimeDelta::seconds(60), later + Duration::from_secs(60)), false)
-    ));
-    assert_eq!(trust.supported(later + Duration::from_secs(60)), Some(set + TimeDelta::seconds(60)));
+    assert!(is_believed(trust.look(Reading::new(set + TimeDelta::seconds(60), later + Duration::from_mins(1)), false)));
+    assert_eq!(trust.supported(later + Duration::from_mins(1)), Some(set + TimeDelta::seconds(60)));
 }
 
 #[test]
@@ -172,10 +170,10 @@ proptest! {
         for step in steps {
             let minutes = match step { Step::Pass(minutes) | Step::Restart(minutes) => minutes };
             let noted_before = trust.supported(begun + passed);
-            passed += Duration::from_secs(u64::from(minutes) * 60);
+            passed += Duration::from_mins(u64::from(minutes));
             let now = begun + passed;
             if let Step::Restart(_) = step {
-                away += Duration::from_secs(u64::from(minutes) * 60);
+                away += Duration::from_mins(u64::from(minutes));
                 let wrong = Some(truth + by + TimeDelta::from_std(passed).expect("short"));
                 trust = Trust::new(Traces { noted: noted_before, event: wrong, audit: wrong }, now);
             }
@@ -203,7 +201,7 @@ proptest! {
         for step in steps {
             let (Step::Pass(minutes) | Step::Restart(minutes)) = step;
             let before = trust.supported(begun + passed).expect("a time");
-            passed += Duration::from_secs(u64::from(minutes) * 60);
+            passed += Duration::from_mins(u64::from(minutes));
             let now = begun + passed;
             if let Step::Restart(_) = step {
                 trust = Trust::new(noted(before), now);
