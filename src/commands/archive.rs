@@ -76,9 +76,10 @@ pub fn write(
         let mut header = header(dump.metadata()?.len());
         archive.append_data(&mut header, DUMP, &mut dump)?;
         archive.into_inner()?.sync_all()?;
-        match folder.rename_new(&making, name)? {
-            true => Ok(()),
-            false => Err(io::Error::new(io::ErrorKind::AlreadyExists, "it is there already")),
+        if folder.rename_new(&making, name)? {
+            Ok(())
+        } else {
+            Err(io::Error::new(io::ErrorKind::AlreadyExists, "it is there already"))
         }
     };
     let written = write();

@@ -84,7 +84,10 @@ impl Sources {
     pub fn of_others(&self) -> String {
         let others =
             self.dot_env.iter().filter(|(name, _)| is_of_others(name) && !self.environment.contains_key(*name));
-        others.map(|(name, value)| format!("{name}='{}'\n", value.replace('\'', r#"'"'"'"#))).collect()
+        others
+            .map(|(name, value)| format!("{name}='{}'\n", value.replace('\'', r#"'"'"'"#)))
+            .collect::<Vec<_>>()
+            .concat()
     }
 
     /// The value of a variable. One that is set to nothing counts as not set, in the environment also for `.env`.

@@ -14,7 +14,10 @@ use std::{
 };
 
 use rustix::fs::{MemfdFlags, Mode, fchmod, memfd_create};
-use sqlx::postgres::{PgConnectOptions, PgSslMode};
+use sqlx::{
+    ConnectOptions as _,
+    postgres::{PgConnectOptions, PgSslMode},
+};
 
 use super::{Database, Error, Gate};
 
@@ -123,10 +126,11 @@ impl Address {
         self.named("portcullis")
     }
 
-    /// For connections of the hub's. What PgBouncer does not know at the beginning of a connection is not sent: it is set
+    /// For connections of the hub's. What a pooler does not know at the beginning of a connection is not sent: it is set
     /// afterwards where it is needed.
     pub(super) fn named(&self, application: &str) -> PgConnectOptions {
-        self.options.clone().application_name(application).extra_float_digits(None)
+        // The driver would warn of each statement that takes a second, as the first ones do on a small machine.
+        self.options.clone().application_name(application).extra_float_digits(None).disable_statement_logging()
     }
 
     /// A host's name or address, or the folder of a socket.
@@ -344,7 +348,7 @@ mod tests {
     }
 
     #[test]
-    fn certificates_are_paths_or_stand_in_the_url() {
+    fn certificates_are_paths_or_given_themselves() {
         let folder = tempfile::tempdir().expect("a folder");
         let key = folder.path().join("client key:1.pem");
         std::fs::write(&key, "KEY").expect("written");

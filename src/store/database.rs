@@ -367,18 +367,20 @@ async fn connect(options: &PgConnectOptions, settings: &[(&str, &str)]) -> Resul
     tokio::time::timeout(ACQUIRE, made).await.map_err(|_| Error::PoolTimedOut)?
 }
 
-/// Gives a connection the settings that all of the hub's have, and these. Not at its beginning, where PgBouncer refuses
+/// Gives a connection the settings that all of the hub's have, and these. Not at its beginning, where a pooler refuses
 /// what it does not know.
 async fn set(connection: &mut PgConnection, settings: &[(&str, &str)]) -> Result<(), Error> {
     let all = SILENCE.iter().chain(&PLANS).chain(settings);
-    let statements = all.map(|(name, value)| format!("SET {name} = '{value}';")).collect::<String>();
-    sqlx::raw_sql(sqlx::AssertSqlSafe(statements)).execute(connection).await.map(|_| ())
+    let statements = all.map(|(name, value)| format!("SET {name} = '{value}';")).collect::<Vec<_>>();
+    sqlx::raw_sql(sqlx::AssertSqlSafe(statements.concat())).execute(connection).await.map(|_| ())
 }
 
 fn pool(options: PgConnectOptions, connections: u32) -> PgPool {
     PgPoolOptions::new()
         .max_connections(connections)
         .acquire_timeout(ACQUIRE)
+        // Whoever waits in vain is told; of the others the driver need not warn.
+        .acquire_slow_threshold(ACQUIRE)
         .idle_timeout(LET_GO)
         // A server that hangs answers no ping: without a limit to it, connections would be lost one by one.
         .test_before_acquire(false)

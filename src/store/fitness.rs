@@ -84,7 +84,7 @@ pub async fn check(address: &Address) -> Result<Room, FitnessError> {
     Ok(room)
 }
 
-/// PgBouncer's refusal of what a connection begins with, in words.
+/// A pooler's refusal of what a connection begins with, in words.
 fn beginning(error: Error) -> FitnessError {
     let text = error.to_string();
     match text.split_once("unsupported startup parameter: ") {

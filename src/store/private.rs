@@ -234,7 +234,8 @@ impl Private {
 
 /// Whether the server does not take the password (28 is the class of it, 57P03 and the like pass by themselves).
 fn is_wrong_password(error: &sqlx::Error) -> bool {
-    error.as_database_error().and_then(|error| error.code()).is_some_and(|code| code.starts_with("28"))
+    let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
+    code.is_some_and(|code| code.starts_with("28"))
 }
 
 /// Whether a server is behind this: one that says why it lets nobody in, or that takes a connection and hangs. Its

@@ -319,7 +319,7 @@ def round_trip(hub, server, tmp_path, database, role):
     assert server.psql(f"SELECT count(*) FROM pg_class WHERE relname = 'users' AND relowner = '{role}'::regrole", database) == "1"
 
 
-WAYS = ["in the URL", "under other names", "in the environment", "in the .env", "itself in the URL", "required only", "by default"]
+WAYS = ["in the URL", "under other names", "in the environment", "in the .env", "themselves in the environment", "required only", "by default"]
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -339,9 +339,9 @@ def test_backup_and_restore_reach_by_certificate_what_serve_reaches(encrypted, c
         case "in the .env":
             lines = [f"{name}='{value}'\n" for name, value in variables.items()]
             (hub.folder / ".env").write_text("".join(lines))
-        case "itself in the URL":
-            query = {"sslmode": "verify-full", **paths}
-            query |= {name: pathlib.Path(paths[name]).read_text().strip() for name in ("sslrootcert", "sslcert")}
+        case "themselves in the environment":
+            texts = {f"PG{name.upper()}": pathlib.Path(path).read_text().strip() for name, path in paths.items()}
+            hub.settings.update(PGSSLMODE="verify-full", **texts)
         case "required only":
             # A CA that did not sign it is not asked then.
             query = {"sslmode": "require", **paths, "sslrootcert": str(certificates / "no-ca.pem")}

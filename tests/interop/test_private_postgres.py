@@ -16,7 +16,7 @@ import threading
 import pytest
 import requests
 
-from hub import BINARY, READY_SECONDS
+from hub import BINARY, READY_SECONDS, free_port
 from waiting import until
 
 AS_ROOT = os.getuid() == 0
@@ -336,7 +336,8 @@ def test_root_follows_no_link_of_another_user_to_its_data_or_a_backup(new_hub):
     link.symlink_to(roots)
     os.chown(link, 65534, 65534, follow_symlinks=False)
     for command, data in [(["serve"], link), (["migrate"], link / "data"), (["backup", str(link / "file")], hub.data)]:
-        done = hub.run(*command, check=False, DATA_DIR=str(data))
+        ports = {"PORT": str(free_port()), "MQTT_PORT": str(free_port())}
+        done = hub.run(*command, check=False, DATA_DIR=str(data), **ports)
         assert done.returncode == 1 and "does not follow the link" in done.stderr, done.stderr
     assert not list(roots.iterdir()), "nothing was written"
     # What lies in wait for a backup in a folder of theirs.

@@ -11,7 +11,7 @@ use std::{
 use anyhow::{Context as _, bail};
 use rustix::fs::{MemfdFlags, memfd_create};
 use sqlx::{
-    Connection as _, PgConnection,
+    ConnectOptions as _, Connection as _, PgConnection,
     postgres::{PgConnectOptions, PgSslMode},
 };
 
@@ -71,7 +71,8 @@ impl Place {
             .username(NAME)
             .password(&password)
             .database("postgres")
-            .ssl_mode(PgSslMode::Disable);
+            .ssl_mode(PgSslMode::Disable)
+            .disable_statement_logging();
         Ok(Self { binaries, data, folder, owner, options, password })
     }
 

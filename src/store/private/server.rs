@@ -23,6 +23,7 @@ use crate::private_file;
 const LIFE: &str = "postgres.lock";
 const PID_FILE: &str = "postmaster.pid";
 const SOCKET_LOCK: &str = ".s.PGSQL.5432.lock";
+const SOCKET: &str = ".s.PGSQL.5432";
 const START_LOG: &str = "start.log";
 const LOGS: &str = "log";
 /// What of a log is read to find its last lines.
@@ -97,7 +98,11 @@ impl Place {
     /// Looks at what a server has left that lives no more: the number in its pid file. What PostgreSQL could not read, as
     /// a file that a power cut has emptied, is removed.
     fn tidy(&self) -> anyhow::Result<Option<i32>> {
-        self.folder.remove(SOCKET_LOCK).context("cannot remove the lock file of the socket")?;
+        for name in [SOCKET_LOCK, SOCKET] {
+            self.folder
+                .remove(name)
+                .with_context(|| format!("cannot remove {name} in {}", self.folder.path().display()))?;
+        }
         let cluster = self.folder.below(CLUSTER).with_context(|| format!("no folder {}", self.cluster().display()))?;
         let stale = beginning(&cluster, PID_FILE).as_deref().and_then(number);
         if stale.is_none() && cluster.has(PID_FILE) {
