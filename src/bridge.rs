@@ -51,7 +51,7 @@ use crate::{
         password::{self, Passwords},
         rights::Rights,
     },
-    domain::user::UserId,
+    domain::{pool::Listed, user::UserId},
     events::{Announcer, presence::Presence},
     health::Health,
     identities::Identities,
@@ -291,4 +291,10 @@ fn routes() -> OpenApiRouter<Shared> {
         .routes(routes!(health::ready))
         .routes(routes!(metrics::scrape))
         .routes(routes!(log_level::show, log_level::change))
+}
+
+/// What clients of REST and Socket.io share, for docs/security.md.
+#[must_use]
+pub fn listed() -> Vec<Listed> {
+    vec![server::listed(&ConnectionLimits::default()), realtime::listed()]
 }

@@ -12,7 +12,7 @@ use super::{
     holder::Holder,
     turns::{Turn, Turns},
 };
-use crate::domain::pool::{Bounds, Full, Pool, Share, Standing};
+use crate::domain::pool::{Bounds, Full, Listed, Pool, Share, Standing, Unit};
 
 /// How many passwords are worked on at once.
 const AT_ONCE: usize = 2;
@@ -21,6 +21,20 @@ pub const PLACES: Bounds = Bounds { in_all: 128, each: 32, reserve: 32 };
 /// The same places by account: more for each than an address has, so that nobody takes all that are an account's by trying
 /// its name.
 pub const PLACES_OF_ACCOUNTS: Bounds = Bounds { each: 64, ..PLACES };
+
+/// The places, for docs/security.md.
+#[must_use]
+pub fn listed() -> Vec<Listed> {
+    let of_addresses = Listed {
+        what: "Passwords that wait to be worked on: signing in, registering, new passwords",
+        unit: Unit::Pieces,
+        bounds: PLACES,
+        holder: "address",
+        settings: "",
+        when_full: "503 with Retry-After",
+    };
+    vec![of_addresses, Listed { what: "The same", bounds: PLACES_OF_ACCOUNTS, holder: "account", ..of_addresses }]
+}
 
 /// Why a password was not worked on.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

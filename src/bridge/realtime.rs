@@ -26,8 +26,8 @@ use socketioxide::{
 use tokio::sync::{broadcast::error::RecvError, watch};
 use tokio_util::sync::CancellationToken;
 
-pub use self::sessions::Upgrades;
 use self::sessions::{Session, Sessions};
+pub use self::sessions::{Upgrades, listed};
 use super::{
     Revocations, Shared,
     line::Peer,

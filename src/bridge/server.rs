@@ -26,7 +26,10 @@ use super::{
 };
 use crate::{
     auth::{holder::Holder, origin::Proxies},
-    domain::{places::Places, pool::Bounds},
+    domain::{
+        places::Places,
+        pool::{Bounds, Listed, Unit},
+    },
     telemetry::{rate::Rate, reading::Reading},
 };
 
@@ -52,6 +55,19 @@ impl Default for ConnectionLimits {
     /// What the settings have when nobody sets them.
     fn default() -> Self {
         Self { places: Bounds { in_all: 2000, each: 1500, reserve: 250 }, times: Times::default() }
+    }
+}
+
+/// For docs/security.md.
+#[must_use]
+pub fn listed(limits: &ConnectionLimits) -> Listed {
+    Listed {
+        what: "HTTP connections, sockets among them",
+        unit: Unit::Pieces,
+        bounds: limits.places,
+        holder: "address; none for those above everybody",
+        settings: "`HTTP_CONNECTIONS`, `HTTP_CONNECTIONS_PER_ADDRESS`",
+        when_full: "strangers have half of them: the one that has waited longest is closed; people who are signed in stay",
     }
 }
 

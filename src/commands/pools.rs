@@ -1,6 +1,8 @@
 //! All that many share, for docs/security.md: each part of the hub lists its own pools, and this puts the lists together.
 
 use crate::{
+    auth::password,
+    bridge,
     domain::pool::{Listed, table},
     mqtt,
 };
@@ -8,7 +10,7 @@ use crate::{
 /// Every pool, with its numbers where nothing is set. A part of the hub that has pools has a function that lists them, and
 /// a line here.
 fn all() -> Vec<Listed> {
-    [mqtt::pools::listed(&mqtt::Settings::default().limits)].concat()
+    [bridge::listed(), password::listed(), mqtt::pools::listed(&mqtt::Settings::default().limits)].concat()
 }
 
 /// The table of docs/security.md.

@@ -26,7 +26,7 @@ use super::{
 };
 use crate::{
     domain::{
-        pool::{Bounds, Full, Pool, Share, Standing},
+        pool::{Bounds, Full, Listed, Pool, Share, Standing, Unit},
         user::UserId,
     },
     telemetry::reading::Reading,
@@ -69,6 +69,18 @@ impl Entry {
 const OWED_MAX: u64 = 16 << 20;
 /// How much may wait for all clients, and for all of one user, in bytes.
 const OWED: Bounds = Bounds { in_all: 96 << 20, each: 32 << 20, reserve: 32 << 20 };
+
+/// For docs/security.md.
+pub fn listed() -> Listed {
+    Listed {
+        what: "Answers that dashboards have asked for and not read",
+        unit: Unit::Bytes,
+        bounds: OWED,
+        holder: "user",
+        settings: "",
+        when_full: "the dashboard is dropped",
+    }
+}
 
 /// By which connections sessions go on, and how much has gone out to those that poll.
 #[derive(Debug, Clone, Default)]
