@@ -73,9 +73,9 @@ impl Encoding {
 
 /// All that comes out, or one byte more than may.
 fn read(decoder: impl Read, longest: usize) -> io::Result<Vec<u8>> {
-    let mut decoded = Vec::new();
-    decoder.take(longest as u64 + 1).read_to_end(&mut decoded)?;
-    Ok(decoded)
+    let mut body = Vec::new();
+    decoder.take(longest as u64 + 1).read_to_end(&mut body)?;
+    Ok(body)
 }
 
 #[cfg(test)]

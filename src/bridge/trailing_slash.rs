@@ -45,9 +45,8 @@ fn canonical_path(path: &str) -> Option<String> {
     match path {
         // Socket.io's own path has the slash; servers in JavaScript do without it.
         "/socket.io" => return Some("/socket.io/".to_owned()),
-        "/socket.io/" => return None,
-        // The pages of the documentation name one another relative to their folder.
-        "/docs" | "/docs/" => return None,
+        // And the pages of the documentation name one another relative to their folder.
+        "/socket.io/" | "/docs" | "/docs/" => return None,
         _ => {}
     }
     let shorter = path.strip_suffix('/').filter(|shorter| !shorter.is_empty() && !shorter.ends_with('/'))?;

@@ -32,7 +32,7 @@ pub fn parse(text: &str) -> Reading {
         let line = rest.line;
         match letter {
             '#' | ';' => {
-                if rest.to_end_of_line().ends_with('\\') {
+                if rest.take_line().ends_with('\\') {
                     reading.faults.push(format!(
                         "line {line}: a comment must not end with a backslash, by which systemd takes the next line for a part of it"
                     ));
@@ -77,7 +77,7 @@ fn value(rest: &mut Rest<'_>) -> Result<String, String> {
         let had_blanks = rest.skip_blanks();
         let Some(letter) = rest.letters.peek().copied().filter(|letter| !is_end(*letter)) else { return Ok(value) };
         if had_blanks && had_quotes {
-            rest.to_end_of_line();
+            rest.take_line();
             return Err(format!(
                 "something comes after its closing quote; a comment has a line of its own, and else {QUOTES}"
             ));
@@ -87,7 +87,7 @@ fn value(rest: &mut Rest<'_>) -> Result<String, String> {
             had_quotes = true;
             continue;
         }
-        let plain = rest.to_end_of_line();
+        let plain = rest.take_line();
         if plain.contains('\\') {
             return Err(format!("without quotes a backslash would be lost: {QUOTES}"));
         }
@@ -166,7 +166,7 @@ impl Rest<'_> {
         any
     }
 
-    fn to_end_of_line(&mut self) -> String {
+    fn take_line(&mut self) -> String {
         let mut text = String::new();
         while let Some(letter) = self.letters.next_if(|letter| !is_end(*letter)) {
             text.push(letter);

@@ -59,7 +59,7 @@ pub fn judge(core: &Arc<Core>, sender: &Sender, camera: CameraId, message: Messa
             Some(Outcome::UnknownCamera) => format!("Camera with ID {camera} not found"),
         };
         // It is in the accounts as rejected; keeping its text is no second detection.
-        keep(&core, &sender, excerpt(&message, &sender, why), Reason::PayloadFormatInvalid, Counts::No).await
+        keep(&core, &sender, excerpt(&message, &sender, &why), Reason::PayloadFormatInvalid, Counts::No).await
     }))
 }
 
@@ -70,7 +70,7 @@ pub fn refused(core: &Arc<Core>, sender: &Sender, message: &Message, why: String
 
 fn malformed(core: &Arc<Core>, sender: &Sender, message: &Message, why: String, reason: Reason) -> Verdict {
     let held = sender.uncommitted.hold((OVERHEAD + why.len() + message.payload.len().min(KEPT)) as u64);
-    let malformed = excerpt(message, sender, why);
+    let malformed = excerpt(message, sender, &why);
     let (core, sender) = (core.clone(), sender.clone());
     Verdict::Later(Box::pin(async move {
         let _held = held;
@@ -79,9 +79,9 @@ fn malformed(core: &Arc<Core>, sender: &Sender, message: &Message, why: String, 
 }
 
 /// What is kept of a message: no more of its payload than a person needs.
-fn excerpt(message: &Message, sender: &Sender, reason: String) -> Malformed {
+fn excerpt(message: &Message, sender: &Sender, reason: &str) -> Malformed {
     let (topic, payload) = (message.topic.to_string(), head(&message.payload));
-    let reason = cut_to_bytes(&reason, REASON_MAX).into_owned();
+    let reason = cut_to_bytes(reason, REASON_MAX).into_owned();
     Malformed { topic, payload, reason, source: sender.who.to_string() }
 }
 

@@ -20,7 +20,7 @@ const SENDERS: usize = 256;
 const SLACK: Duration = Duration::from_secs(5);
 /// The hub gives at most 10 commands of one sender in any 10 s. So no more than that can come within 10 s less the slack,
 /// and no more than 60 in a minute less the slack: the first bounds a burst, the second what goes on.
-const BOUNDS: [(usize, Duration); 2] = [(10, Duration::from_secs(10)), (60, Duration::from_secs(60))];
+const BOUNDS: [(usize, Duration); 2] = [(10, Duration::from_secs(10)), (60, Duration::from_mins(1))];
 
 /// The ids of the newest commands. Of older ones it knows up to when they were issued, and takes everything from
 /// before that as seen: so a clock that is set back can't make a forgotten command fresh again.

@@ -124,7 +124,7 @@ proptest! {
         let mut body = r#"{"cameraId":1,"personCount":1"#.to_owned();
         for (field, value) in fields {
             let (name, values) = VALUES[field];
-            body.push_str(&format!(r#","{name}":{}"#, value.get(values)));
+            body = format!(r#"{body},"{name}":{}"#, value.get(values));
         }
         body.push('}');
         let body = if mark { format!("\u{feff}{body}") } else { body };
