@@ -183,7 +183,6 @@ impl Watched {
                 self.in_doubt = true;
                 alerts.raise(Subject::Part("clock"), doubt(&gap), now.said);
             }
-            Standing::Doubted(_) => {}
             Standing::Believed if self.in_doubt || gap.is_some_and(|gap| gap.abs() > AGREES) => {
                 clock::believe(database, millis(now.said), self.sound).await?;
                 if self.in_doubt {
@@ -191,7 +190,7 @@ impl Watched {
                 }
                 (self.in_doubt, self.noted_at) = (false, None);
             }
-            Standing::Believed => {}
+            Standing::Doubted(_) | Standing::Believed => {}
         }
         self.trust = trust;
         if self.noted_at.is_none_or(|at| now.at.saturating_duration_since(at) >= NOTE) {

@@ -84,16 +84,14 @@ impl Runs {
         let mut groups: Vec<Window> = Vec::new();
         let (mut size, mut room) = (1, 0);
         for window in windows {
-            match groups.last_mut().filter(|_| room > 0).and_then(|group| group.joined(window)) {
-                Some(joined) => {
-                    groups.pop();
-                    groups.push(joined);
-                    room -= 1;
-                }
-                None => {
-                    groups.push(window);
-                    (room, size) = (size - 1, size * 2);
-                }
+            let joined = groups.last().filter(|_| room > 0).and_then(|group| group.joined(window));
+            if let Some(joined) = joined {
+                groups.pop();
+                groups.push(joined);
+                room -= 1;
+            } else {
+                groups.push(window);
+                (room, size) = (size - 1, size * 2);
             }
         }
         groups
