@@ -84,7 +84,8 @@ impl Runs {
         let mut groups: Vec<Window> = Vec::new();
         let (mut size, mut room) = (1, 0);
         for window in windows {
-            if let Some(joined) = groups.last().filter(|_| room > 0).and_then(|group| group.joined(window)) {
+            let joined = groups.last().filter(|_| room > 0).and_then(|group| group.joined(window));
+            if let Some(joined) = joined {
                 groups.pop();
                 groups.push(joined);
                 room -= 1;
