@@ -98,3 +98,14 @@ install() {
     apt_install "${missing[@]}"
     missing=()
 }
+
+# The packages that a folder's package-lock.json lists, anew when it has changed.
+node_packages() {
+    local folder=$1 wanted
+    wanted=$(sha256sum "$folder/package-lock.json")
+    if [[ $(cat "$folder/node_modules/.installed" 2>/dev/null) != "$wanted" ]]; then
+        echo "Installing the JavaScript packages of $folder"
+        npm ci --prefix "$folder" --no-audit --no-fund --loglevel=error
+        echo "$wanted" >"$folder/node_modules/.installed"
+    fi
+}
