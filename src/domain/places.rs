@@ -188,7 +188,7 @@ impl<K: Eq + Hash + Clone> Places<K> {
     /// When everybody there is known, in all or of this holder.
     pub fn enter(&self, holder: Option<K>, leave: impl Fn() + Send + 'static) -> Result<Place<K>, Full> {
         let Bounds { in_all, each, .. } = self.0.bounds;
-        let each = each.saturating_add(each / STRANGERS_MORE);
+        let each = each.saturating_add((each / STRANGERS_MORE).max(1));
         let mut gone = Vec::new();
         let entered = {
             let mut state = self.0.state.lock();
