@@ -42,8 +42,6 @@ pub struct Handle {
     pub cut: CancellationToken,
     /// How many bytes the system has taken for the other end.
     written: AtomicU64,
-    /// How many answers of the routes are not wholly handed over yet.
-    answering: AtomicUsize,
     stages: Mutex<Stages>,
     /// Among the HTTP connections, until it is no HTTP connection any more.
     place: Mutex<Option<(Place<Holder>, OwnedSemaphorePermit)>>,
@@ -64,7 +62,6 @@ impl Handle {
         Self {
             cut: CancellationToken::new(),
             written: AtomicU64::new(0),
-            answering: AtomicUsize::new(0),
             stages: Mutex::default(),
             place: Mutex::default(),
             unanswered,
@@ -129,25 +126,6 @@ impl Handle {
     }
 }
 
-/// Held while an answer of the routes is being made and handed over: what goes out meanwhile is no answer of hyper's own.
-#[derive(Debug)]
-pub struct Answering(Option<Arc<Handle>>);
-
-impl Answering {
-    /// The connection speaks something else than HTTP from now on.
-    pub fn for_ever(mut self) {
-        self.0 = None;
-    }
-}
-
-impl Drop for Answering {
-    fn drop(&mut self) {
-        if let Some(handle) = &self.0 {
-            handle.answering.fetch_sub(1, Relaxed);
-        }
-    }
-}
-
 impl Line {
     /// Cuts the connection: its reader and its writer fail at once.
     pub fn cut(&self) {
@@ -160,15 +138,6 @@ impl Line {
     /// keeps for it.
     pub fn written(&self) -> u64 {
         self.0.upgrade().map_or(0, |handle| handle.written.load(Relaxed))
-    }
-
-    /// An answer of the routes is begun.
-    pub fn answering(&self) -> Answering {
-        let handle = self.0.upgrade();
-        if let Some(handle) = &handle {
-            handle.answering.fetch_add(1, Relaxed);
-        }
-        Answering(handle)
     }
 
     /// Whether the connection is still there.
@@ -249,7 +218,7 @@ impl Cuttable {
 
     /// Whether these bytes are an answer of hyper's own; then another is sent for it.
     fn is_substituted(&mut self, bytes: &[u8]) -> bool {
-        let may_be = self.is_whole && bytes.starts_with(b"HTTP/1.") && self.handle.answering.load(Relaxed) == 0;
+        let may_be = self.is_whole && bytes.starts_with(b"HTTP/1.") && self.handle.stages().is_between_requests();
         if may_be && let Some(answer) = bare_answer::in_place_of(bytes) {
             self.substitute = answer;
             return true;

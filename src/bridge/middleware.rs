@@ -4,7 +4,6 @@
 use std::{
     borrow::Cow,
     convert::Infallible,
-    pin::Pin,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
@@ -15,7 +14,7 @@ use std::{
 
 use axum::{
     Router,
-    body::{Body, Bytes, HttpBody},
+    body::HttpBody as _,
     extract::{ConnectInfo, DefaultBodyLimit, MatchedPath, Request, State},
     http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header},
     middleware::{Next, from_fn_with_state},
@@ -23,7 +22,6 @@ use axum::{
     routing::{MethodRouter, any},
 };
 use futures_util::{FutureExt as _, future::BoxFuture};
-use http_body::{Frame, SizeHint};
 use socketioxide::layer::SocketIoLayer;
 use tower::{Service, layer::layer_fn};
 use tower_http::{
@@ -38,7 +36,7 @@ use super::{
     error::{self, ApiError},
     hosts,
     input::BODY_MAX,
-    line::{Answering, Line, Peer},
+    line::Peer,
     realtime::{Upgrades, is_upgrade},
     trailing_slash,
     who::{self, Recognised},
@@ -261,7 +259,6 @@ where
     fn call(&mut self, mut request: Request) -> Self::Future {
         let entry = Entry::of(&mut request, self.accounting.clone());
         let line = request.extensions().get::<ConnectInfo<Peer>>().map(|ConnectInfo(peer)| peer.line.clone());
-        let answering = line.as_ref().map(Line::answering);
         let welcome = hosts::check(&self.accounting.settings, &request);
         let answered = welcome.map(|()| self.inner.call(request));
         async move {
@@ -275,40 +272,9 @@ where
                 response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
             }
             entry.close(&mut response);
-            match answering {
-                Some(answering) if response.status() == StatusCode::SWITCHING_PROTOCOLS => answering.for_ever(),
-                Some(answering) => return Ok(response.map(|body| Body::new(Held { body, _answering: answering }))),
-                None => {}
-            }
             Ok(response)
         }
         .boxed()
-    }
-}
-
-/// A body whose end is noted: it is dropped once it is handed over.
-struct Held {
-    body: Body,
-    _answering: Answering,
-}
-
-impl HttpBody for Held {
-    type Data = Bytes;
-    type Error = axum::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        Pin::new(&mut self.body).poll_frame(context)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
     }
 }
 

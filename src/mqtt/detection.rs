@@ -32,11 +32,11 @@ const OVERHEAD: usize = 600;
 pub fn judge(core: &Arc<Core>, sender: &Sender, camera: CameraId, message: Message) -> Verdict {
     if message.payload.len() > LONGEST {
         let why = format!("a detection longer than {LONGEST} bytes");
-        return malformed(core, sender, &message, why, Reason::PayloadFormatInvalid);
+        return malformed(core, sender, &message, &why, Reason::PayloadFormatInvalid);
     }
     let detection = match wire::detection::decode(camera, &message.payload) {
         Ok(detection) => detection,
-        Err(faults) => return malformed(core, sender, &message, faults.to_string(), Reason::PayloadFormatInvalid),
+        Err(faults) => return malformed(core, sender, &message, &faults.to_string(), Reason::PayloadFormatInvalid),
     };
     let texts = [&detection.snapshot_path, &detection.description].into_iter().flatten().map(String::capacity);
     let texts: usize = texts.sum();
@@ -64,13 +64,13 @@ pub fn judge(core: &Arc<Core>, sender: &Sender, camera: CameraId, message: Messa
 }
 
 /// Keeps a detection that its sender had no right to.
-pub fn refused(core: &Arc<Core>, sender: &Sender, message: &Message, why: String) -> Verdict {
+pub fn refused(core: &Arc<Core>, sender: &Sender, message: &Message, why: &str) -> Verdict {
     malformed(core, sender, message, why, Reason::NotAuthorized)
 }
 
-fn malformed(core: &Arc<Core>, sender: &Sender, message: &Message, why: String, reason: Reason) -> Verdict {
+fn malformed(core: &Arc<Core>, sender: &Sender, message: &Message, why: &str, reason: Reason) -> Verdict {
     let held = sender.uncommitted.hold((OVERHEAD + why.len() + message.payload.len().min(KEPT)) as u64);
-    let malformed = excerpt(message, sender, &why);
+    let malformed = excerpt(message, sender, why);
     let (core, sender) = (core.clone(), sender.clone());
     Verdict::Later(Box::pin(async move {
         let _held = held;

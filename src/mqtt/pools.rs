@@ -12,10 +12,10 @@ const MIB: usize = 1024 * KIB;
 /// How many bytes the long packets that have begun to arrive may have, of all clients together: 32 of the longest that
 /// the front takes by default; and of one identity, or one address before there is one. Whatever it is, each may always
 /// have one.
-const ARRIVING: (usize, usize) = (8 * MIB, 2 * MIB);
+pub const ARRIVING: (usize, usize) = (8 * MIB, 2 * MIB);
 /// How many bytes detections may hold until they are committed, of all clients together and of one identity. Above it a
 /// client that has one of them is not read; whatever it is, each client may have one.
-const UNCOMMITTED: (usize, usize) = (24 * MIB, 12 * MIB);
+pub const UNCOMMITTED: (usize, usize) = (24 * MIB, 12 * MIB);
 /// Groups of shared subscriptions.
 const GROUPS: (usize, usize) = (512, 64);
 

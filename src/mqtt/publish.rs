@@ -118,7 +118,7 @@ pub fn judge(core: &Arc<Core>, sender: &Sender, offered: Offered) -> Verdict {
         core.refused_publish(sender, &message.topic, &right.rule);
         let reason = format!("not authorized: {}", right.rule);
         return match known {
-            Some(Topic::Detections(_)) => detection::refused(core, sender, &message, reason),
+            Some(Topic::Detections(_)) => detection::refused(core, sender, &message, &reason),
             _ => Verdict::Now(Settled::refused(Reason::NotAuthorized, reason)),
         };
     }

@@ -176,7 +176,7 @@ async fn filters_that_come_and_go_and_that_stay() {
         let filters: Vec<_> = (1..=20).map(|number| format!("camera/{number}/+")).collect();
         let filters: Vec<_> = filters.iter().map(|filter| Filter::new(filter, 1)).collect();
         let codes = client.subscribe(&filters, &Properties::default()).await;
-        codes.iter().filter(|code| **code == 1).count()
+        codes.into_iter().filter(|code| *code == 1).count()
     };
     assert_eq!(hold(&mut viewer).await, 10, "its part, and no more");
     let mut clients = Vec::new();
