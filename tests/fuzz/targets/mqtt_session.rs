@@ -12,6 +12,7 @@ use libfuzzer_sys::fuzz_target;
 use portcullis::{
     auth::{
         identity::{DeviceIdentity, Identity},
+        origin::Origin,
         rights::Rights,
     },
     domain::device::{DeviceId, DeviceRole},
@@ -93,7 +94,7 @@ fuzz_target!(|input: &[u8]| {
     let piece = usize::from(choice >> 2) * 8 + 1;
     let ended = runtime.block_on(async {
         let (mut client, server) = tokio::io::duplex(64 * 1024);
-        let serving = front.serve_stream(server, [127, 0, 0, 1].into(), false);
+        let serving = front.serve_stream(server, Origin::direct([127, 0, 0, 1].into(), false));
         let talking = async move {
             for message in bytes.chunks(piece) {
                 if client.write_all(message).await.is_err() {
