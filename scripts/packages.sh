@@ -1,15 +1,19 @@
 # shellcheck shell=bash
 # Sourced by the other scripts: installs what is missing, by apt-get, and says what.
 # `want COMMAND PACKAGE…` notes packages for a command that is not there, `want_package PACKAGE…` those that are not
-# installed; `install` gets all that was noted. With LIST_PACKAGES=1 `install` names all that the script ever wants,
-# and the script ends there: scripts/bare asks so.
+# installed; `install` gets all that was noted. With LIST_PACKAGES=1 `install` names all that the script ever wants, each
+# as `PACKAGE COMMAND`, and the script ends there: scripts/bare asks so.
 
 missing=()
 
 want() {
     local command=$1
     shift
-    if [[ -n ${LIST_PACKAGES-} ]] || ! command -v "$command" >/dev/null; then missing+=("$@"); fi
+    if [[ -n ${LIST_PACKAGES-} ]]; then
+        missing+=("${@/%/ $command}")
+    elif ! command -v "$command" >/dev/null; then
+        missing+=("$@")
+    fi
 }
 
 want_package() {
