@@ -188,7 +188,7 @@ impl<K: Eq + Hash + Clone> Places<K> {
     /// When everybody there is known, in all or of this holder.
     pub fn enter(&self, holder: Option<K>, leave: impl Fn() + Send + 'static) -> Result<Place<K>, Full> {
         let Bounds { in_all, each, .. } = self.0.bounds;
-        let each = each.saturating_add((each / STRANGERS_MORE).max(1));
+        let each = each.saturating_add(each / STRANGERS_MORE);
         let mut gone = Vec::new();
         let entered = {
             let mut state = self.0.state.lock();
@@ -385,22 +385,22 @@ mod tests {
         for place in &both {
             place.known(Standing::Common).expect("known");
         }
-        assert_eq!(enter(&places, 1, 2, &gone).expect_err("full"), Full::Pool(2));
+        assert_eq!(enter(&places, 1, 2, &gone).expect_err("full"), Full::Holder(2));
         assert_eq!(enter(&places, 2, 3, &gone).expect_err("full"), Full::Pool(2));
         assert!(gone.lock().is_empty());
     }
 
     #[test]
     fn beside_the_known_of_an_address_there_is_room_for_one_who_may_be_more() {
-        let (places, gone) = (Places::new(Bounds { in_all: 10, each: 2, reserve: 0 }), Gone::default());
-        let both = [0, 1].map(|n| enter(&places, 1, n, &gone).expect("in"));
-        for place in &both {
+        let (places, gone) = (Places::new(Bounds { in_all: 20, each: 8, reserve: 0 }), Gone::default());
+        let known = [0, 1, 2, 3, 4, 5, 6, 7].map(|n| enter(&places, 1, n, &gone).expect("in"));
+        for place in &known {
             place.known(Standing::Common).expect("known");
         }
-        let third = enter(&places, 1, 2, &gone).expect("a stranger");
-        assert_eq!(third.known(Standing::Common), Err(Full::Holder(2)));
-        let fourth = enter(&places, 1, 3, &gone).expect("in the place of the third");
-        assert_eq!((fourth.known(Standing::Vital), gone.lock().clone()), (Ok(()), vec![2]));
+        let ninth = enter(&places, 1, 8, &gone).expect("a stranger");
+        assert_eq!(ninth.known(Standing::Common), Err(Full::Holder(8)));
+        let tenth = enter(&places, 1, 9, &gone).expect("in the place of the ninth");
+        assert_eq!((tenth.known(Standing::Vital), gone.lock().clone()), (Ok(()), vec![8]));
     }
 
     proptest! {

@@ -38,12 +38,11 @@ fn bounds(everybody: usize, each: usize, least: usize) -> Bounds {
     Bounds { in_all: everybody + reserve, each: each as u64, reserve }
 }
 
-/// Of connections: one in eight of them is the reserve, or half of very few, so that no more are open than descriptors
-/// were counted for.
+/// Of connections: one in eight of them is the reserve, so that no more are open than descriptors were counted for.
 #[must_use]
 pub fn connections(limits: &Limits) -> Bounds {
     let in_all = limits.connections as u64;
-    Bounds { in_all, each: limits.connections_per_address as u64, reserve: (in_all / 8).max((in_all / 2).min(4)) }
+    Bounds { in_all, each: limits.connections_per_address as u64, reserve: in_all / 8 }
 }
 
 /// Of sessions, those without a connection among them.

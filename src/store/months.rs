@@ -91,7 +91,7 @@ impl Runs {
                 room -= 1;
             } else {
                 groups.push(window);
-                (room, size) = (size - 1, size * 2);
+                (room, size) = (size - 1, size.saturating_mul(2));
             }
         }
         groups

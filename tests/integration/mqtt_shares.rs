@@ -84,9 +84,9 @@ async fn the_door_is_worked(hub: &mut Hub) {
 
 #[tokio::test]
 async fn connections() {
-    // Of so few, half are kept for those above everybody.
-    for (limit, open) in [("connections", 3), ("connections_per_address", 6)] {
-        let mut hub = Hub::with(&format!("[limits]\n{limit} = 6\n")).await;
+    // An eighth of all is kept for those above everybody.
+    for (limit, open) in [("connections", 28), ("connections_per_address", 32)] {
+        let mut hub = Hub::with(&format!("[limits]\n{limit} = 32\n")).await;
         let camera = fill(&hub, 100, |number| login(Version::V311, "cam1", &number.to_string())).await;
         assert_eq!(camera.len(), open, "{limit}");
         assert_ne!(code(&hub, &login(Version::V311, "cam2", "c")).await.1, Some(0), "nobody else of the same standing");

@@ -136,9 +136,10 @@ impl Place {
     }
 }
 
-/// How many connections the server has to let in for a pool of this size.
+/// How many connections the server has to let in for a pool of this size; never fewer than PostgreSQL itself does.
 pub(super) fn wanted(pool: u32) -> u32 {
-    pool.saturating_add(BESIDE)
+    const USUAL: u32 = 100;
+    pool.saturating_add(BESIDE).max(USUAL)
 }
 
 /// The process that a pid file names. PostgreSQL writes the number of one that works alone, for repairs, with a minus.
