@@ -82,7 +82,7 @@ impl Runs {
             windows.reverse();
         }
         let mut groups: Vec<Window> = Vec::new();
-        let (mut size, mut room) = (1, 0);
+        let (mut size, mut room) = (1_u32, 0_u32);
         for window in windows {
             let joined = groups.last().filter(|_| room > 0).and_then(|group| group.joined(window));
             if let Some(joined) = joined {
