@@ -45,7 +45,18 @@ pub async fn run(
     let mut tick = tokio::time::interval(LOOK);
     let mut last = reading();
     let mut watched: Option<Watched> = None;
-    while stop.run_until_cancelled(tick.tick()).await.is_some() {
+    let mut was_here = false;
+    loop {
+        // And at once when the database opens: a hub that stops soon has noted the time all the same.
+        let next = async {
+            tokio::select! {
+                _ = tick.tick() => {}
+                () = database.available(), if !was_here => was_here = true,
+            }
+        };
+        if stop.run_until_cancelled(next).await.is_none() {
+            break;
+        }
         let now = reading();
         if let Some(by) = jump(last, now) {
             tell_of_jump(&alerts, by, now.said);

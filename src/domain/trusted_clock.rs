@@ -130,7 +130,7 @@ pub fn apart(by: TimeDelta) -> String {
 /// As people say it, without its sign.
 #[must_use]
 pub fn length(by: TimeDelta) -> String {
-    let seconds = by.num_seconds().abs();
+    let seconds = rounded((by.num_milliseconds().abs() + 500) / 1000);
     let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86_400);
     match (days / 365, days, hours, minutes) {
         (0, 0, 0, 0) => format!("{seconds} s"),
@@ -138,6 +138,20 @@ pub fn length(by: TimeDelta) -> String {
         (0, 0, _, _) => format!("{hours} h {} min", minutes % 60),
         (0, _, _, _) => format!("{days} d {} h", hours % 24),
         (years, ..) => format!("{years} y {} d", days % 365),
+    }
+}
+
+/// To the smaller of the two units in which it is shown: a moment less than 40 days is 40 days.
+fn rounded(seconds: i64) -> i64 {
+    const MINUTE: i64 = 60;
+    const HOUR: i64 = 60 * MINUTE;
+    const DAY: i64 = 24 * HOUR;
+    let to = |unit: i64| (seconds + unit / 2) / unit * unit;
+    match seconds {
+        ..HOUR => seconds,
+        HOUR..DAY => to(MINUTE),
+        _ if seconds < 365 * DAY => to(HOUR),
+        _ => to(DAY),
     }
 }
 

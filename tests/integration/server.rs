@@ -63,7 +63,9 @@ fn start() -> String {
     let folder = PathBuf::from(format!("/tmp/portcullis-test-{}", std::process::id()));
     std::fs::create_dir(&folder).expect("a folder");
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-    let private = runtime.block_on(Private::start(&folder)).expect("a server");
+    // Many hubs of many tests are its clients, each with a pool.
+    let mut private = Private::prepare(&folder, 400).expect("a server's programs");
+    runtime.block_on(private.bring_up()).expect("a server");
     let undertaker = Command::new("/bin/sh")
         .args([
             "-c",

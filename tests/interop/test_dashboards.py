@@ -59,7 +59,7 @@ def test_a_hard_limit_that_is_too_low_is_told(new_hub):
     hub.start()
     if resource.getrlimit(resource.RLIMIT_NOFILE)[1] == resource.RLIM_INFINITY:
         pytest.skip("there is no limit here")
-    until(lambda: "open files: 4000001110 may be wanted" in hub.tail(), "the warning")
+    until(lambda: "open files: 4000002110 may be wanted" in hub.tail(), "the warning")
 
 
 def frame(text):
