@@ -151,7 +151,9 @@ def test_a_clock_that_was_never_set_costs_no_event(clocked):
     late = post(hub)
     assert abs(time_of(late) - now()) < NEAR
     # Twenty years old by what they say, and minutes by what is known.
-    assert hub.run("retention").stdout == "Nothing is old enough to be dropped.\n"
+    dropped = hub.run("retention").stdout.splitlines()
+    # Months that were made ahead, twenty years ago, may go: nothing is in them.
+    assert all(line.endswith(": 0 events dropped") or line.startswith("Nothing is old enough") for line in dropped), dropped
     assert ids(hub) == [late["id"], also["id"], early["id"]]
     assert ids(hub, to=text(now(days=-365))) == [also["id"], early["id"]]
 

@@ -15,7 +15,7 @@ from waiting import until
 
 MEMORY_MAX_MIB = 150
 PASSWORD = "correct horse battery"
-PARKED = 2000
+PARKED = 1500
 """Sessions that are away. Each costs some 26 kB by itself, which no bound on bytes counts."""
 
 
