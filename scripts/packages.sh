@@ -60,6 +60,11 @@ want_python() {
     if [[ -n ${LIST_PACKAGES-} ]] || ! python3 -c 'import ensurepip' 2>/dev/null; then missing+=(python3-venv); fi
 }
 
+# An empty virtual environment, of the Python itself: the link by which it was found may go.
+new_venv() {
+    "$(realpath "$(command -v python3)")" -m venv --clear "$1"
+}
+
 # The proxies that deploy/ has examples for.
 want_proxies() {
     want_package nginx libnginx-mod-stream caddy
