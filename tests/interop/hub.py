@@ -52,6 +52,8 @@ class Hub:
         self.folder = short_temporary_folder()
         self.data = self.folder / "data"
         self.port, self.mqtt_port = free_port(), free_port()
+        while self.mqtt_port == self.port:
+            self.mqtt_port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.mqtt_url = f"mqtt://127.0.0.1:{self.mqtt_port}"
         self.settings = settings
