@@ -11,7 +11,7 @@ const WORDS: usize = 4096;
 
 fuzz_target!(|body: &[u8]| {
     if let Err(faults) = detection::decode(CameraId(1), body) {
-        let words: usize = faults.0.iter().map(String::len).sum();
+        let words: usize = faults.into_sentences().iter().map(String::len).sum();
         assert!(words <= WORDS, "{words} bytes of faults");
     }
     let _ = detection::decode_with_camera(body);
