@@ -327,6 +327,8 @@ async fn a_dashboard_that_polls_asks_and_does_not_fetch_is_closed_at_once() {
     assert_eq!(healthy.ask("request:latest-events", json!({}), "latest:events").await["count"], 10);
     // One that fetches what it asks for may ask on.
     let reader = Poller::open(&hub, &hub.user).await;
+    // Who asks before that is closed, as by Node's Socket.io.
+    eventually("it is let in", || hub.realtime.count() == 2).await;
     let mut read = 0;
     while read < 2 * UNREAD {
         reader.send(ask).await;
