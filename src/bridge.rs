@@ -52,13 +52,12 @@ use crate::{
         rights::Rights,
     },
     domain::{pool::Listed, user::UserId},
-    events::{Announcer, presence::Presence},
+    events::{Announcer, intake::Intake, presence::Presence},
     health::Health,
     identities::Identities,
     lifecycle::Lifecycle,
     lock_desk::LockDesk,
     mqtt::Front,
-    recorder::Recorder,
     store::Database,
     telemetry::{log::Log, metrics::Metrics},
 };
@@ -152,7 +151,7 @@ impl Revocations {
 #[derive(Debug)]
 pub struct Parts {
     pub database: Database,
-    pub recorder: Recorder,
+    pub recorder: Intake,
     pub lock: LockDesk,
     pub announcer: Announcer,
     pub presence: Presence,
@@ -196,7 +195,7 @@ macro_rules! asked_for {
 
 asked_for! {
     database: Database,
-    recorder: Recorder,
+    recorder: Intake,
     lock: LockDesk,
     presence: Presence,
     front: Option<Front>,

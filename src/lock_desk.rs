@@ -44,7 +44,9 @@ use crate::{
         lock::{Action, LockStatus},
         topic::Topic,
     },
-    events::{Announcer, Channel, LockAsk, LockDone, LockFailure, LockRequest, Requester, Submission},
+    events::{
+        Announcer, Channel, LockAsk, LockDone, LockFailure, LockRequest, Requester, intake::Intake as RecorderIntake,
+    },
     lifecycle::Lifecycle,
     mqtt::link::{Link, Message, QoS},
     store::{self, Database},
@@ -91,7 +93,7 @@ pub struct Parts {
     pub worker_is_there: watch::Receiver<bool>,
     /// From MQTT clients, through the front.
     pub requests: mpsc::Receiver<LockRequest>,
-    pub submissions: mpsc::Sender<Submission>,
+    pub recorder: RecorderIntake,
     pub announcer: Announcer,
     /// `DATA_DIR`: the audit's key and newest head are there.
     pub folder: PathBuf,
@@ -149,7 +151,7 @@ impl LockDesk {
         let (state, metrics) = (desk.state.clone(), parts.metrics.clone());
         let intake = Intake::new(parts.link.outgoing, audit.clone(), pending, state, metrics, parts.settings.hold_open);
         lifecycle.keep("the lock's audit", writer.run(lifecycle.hard.clone()));
-        lifecycle.keep("the lock's events", reports::run(reported, parts.submissions));
+        lifecycle.keep("the lock's events", reports::run(reported, parts.recorder));
         lifecycle.keep("the lock worker's words", hearing.run());
         lifecycle.keep("the lock's commands", intake.run(asked, lifecycle.soft.clone(), settled));
         lifecycle.keep("lock/command", forward(desk.clone(), parts.requests, audit, lifecycle.soft.clone()));

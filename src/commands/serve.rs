@@ -38,13 +38,13 @@ use crate::{
     bridge::{self, Revocations},
     camera_watch, clock_watch,
     config::{LockAgent, ServeOptions},
-    events::{Announcer, alerts::Alerts, presence::Presence},
+    events::{Announcer, alerts::Alerts, intake::Intake, presence::Presence},
     identities::{self, Identities},
     lifecycle::{Lifecycle, Signals, service_manager::ServiceManager},
     lock_desk::{self, LockDesk},
     mqtt::{Front, Hooks},
     publisher,
-    recorder::{Recorder, Worker},
+    recorder::Recorder,
     retention, said,
     store::{Gate, private::Private},
     telemetry::{log::Log, metrics::Metrics},
@@ -152,8 +152,7 @@ async fn start(
     let (lock_requests, asked) = mpsc::channel(LOCK_REQUESTS);
     let hooks = Hooks {
         authenticate: identities::clients(identities.clone(), settings.rights.clone()),
-        submissions: parts.recorder.sender(),
-        accounts: parts.recorder.accounts().clone(),
+        recorder: parts.recorder.clone(),
         lock: lock_requests,
         presence: parts.presence.clone(),
         alerts: parts.alerts.clone(),
@@ -164,7 +163,7 @@ async fn start(
         link: front.link(Identity::Hub, None, &["lock/status", "lock/response"]),
         worker_is_there: front.worker_is_there(),
         requests: asked,
-        submissions: parts.recorder.sender(),
+        recorder: parts.recorder.clone(),
         announcer: parts.announcer.clone(),
         folder: data.folder.clone(),
         settings: settings.desk,
@@ -183,7 +182,7 @@ async fn start(
         front: front.clone(),
         lock: lock.clone(),
         alerts: parts.alerts,
-        submissions: parts.recorder.sender(),
+        recorder: parts.recorder.clone(),
         stalled: parts.stalled,
         folder: data.folder.clone(),
     };
@@ -246,7 +245,7 @@ async fn after_opening(
 
 /// What almost every part works with.
 struct Parts {
-    recorder: Recorder,
+    recorder: Intake,
     announcer: Announcer,
     presence: Presence,
     metrics: Metrics,
@@ -260,8 +259,8 @@ impl Parts {
     fn start(data: &Data, base: &Lifecycle) -> Self {
         let (announcer, presence, metrics) = (Announcer::default(), Presence::default(), Metrics::default());
         let (stalled, is_stalled) = watch::channel(None);
-        let (recorder, queue) = Recorder::new();
-        let worker = Worker::new(&data.database, announcer.clone(), stalled).measured(metrics.clone());
+        let (recorder, queue) = Intake::new();
+        let worker = Recorder::new(&data.database, announcer.clone(), stalled).measured(metrics.clone());
         base.keep("recorder", worker.run(queue, base.soft.clone(), base.hard.clone()));
         let alerts = Alerts::kept_in(data.folder.join("alerts-waiting"));
         Self { recorder, announcer, presence, metrics, alerts, stalled: is_stalled }

@@ -18,7 +18,7 @@ use portcullis::{
     },
     events::{
         Announcer, Arrival, Channel, Item, LockAsk, LockDone, LockFailure, LockRequest, Outcome, Requester,
-        StoredEvent, Submission,
+        StoredEvent, Submission, intake::Intake,
     },
     gpio::{self, simulated::SimulatedRelay},
     lifecycle::Lifecycle,
@@ -107,7 +107,7 @@ impl Hub {
         let (link, carrier) = link::pair();
         let (session, worker_is_there) = watch::channel(true);
         let (front, requests) = mpsc::channel(32);
-        let (submissions, mut submitted) = mpsc::channel::<Submission>(32);
+        let (recorder, mut submitted) = Intake::with_room(32);
         let (announcer, lifecycle) = (Announcer::default(), Lifecycle::default());
         let recorded = Arc::new(Mutex::new(Vec::new()));
         let (kept, metrics) = (recorded.clone(), Metrics::default());
@@ -124,7 +124,7 @@ impl Hub {
             link,
             worker_is_there,
             requests,
-            submissions,
+            recorder,
             announcer: announcer.clone(),
             folder: folder.path().to_owned(),
             settings,
