@@ -272,6 +272,8 @@ pub enum LockAsk {
         /// The sender's own id for the command, or none: then the desk makes one.
         command_id: Option<Uuid>,
     },
+    /// Opens the door and holds it open until then, which only an ADMIN may.
+    Hold { until: DateTime<Utc>, reason: String },
     /// Something on `lock/command` that the front refused. It goes nowhere, but into the audit.
     Refused { what: String, reason: String },
 }

@@ -17,7 +17,7 @@ use std::{sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use tokio::{
-    sync::{mpsc, oneshot, watch},
+    sync::{oneshot, watch},
     task::JoinHandle,
 };
 use tokio_util::sync::CancellationToken;
@@ -49,9 +49,6 @@ use crate::{
     store::{Gate, private::Private},
     telemetry::{log::Log, metrics::Metrics},
 };
-
-/// How many lock commands may wait for the desk, which takes each at once. When it is full the front's clients wait.
-const LOCK_REQUESTS: usize = 32;
 
 /// Runs the hub until a signal, or until a part of it dies.
 ///
@@ -149,11 +146,11 @@ async fn start(
 
     let parts = Parts::start(data, base);
     let identities = Identities::new(data.database.clone(), settings.tokens);
-    let (lock_requests, asked) = mpsc::channel(LOCK_REQUESTS);
+    let lock_requests = lock_desk::Requests::default();
     let hooks = Hooks {
         authenticate: identities::clients(identities.clone(), settings.rights.clone()),
         recorder: parts.recorder.clone(),
-        lock: lock_requests,
+        lock: lock_requests.sender(),
         presence: parts.presence.clone(),
         alerts: parts.alerts.clone(),
     };
@@ -162,7 +159,7 @@ async fn start(
         database: data.database.clone(),
         link: front.link(Identity::Hub, None, &["lock/status", "lock/response"]),
         worker_is_there: front.worker_is_there(),
-        requests: asked,
+        requests: lock_requests,
         recorder: parts.recorder.clone(),
         announcer: parts.announcer.clone(),
         folder: data.folder.clone(),

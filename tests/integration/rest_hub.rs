@@ -246,7 +246,7 @@ fn desk(
         database: database.clone(),
         link,
         worker_is_there: tokio::sync::watch::channel(true).1,
-        requests: tokio::sync::mpsc::channel(1).1,
+        requests: lock_desk::Requests::default(),
         recorder: recorder.clone(),
         announcer: announcer.clone(),
         folder: folder.path().to_owned(),
