@@ -5,6 +5,7 @@
 
 mod accounts;
 mod bare_answer;
+mod bodies;
 mod cameras;
 mod content_encoding;
 mod dashboard;

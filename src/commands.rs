@@ -27,7 +27,7 @@ use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use self::config::Verdict;
 use crate::{
     config::{
-        DataOptions, Fault, LockAgentOptions, LogFormat, LogOptions, RetentionOptions, ServeOptions, effective,
+        DataOptions, Fault, LockAgentOptions, LogFormat, LogOptions, RetentionOptions, ServeOptions, reading,
         sources::Sources,
     },
     telemetry::log::Log,
@@ -89,7 +89,7 @@ pub enum Refusal {
 /// # Errors
 /// When either is wrong.
 pub fn read(line: Vec<OsString>, sources: &Sources) -> Result<CommandLine, Refusal> {
-    let reading = effective::read(CommandLine::command(), line, sources)?;
+    let reading = reading::read(CommandLine::command(), line, sources)?;
     let mut faults = reading.faults.clone();
     faults.extend(config::files::faults(&reading.effective));
     if reading.effective.command() == config::NAME {
