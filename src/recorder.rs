@@ -21,6 +21,7 @@ use self::{
 };
 use crate::{
     events::{Announcer, Submission},
+    lifecycle::Backoff,
     store::{
         self, Database, Kept,
         recording::{self, ATTEMPT},
@@ -138,7 +139,7 @@ impl Recorder {
     /// # Errors
     /// Only what would come again: a row that the database refuses.
     async fn store(&mut self, group: &Group) -> Result<Vec<Answer>, store::Error> {
-        let mut pause = PAUSE.0;
+        let mut backoff = Backoff::new(PAUSE.0, PAUSE.1);
         loop {
             let begun = Instant::now();
             let error = match self.attempt(group).await {
@@ -157,8 +158,7 @@ impl Recorder {
             self.metrics.retried();
             // It may have been stored without our hearing of it.
             self.progress.be_wary();
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(PAUSE.1);
+            tokio::time::sleep(backoff.pause()).await;
         }
     }
 

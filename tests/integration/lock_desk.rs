@@ -470,14 +470,17 @@ fn counted(history: &[LockAttempt]) -> i64 {
 #[tokio::test]
 async fn what_was_refused_on_its_way_takes_no_place_in_the_queue() {
     let place = Place::new().await;
-    let mut hub = place.hub_with_worker().await;
+    let hub = place.hub_with_worker().await;
     let mut blocker = place.database.begin().await.expect("a transaction");
     blocker.execute("LOCK TABLE lock_audit IN ACCESS EXCLUSIVE MODE").await.expect("a lock");
     let first = hub.ask("user:1", Action::Open);
     // More than find room, while the first waits for its row; each is answered at once all the same.
     for _ in 0..200 {
         let (what, reason) = ("EXPLODE".to_owned(), "unknown action".to_owned());
-        assert_eq!(hub.mqtt(LockAsk::Refused { what, reason: reason.clone() }).await, Err(LockFailure::Refused(reason)));
+        assert_eq!(
+            hub.mqtt(LockAsk::Refused { what, reason: reason.clone() }).await,
+            Err(LockFailure::Refused(reason))
+        );
     }
     let second = hub.ask("user:2", Action::Open);
     blocker.rollback().await.expect("an end");

@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::first_start::{self, FirstAdmin};
 use crate::{
     config::AccountOptions,
+    lifecycle::Backoff,
     said,
     store::{
         self, Address, Database, Gate,
@@ -54,7 +55,8 @@ impl Opening {
     /// first try, a wrong password or name.
     pub async fn run(self, stop: CancellationToken) -> anyhow::Result<()> {
         let Self { address, database, gate, pool, accounts, folder, opened } = self;
-        let (claimant, mut opened, mut pause) = (Claimant::default(), Some(opened), PAUSE.0);
+        let (claimant, mut opened) = (Claimant::default(), Some(opened));
+        let mut backoff = Backoff::new(PAUSE.0, PAUSE.1);
         // A private server is made and started beside this, so whatever is missing comes yet; and another that is just
         // being set up may not know its users and databases yet.
         let mut may_be_new = address.is_private();
@@ -65,7 +67,8 @@ impl Opening {
             };
             let why = match tried {
                 Ok((claim, first)) => {
-                    (pause, may_be_new) = (PAUSE.0, true);
+                    backoff.reset();
+                    may_be_new = true;
                     gate.open();
                     tracing::info!("the database is open");
                     if let Some(opened) = opened.take() {
@@ -91,10 +94,9 @@ impl Opening {
                 }
                 gate.shut(why);
             }
-            if stop.run_until_cancelled(tokio::time::sleep(pause)).await.is_none() {
+            if stop.run_until_cancelled(tokio::time::sleep(backoff.pause())).await.is_none() {
                 return Ok(());
             }
-            pause = (pause * 2).min(PAUSE.1);
         }
     }
 }
