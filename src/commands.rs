@@ -2,9 +2,7 @@
 //!
 //! Must not know how anything is done, only who does it.
 
-pub mod archive;
 pub mod backup;
-pub mod bench;
 pub mod clock;
 pub mod config;
 pub mod data;
@@ -26,6 +24,7 @@ use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use self::config::Verdict;
 use crate::{
+    bench,
     config::{
         DataOptions, Fault, LockAgentOptions, LogFormat, LogOptions, RetentionOptions, ServeOptions, reading,
         sources::Sources,

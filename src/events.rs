@@ -7,6 +7,7 @@ pub mod alerts;
 pub mod counters;
 pub mod intake;
 pub mod presence;
+pub mod revocations;
 
 use std::{fmt, net::IpAddr, sync::Arc, time::Instant};
 

@@ -108,7 +108,7 @@ impl Hub {
         let (session, worker_is_there) = watch::channel(true);
         let requests = Requests::default();
         let front = requests.sender();
-        let (recorder, mut submitted) = Intake::with_room(32);
+        let (intake, mut submitted) = Intake::with_room(32);
         let (announcer, lifecycle) = (Announcer::default(), Lifecycle::default());
         let recorded = Arc::new(Mutex::new(Vec::new()));
         let (kept, metrics) = (recorded.clone(), Metrics::default());
@@ -125,7 +125,7 @@ impl Hub {
             link,
             worker_is_there,
             requests,
-            recorder,
+            recorder: intake,
             announcer: announcer.clone(),
             folder: folder.path().to_owned(),
             settings,

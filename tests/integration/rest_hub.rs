@@ -13,13 +13,13 @@ use std::{
 use bytes::Bytes;
 use portcullis::{
     auth::{origin::Proxies, password, rights::Rights, token::Keys},
-    bridge::{self, ConnectionLimits, Heartbeat, Hosts, Parts, Realtime, Registration, Revocations, Settings},
+    bridge::{self, ConnectionLimits, Heartbeat, Hosts, Parts, Realtime, Registration, Settings},
     domain::{
         condition::Condition,
         lock::{Action, LockStatus},
         user::{Role, UserId},
     },
-    events::{Announcer, alerts::Alerts, intake::Intake, presence::Presence},
+    events::{Announcer, alerts::Alerts, intake::Intake, presence::Presence, revocations::Revocations},
     health::{Finding, Health},
     identities::Identities,
     lifecycle::Lifecycle,

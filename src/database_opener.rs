@@ -1,5 +1,9 @@
 //! Opens the hub's database whenever it is there: claims it, brings its schema up to date, makes the first account; and
 //! shuts the gate when it goes. The hub runs meanwhile, and answers that the database is away.
+//!
+//! Must not know what the hub does with the database.
+
+mod first_start;
 
 use std::{
     collections::HashMap,
@@ -11,7 +15,7 @@ use anyhow::Context as _;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
-use super::first_start::{self, FirstAdmin};
+pub use self::first_start::{FirstAdmin, has_password_file, password_file};
 use crate::{
     config::AccountOptions,
     lifecycle::Backoff,
@@ -27,8 +31,9 @@ use crate::{
 /// Pauses between tries.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
 
-/// What the opening works with.
-pub struct Opening {
+/// Opens the database and keeps it open.
+#[derive(Debug)]
+pub struct DatabaseOpener {
     pub address: Address,
     pub database: Database,
     pub gate: Gate,
@@ -41,13 +46,14 @@ pub struct Opening {
 }
 
 /// What was found or made before anybody could sign in.
+#[derive(Debug)]
 pub struct Opened {
     /// The account, if this start made it.
     pub admin: Option<FirstAdmin>,
     pub fingerprints: HashMap<Change, String>,
 }
 
-impl Opening {
+impl DatabaseOpener {
     /// Keeps the gate until `stop`.
     ///
     /// # Errors

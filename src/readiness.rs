@@ -44,8 +44,8 @@ const RECORDER: Words = Words {
 const DISK: Words =
     Words { down: "The disk is full", degraded: "The disk is nearly full", up: "The disk has room again" };
 
-/// What is asked.
-pub struct Asked {
+/// The parts that are asked.
+pub struct Probed {
     pub database: Database,
     pub front: Front,
     pub lock: LockDesk,
@@ -58,8 +58,9 @@ pub struct Asked {
 }
 
 /// Watches over the parts from now on.
-pub fn watch(asked: Asked, hub: &Lifecycle) -> Health {
-    let Asked { database, front, lock, alerts, recorder: intake, stalled, folder } = asked;
+#[must_use]
+pub fn watch(probed: Probed, hub: &Lifecycle) -> Health {
+    let Probed { database, front, lock, alerts, recorder: intake, stalled, folder } = probed;
     let (measured, room) = watch::channel(None);
     let recorder = recorder(database.clone(), intake.queue(), stalled);
     let health = Health::new(alerts.clone())
@@ -165,6 +166,7 @@ pub fn room(folder: &Path) -> io::Result<(u64, u64)> {
 }
 
 /// As people read it.
+#[must_use]
 pub fn size(bytes: u64) -> String {
     const MEBIBYTE: u64 = 1 << 20;
     match bytes / MEBIBYTE {
