@@ -4,27 +4,22 @@
 
 mod afterlife;
 pub mod client;
+mod codec;
 mod connect;
 mod connection;
-pub mod decode;
 mod delivery;
 mod detection;
-mod encode;
 pub mod filter;
-pub mod frame;
 mod front;
 pub mod gauges;
 mod hearers;
 mod inbound;
-mod input;
 mod last_reading;
 pub mod link;
 mod local;
 mod lock;
 mod message;
-pub mod packet;
 pub mod pools;
-mod property;
 mod publish;
 mod queue;
 mod retained;

@@ -11,15 +11,17 @@ use tokio::{
 
 use super::{
     afterlife::Afterlife,
+    codec::{
+        decode::{self, NoConnect},
+        encode::{self, Offer},
+        frame::Kind,
+        packet::{self, Connect, Fault, Level, Reason},
+        read_buffer::Input,
+    },
     connection::{Connection, Guards, ROOM, Stream},
-    decode::{self, NoConnect},
     delivery,
-    encode::{self, Offer},
-    frame::Kind,
     front::{Core, Credentials, Guest, Refusal},
-    input::Input,
     lock,
-    packet::{self, Connect, Fault, Level, Reason},
     publish::{Offered, Sender, Settled, Verdict},
     queue::Room,
     session::Session,

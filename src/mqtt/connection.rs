@@ -15,12 +15,15 @@ use tokio::{
 };
 
 use super::{
-    decode, delivery, encode,
+    codec::{
+        decode, encode,
+        packet::{Connect, Fault, Level, Reason},
+        read_buffer::Input,
+    },
+    delivery,
     front::Core,
     inbound,
-    input::Input,
     last_reading::{self, Patience},
-    packet::{Connect, Fault, Level, Reason},
     publish::Sender,
     session::{self, Session},
     sessions::{Order, Seat},

@@ -6,9 +6,11 @@ use bytes::BytesMut;
 use chrono::Utc;
 
 use super::{
+    codec::{
+        encode::{self, AckKind, Outgoing},
+        packet::{Connect, Level, Reason},
+    },
     connection::{Aliases, Connection, WRITE_AHEAD},
-    encode::{self, AckKind, Outgoing},
-    packet::{Connect, Level, Reason},
     queue::{Delivery, Sending, Stage},
     settings::Limits,
 };

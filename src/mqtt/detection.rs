@@ -7,10 +7,9 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    decode,
+    codec::packet::Reason,
     front::Core,
-    message::Message,
-    packet::Reason,
+    message::{Message, compact},
     publish::{Answer, Sender, Settled, Verdict},
 };
 use crate::{
@@ -86,7 +85,7 @@ fn excerpt(message: &Message, sender: &Sender, reason: &str) -> Malformed {
 }
 
 fn head(payload: &Bytes) -> Bytes {
-    decode::compact(&payload.slice(..payload.len().min(KEPT)))
+    compact(&payload.slice(..payload.len().min(KEPT)))
 }
 
 /// Has it kept for a person to read; then its sender is told.

@@ -18,11 +18,11 @@ use tokio_rustls::{TlsAcceptor, rustls};
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    codec::packet::Reason,
     connect::{self, Visitor},
     gauges::{Gauges, Lines},
     hearers::Hearers,
     link, local,
-    packet::Reason,
     pools::{self, Pools},
     publish::Sender,
     router::{Pulse, Router},

@@ -6,12 +6,14 @@ use std::{
 };
 
 use super::{
+    codec::{
+        encode::{self, AckKind},
+        packet::{Ack, Disconnect, Fault, Level, Packet, Publish, Reason, Subscribe},
+    },
     connection::{Connection, End, Goodbye},
-    decode, delivery,
-    encode::{self, AckKind},
+    delivery,
     link::QoS,
-    message::Message,
-    packet::{Ack, Disconnect, Fault, Level, Packet, Publish, Reason, Subscribe},
+    message::{Message, compact},
     publish::{self, Answer, Offered, Settled, Verdict},
     session::{Decided, Phase},
     subscribe::{self, Broken},
@@ -118,7 +120,7 @@ fn judge(connection: &Connection, named: Named, packet: Publish) -> Verdict {
     };
     let message = Message {
         topic,
-        payload: decode::compact(&packet.payload),
+        payload: compact(&packet.payload),
         qos: packet.qos,
         retain: packet.retain,
         properties: packet.properties,

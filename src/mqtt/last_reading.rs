@@ -16,13 +16,15 @@ use tokio::{
 };
 
 use super::{
+    codec::{
+        decode, encode,
+        frame::{Frame, Kind},
+        packet::{Packet, Reason},
+        read_buffer::Input,
+    },
     connection::{self, Connection, End, Stream},
-    decode, encode,
-    frame::{Frame, Kind},
     inbound,
-    input::Input,
     link::QoS,
-    packet::{Packet, Reason},
 };
 
 /// How long it may take in all. Less than a newer connection waits for the session.

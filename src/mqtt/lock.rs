@@ -9,9 +9,9 @@ use tokio::sync::oneshot;
 use uuid::Uuid;
 
 use super::{
+    codec::packet::Reason,
     front::Core,
     link::QoS,
-    packet::Reason,
     publish::{Offered, Sender, Settled, Verdict},
 };
 use crate::{

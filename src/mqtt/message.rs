@@ -23,7 +23,7 @@ pub struct Message {
     pub qos: QoS,
     /// Published as the topic's retained message.
     pub retain: bool,
-    /// As in [`super::packet::Publish::properties`].
+    /// As in [`super::codec::packet::Publish::properties`].
     pub properties: Bytes,
     /// When nobody wants it any more.
     pub expires_at: Option<Instant>,
@@ -69,6 +69,13 @@ impl Message {
     pub fn is_expired(&self, now: Instant) -> bool {
         self.expires_at.is_some_and(|end| end <= now)
     }
+}
+
+/// A copy of a small slice, so that a short payload does not keep a whole read buffer in memory.
+#[must_use]
+pub fn compact(bytes: &Bytes) -> Bytes {
+    const SMALL: usize = 16 * 1024;
+    if bytes.len() > SMALL { bytes.clone() } else { BytesMut::from(&bytes[..]).freeze() }
 }
 
 const QOS: u8 = 0b0011;

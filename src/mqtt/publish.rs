@@ -8,11 +8,11 @@ use std::{pin::Pin, sync::Arc, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    codec::packet::Reason,
     detection,
     front::Core,
     lock,
     message::{Message, SessionNumber},
-    packet::Reason,
 };
 use crate::{
     auth::{holder::Holder, identity::Identity, origin::Origin},

@@ -14,7 +14,7 @@ use std::{
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
 
-use super::{gauges::Gauges, packet::Reason, pools, session::Session, settings::Limits};
+use super::{codec::packet::Reason, gauges::Gauges, pools, session::Session, settings::Limits};
 use crate::{
     auth::{holder::Holder, identity::Identity, origin::Address},
     domain::{

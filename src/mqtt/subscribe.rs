@@ -3,11 +3,11 @@
 use std::time::Instant;
 
 use super::{
+    codec::packet::{Fault, Reason, RetainHandling, Subscribe, Wanted},
     filter::{self, Parsed},
     front::Core,
     link::QoS,
     message::Message,
-    packet::{Fault, Reason, RetainHandling, Subscribe, Wanted},
     queue::Delivery,
     router::{Dead, NotSubscribed},
     session::Session,

@@ -7,10 +7,10 @@
 use std::collections::{HashMap, HashSet};
 
 use super::{
+    codec::packet::Wanted,
     filter,
     link::QoS,
     message::{Message, SessionNumber},
-    packet::Wanted,
     queue::Delivery,
 };
 use crate::{
@@ -162,7 +162,7 @@ mod tests {
     use super::*;
     use crate::{
         domain::pool::Standing,
-        mqtt::{link, packet::RetainHandling, pools::Pools, settings::Limits},
+        mqtt::{codec::packet::RetainHandling, link, pools::Pools, settings::Limits},
     };
 
     fn share() -> Share<Holder> {

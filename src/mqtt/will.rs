@@ -3,10 +3,9 @@
 use std::{sync::Arc, time::Duration};
 
 use super::{
-    decode,
+    codec::packet,
     front::Core,
-    message::Message,
-    packet,
+    message::{Message, compact},
     publish::{self, Offered, Sender},
 };
 use crate::{auth::holder::Holder, domain::pool::Share};
@@ -30,10 +29,10 @@ impl Will {
     pub fn new(will: packet::Will, sender: Sender) -> Option<Self> {
         let message = Message {
             topic: will.topic.into(),
-            payload: decode::compact(&will.payload),
+            payload: compact(&will.payload),
             qos: will.qos,
             retain: will.retain,
-            properties: decode::compact(&will.properties),
+            properties: compact(&will.properties),
             expires_at: None,
             origin: sender.number,
             place: 0,
