@@ -58,8 +58,9 @@ impl Afterlife {
         if expiry.is_zero() {
             return self.over().await;
         }
-        let is_left_out =
-            |message: &super::message::Message| message.qos == QoS::AtMostOnce || subscribe::is_lock_command(message);
+        let is_left_out = |message: &super::router::message::Message| {
+            message.qos == QoS::AtMostOnce || subscribe::is_lock_command(message)
+        };
         self.session.queue.purge(is_left_out);
         match self.wait(expiry).await {
             Turn::Order(order) => self.obey(order).await,

@@ -9,8 +9,8 @@ use tokio_util::sync::CancellationToken;
 use super::{
     codec::packet::Reason,
     front::Core,
-    message::{Message, compact},
     publish::{Answer, Sender, Settled, Verdict},
+    router::message::{Message, compact},
 };
 use crate::{
     domain::{camera::CameraId, text::cut_to_bytes},

@@ -1,6 +1,6 @@
 //! Who subscribes to what now, those that are away among them, so that a publisher can be told that nobody does.
 //!
-//! Not the router's memory (`router/interest.rs`), which never forgets a filter. Must not know rights: a subscription
+//! Not the router's memory (`router/subscribers.rs`), which never forgets a filter. Must not know rights: a subscription
 //! counts where its filter matches.
 
 use std::{collections::HashMap, sync::Arc};

@@ -13,8 +13,8 @@ use super::{
     connection::{Connection, End, Goodbye},
     delivery,
     link::QoS,
-    message::{Message, compact},
     publish::{self, Answer, Offered, Settled, Verdict},
+    router::message::{Message, compact},
     session::{Decided, Phase},
     subscribe::{self, Broken},
 };

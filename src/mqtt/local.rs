@@ -5,9 +5,8 @@ use std::{collections::VecDeque, sync::Arc};
 use super::{
     front::Core,
     link::{self, Carrier, Incoming, Link},
-    message::Message,
     publish::{self, Offered, Sender},
-    router::RouterLink,
+    router::{RouterLink, message::Message},
     worker::{Held, Holder},
 };
 use crate::{

@@ -12,7 +12,7 @@ use super::{
     detection,
     front::Core,
     lock,
-    message::{Message, SessionNumber},
+    router::message::{Message, SessionNumber},
 };
 use crate::{
     auth::{holder::Holder, identity::Identity, origin::Origin},

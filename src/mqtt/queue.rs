@@ -4,7 +4,7 @@
 
 use std::{collections::VecDeque, time::Instant};
 
-use super::{link::QoS, message::Message, settings::Limits};
+use super::{link::QoS, router::message::Message, settings::Limits};
 use crate::{
     auth::holder::Holder,
     domain::pool::{Account, Share},

@@ -13,10 +13,12 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     hearers::Hearing,
-    message::{Message, SessionNumber},
     publish::Settled,
     queue::{Queue, Room},
-    router::RouterLink,
+    router::{
+        RouterLink,
+        message::{Message, SessionNumber},
+    },
     subscriptions::Subscriptions,
 };
 use crate::{

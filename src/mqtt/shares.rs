@@ -15,8 +15,10 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    message::{Message, SessionNumber},
-    router::{NotSubscribed, Router, RouterLink},
+    router::{
+        NotSubscribed, Router, RouterLink,
+        message::{Message, SessionNumber},
+    },
     session::Shared,
 };
 use crate::{

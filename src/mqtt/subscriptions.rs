@@ -10,8 +10,8 @@ use super::{
     codec::packet::Wanted,
     filter,
     link::QoS,
-    message::{Message, SessionNumber},
     queue::Delivery,
+    router::message::{Message, SessionNumber},
 };
 use crate::{
     auth::holder::Holder,

@@ -5,8 +5,8 @@ use std::{sync::Arc, time::Duration};
 use super::{
     codec::packet,
     front::Core,
-    message::{Message, compact},
     publish::{self, Offered, Sender},
+    router::message::{Message, compact},
 };
 use crate::{auth::holder::Holder, domain::pool::Share};
 

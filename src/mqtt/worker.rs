@@ -5,7 +5,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
-use super::{message::SessionNumber, sessions::Key};
+use super::{router::message::SessionNumber, sessions::Key};
 
 /// Who holds the place.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -9,8 +9,7 @@ use std::{
 
 use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
 
-use super::link::QoS;
-use crate::{auth::holder::Holder, domain::pool::Standing};
+use crate::{auth::holder::Holder, domain::pool::Standing, mqtt::link::QoS};
 
 /// Which session a message came from, so that one that wants none of its own can be spared. 0 is nobody's.
 pub type SessionNumber = u64;
@@ -23,7 +22,7 @@ pub struct Message {
     pub qos: QoS,
     /// Published as the topic's retained message.
     pub retain: bool,
-    /// As in [`super::codec::packet::Publish::properties`].
+    /// As in [`crate::mqtt::codec::packet::Publish::properties`].
     pub properties: Bytes,
     /// When nobody wants it any more.
     pub expires_at: Option<Instant>,
@@ -37,7 +36,7 @@ pub struct Message {
 impl Message {
     /// A message of the hub or one of its workers.
     #[must_use]
-    pub fn plain(message: super::link::Message, origin: SessionNumber) -> Self {
+    pub fn plain(message: crate::mqtt::link::Message, origin: SessionNumber) -> Self {
         Self {
             topic: message.topic.into(),
             payload: message.payload,
