@@ -12,8 +12,10 @@ use super::{
     front::Core,
     link::QoS,
     publish::{Answer, Sender},
-    session::{self, Decided, Phase, Session},
-    sessions::{Order, Seat},
+    session::{
+        self, Decided, Phase, Session,
+        registry::{SessionControl, SessionLease},
+    },
     subscribe,
     will::Will,
 };
@@ -23,14 +25,14 @@ use crate::domain::topic::Topic;
 pub struct Afterlife {
     pub core: Arc<Core>,
     pub session: Box<Session>,
-    pub seat: Seat,
+    pub lease: SessionLease,
     pub sender: Sender,
     pub will: Option<Will>,
 }
 
 /// Why the wait for the client's return ended.
-enum Turn {
-    Order(Order),
+enum WaitOutcome {
+    Control(SessionControl),
     Expired,
     Stopping,
 }
@@ -41,11 +43,11 @@ impl Afterlife {
         match end {
             End::Clean(goodbye) => self.heed(goodbye),
             End::Lost(_) | End::Faulty(_) | End::Silent(_) => {}
-            End::TakenOver { order, goodbye } => {
+            End::TakenOver { control, goodbye } => {
                 if let Some(goodbye) = goodbye {
                     self.heed(goodbye);
                 }
-                return self.obey(order).await;
+                return self.obey(control).await;
             }
             End::Ended(_) => return self.over().await,
             End::Revoked(_) => return self.revoked().await,
@@ -63,9 +65,9 @@ impl Afterlife {
         };
         self.session.queue.purge(is_left_out);
         match self.wait(expiry).await {
-            Turn::Order(order) => self.obey(order).await,
-            Turn::Expired => self.over().await,
-            Turn::Stopping => self.finish().await,
+            WaitOutcome::Control(control) => self.obey(control).await,
+            WaitOutcome::Expired => self.over().await,
+            WaitOutcome::Stopping => self.finish().await,
         }
     }
 
@@ -74,14 +76,14 @@ impl Afterlife {
         self.will = self.will.take().filter(|_| with_will);
     }
 
-    async fn wait(&mut self, expiry: Duration) -> Turn {
+    async fn wait(&mut self, expiry: Duration) -> WaitOutcome {
         let began = Instant::now();
         let expires_at = began + expiry;
         loop {
             let will_at = self.will.as_ref().map_or(expires_at, |will| (began + will.delay).min(expires_at));
             let stop = self.core.lifecycle.soft.clone();
             tokio::select! {
-                order = self.seat.orders.recv() => return order.map_or(Turn::Expired, Turn::Order),
+                control = self.lease.control.recv() => return control.map_or(WaitOutcome::Expired, WaitOutcome::Control),
                 Some(decided) = self.session.pending.next(), if !self.session.pending.is_empty() => {
                     self.settle(decided).await;
                 }
@@ -89,7 +91,7 @@ impl Afterlife {
                     Ok(arrival) => {
                         subscribe::take_in(&self.core, &mut self.session, arrival.subscription, arrival.message, false);
                     }
-                    Err(_) => return Turn::Stopping,
+                    Err(_) => return WaitOutcome::Stopping,
                 },
                 Some(shared) = self.session.mailbox.receiver.recv() => {
                     subscribe::take_in(&self.core, &mut self.session, shared.subscription, shared.message, false);
@@ -97,18 +99,18 @@ impl Afterlife {
                 () = sleep_until(will_at), if self.will.is_some() && will_at < expires_at => {
                     self.publish_will().await;
                 }
-                () = sleep_until(expires_at) => return Turn::Expired,
-                () = stop.cancelled() => return Turn::Stopping,
+                () = sleep_until(expires_at) => return WaitOutcome::Expired,
+                () = stop.cancelled() => return WaitOutcome::Stopping,
             }
         }
     }
 
-    async fn obey(mut self, order: Order) {
-        match order {
-            Order::End { .. } => self.revoked().await,
+    async fn obey(mut self, control: SessionControl) {
+        match control {
+            SessionControl::End { .. } => self.revoked().await,
             // A session that is to live no longer than its connection ends with it (3.1.2.4 of 3.1.1, 3.1.2.11.2 of 5.0),
             // whatever the newer connection asks for.
-            Order::HandOver { clean, reply } if clean || self.session.expiry.is_zero() => {
+            SessionControl::HandOver { clean, reply } if clean || self.session.expiry.is_zero() => {
                 // So does the wait for its will.
                 self.publish_will().await;
                 subscribe::leave_groups(&self.core, &mut self.session);
@@ -116,7 +118,7 @@ impl Afterlife {
                 self.session.abandoned.cancel();
                 self.finish().await;
             }
-            Order::HandOver { reply, .. } => {
+            SessionControl::HandOver { reply, .. } => {
                 // The session goes on: a will that was to wait is void, one that was not is published now.
                 if self.will.as_ref().is_some_and(|will| will.delay.is_zero()) {
                     self.publish_will().await;
@@ -127,10 +129,10 @@ impl Afterlife {
                 }
                 // A command to the lock is for now: the worker that returns does not get it again.
                 self.session.queue.purge(subscribe::is_lock_command);
-                let Self { session, seat, .. } = self;
+                let Self { session, lease, .. } = self;
                 // Whoever asked is gone: then the session goes with it.
                 let _ = reply.send(Some(session));
-                drop(seat);
+                drop(lease);
             }
         }
     }
@@ -146,8 +148,8 @@ impl Afterlife {
     async fn over(mut self) {
         self.publish_will().await;
         subscribe::leave_groups(&self.core, &mut self.session);
-        let Self { core, mut session, seat, .. } = self;
-        drop(seat);
+        let Self { core, mut session, lease, .. } = self;
+        drop(lease);
         session.link = None;
         session.abandoned.cancel();
         finish(&core, &mut session).await;

@@ -23,11 +23,12 @@ use super::{
     front::{Core, Credentials, Guest, Refusal},
     lock,
     publish::{Offered, Sender, Settled, Verdict},
-    queue::Room,
-    session::Session,
-    sessions::{Key, Order, Owner, Seat},
+    session::{
+        Session, agent_slot,
+        queue::Room,
+        registry::{SessionControl, SessionKey, SessionLease, SessionOwner},
+    },
     will::Will,
-    worker,
 };
 use crate::{
     auth::{holder::Holder, identity::Identity, origin::Origin},
@@ -103,8 +104,8 @@ async fn answer<S: Stream + Unpin>(
         Ok(Admitted { mut connection, will, guards }) => {
             let end = connection.run(stream, input).await;
             drop(guards);
-            let Connection { core, session, seat, sender, .. } = connection;
-            let afterlife = Afterlife { core: core.clone(), session, seat, sender, will };
+            let Connection { core, session, lease, sender, .. } = connection;
+            let afterlife = Afterlife { core: core.clone(), session, lease, sender, will };
             core.lifecycle.track(afterlife.begin(end));
         }
     }
@@ -185,7 +186,7 @@ async fn admit(core: &Arc<Core>, visitor: &Visitor, mut connect: Connect) -> Res
     let endings = core.sessions.endings();
     let mut who = authenticate(core, visitor, &connect).await?;
     visitor.guest.known(who.standing()).map_err(|_| Refused(Reason::QuotaExceeded, "too many connections"))?;
-    let key = Key { owner: Owner::from(&who), client_id: connect.client_id.clone() };
+    let key = SessionKey { owner: SessionOwner::from(&who), client_id: connect.client_id.clone() };
     let mut guards = Guards::default();
     let sender = Sender::new(core, who.clone(), visitor.origin);
     let will = connect.will.take().map(|will| admit_will(core, &sender, will)).transpose()?;
@@ -194,11 +195,11 @@ async fn admit(core: &Arc<Core>, visitor: &Visitor, mut connect: Connect) -> Res
         guards.worker = Some(admit_worker(core, visitor.origin, &who, &key)?);
     }
     let claimed = core.sessions.claim(key, who.clone(), visitor.origin.address());
-    let (seat, previous) = claimed.map_err(|_| Refused(Reason::QuotaExceeded, "too many sessions"))?;
+    let (lease, previous) = claimed.map_err(|_| Refused(Reason::QuotaExceeded, "too many sessions"))?;
     if core.sessions.endings() != endings {
         // Somebody's sessions were ended meanwhile, perhaps this one's: ask again, now that an end would find it.
         who = authenticate(core, visitor, &connect).await?;
-        if Owner::from(&who) != seat.key.owner {
+        if SessionOwner::from(&who) != lease.key.owner {
             return Err(Refused(Reason::NotAuthorized, "the identity changed while it connected"));
         }
     }
@@ -206,7 +207,7 @@ async fn admit(core: &Arc<Core>, visitor: &Visitor, mut connect: Connect) -> Res
         guards.attendance = Some(core.hooks.presence.arrive(device.id, device.role, device.camera_id));
     }
     let (session, present) = session(core, &connect, who, &sender, previous).await;
-    Ok(Admitted { connection: greet(core, &connect, assigned, session, present, seat, &sender), will, guards })
+    Ok(Admitted { connection: greet(core, &connect, assigned, session, present, lease, &sender), will, guards })
 }
 
 /// Makes the session the connection's, and writes the CONNACK.
@@ -216,7 +217,7 @@ fn greet(
     assigned: Option<String>,
     mut session: Box<Session>,
     present: bool,
-    seat: Seat,
+    lease: SessionLease,
     sender: &Sender,
 ) -> Connection {
     let limits = &core.settings.limits;
@@ -237,7 +238,7 @@ fn greet(
         assigned_client_id: assigned,
         keep_alive: delivery::server_keep_alive(connect, limits),
     };
-    let mut connection = Connection::new(core.clone(), session, seat, sender, connect);
+    let mut connection = Connection::new(core.clone(), session, lease, sender, connect);
     encode::accept(&mut connection.out, connect.level, present, &offer);
     connection
 }
@@ -292,11 +293,16 @@ async fn authenticate(core: &Core, visitor: &Visitor, connect: &Connect) -> Resu
 }
 
 /// A lock worker of another machine: by TLS, and alone.
-fn admit_worker(core: &Arc<Core>, origin: Origin, who: &Identity, key: &Key) -> Result<worker::Held, Refused> {
+fn admit_worker(
+    core: &Arc<Core>,
+    origin: Origin,
+    who: &Identity,
+    key: &SessionKey,
+) -> Result<agent_slot::SlotGuard, Refused> {
     if !origin.is_private() && !core.settings.plain_lock {
         return Err(Refused(Reason::NotAuthorized, "a lock worker of another machine needs TLS (plain_lock)"));
     }
-    core.worker.take(worker::Holder::Remote(key.clone())).ok_or_else(|| {
+    core.worker.take(agent_slot::SlotOwner::Remote(key.clone())).ok_or_else(|| {
         let address = origin.address();
         core.alarm(who, address, format!("a second lock worker was refused: {who} from {address}"));
         Refused(Reason::NotAuthorized, "there is another lock worker")
@@ -331,12 +337,12 @@ async fn session(
     connect: &Connect,
     who: Identity,
     sender: &Sender,
-    previous: Option<tokio::sync::mpsc::Sender<Order>>,
+    previous: Option<tokio::sync::mpsc::Sender<SessionControl>>,
 ) -> (Box<Session>, bool) {
-    if let Some(orders) = previous {
+    if let Some(control) = previous {
         let (reply, answer) = oneshot::channel();
         // A full channel holds the order to end, so there is nothing to take over.
-        let _ = orders.try_send(Order::HandOver { clean: connect.clean, reply });
+        let _ = control.try_send(SessionControl::HandOver { clean: connect.clean, reply });
         if let Ok(Ok(Some(mut session))) = timeout(HAND_OVER, answer).await {
             session.who = who;
             return (session, true);

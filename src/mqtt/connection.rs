@@ -25,9 +25,11 @@ use super::{
     inbound,
     last_reading::{self, Patience},
     publish::Sender,
-    session::{self, Session},
-    sessions::{Order, Seat},
-    subscribe, worker,
+    session::{
+        self, Session, agent_slot,
+        registry::{SessionControl, SessionLease},
+    },
+    subscribe,
 };
 use crate::{
     auth::holder::Holder,
@@ -65,7 +67,7 @@ pub enum End {
     /// The client said nothing for longer than its keep-alive.
     Silent(&'static str),
     /// A newer connection of the same client takes the session over; what the client said on this one before, if it did.
-    TakenOver { order: Order, goodbye: Option<Goodbye> },
+    TakenOver { control: SessionControl, goodbye: Option<Goodbye> },
     /// The rights of the session's owner have ended, and the session with them.
     Revoked(#[expect(dead_code, reason = "shown in the log by Debug")] &'static str),
     /// The session is to end with the connection.
@@ -79,7 +81,7 @@ pub enum End {
 pub struct Connection {
     pub core: Arc<Core>,
     pub session: Box<Session>,
-    pub seat: Seat,
+    pub lease: SessionLease,
     pub sender: Sender,
     pub level: Level,
     pub out: BytesMut,
@@ -123,12 +125,12 @@ pub struct Aliases {
 #[derive(Debug, Default)]
 pub struct Guards {
     pub attendance: Option<Attendance>,
-    pub worker: Option<worker::Held>,
+    pub worker: Option<agent_slot::SlotGuard>,
 }
 
 impl Connection {
     #[must_use]
-    pub fn new(core: Arc<Core>, session: Box<Session>, seat: Seat, sender: Sender, connect: &Connect) -> Self {
+    pub fn new(core: Arc<Core>, session: Box<Session>, lease: SessionLease, sender: Sender, connect: &Connect) -> Self {
         let limits = &core.settings.limits;
         let now = Instant::now();
         let keep_alive = delivery::keep_alive(connect, limits);
@@ -155,7 +157,7 @@ impl Connection {
             unflushed: false,
             core,
             session,
-            seat,
+            lease,
             sender,
         }
     }
@@ -165,9 +167,9 @@ impl Connection {
         let (mut reader, mut writer) = tokio::io::split(stream);
         self.session.mailbox.online.store(true, Relaxed);
         self.send_again();
-        let (end, patience) = match self.seat.orders.try_recv() {
+        let (end, patience) = match self.lease.control.try_recv() {
             // The client has gone on before it was let in here, and a crowd of its connections may wait for the session.
-            Ok(order) => (self.ordered(Some(order)), Patience::Hurries),
+            Ok(control) => (self.ordered(Some(control)), Patience::Hurries),
             Err(_) => match self.serve(&mut reader, &mut writer, &mut input).await {
                 Ok(never) => match never {},
                 Err(end) => (end, Patience::Waits),
@@ -204,7 +206,7 @@ impl Connection {
                 alarm.as_mut().reset(wake_at);
             }
             tokio::select! {
-                order = self.seat.orders.recv() => return Err(self.ordered(order)),
+                control = self.lease.control.recv() => return Err(self.ordered(control)),
                 read = input.read(reader), if may_read => {
                     let Ok(1..) = read else { return Err(End::Lost("the client closed the connection")) };
                     self.heard = Instant::now();
@@ -349,10 +351,10 @@ impl Connection {
         Ok(())
     }
 
-    fn ordered(&mut self, order: Option<Order>) -> End {
-        match order {
-            Some(order @ Order::HandOver { .. }) => End::TakenOver { order, goodbye: None },
-            Some(Order::End { reason, why }) => {
+    fn ordered(&mut self, control: Option<SessionControl>) -> End {
+        match control {
+            Some(control @ SessionControl::HandOver { .. }) => End::TakenOver { control, goodbye: None },
+            Some(SessionControl::End { reason, why }) => {
                 encode::disconnect(&mut self.out, self.level, reason, why);
                 End::Revoked(why)
             }

@@ -11,7 +11,7 @@ use super::{
         packet::{Connect, Level, Reason},
     },
     connection::{Aliases, Connection, WRITE_AHEAD},
-    queue::{Delivery, Sending, Stage},
+    session::queue::{Delivery, Sending, Stage},
     settings::Limits,
 };
 use crate::auth::identity::Identity;

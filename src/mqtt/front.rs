@@ -26,11 +26,9 @@ use super::{
     pools::{self, Pools},
     publish::Sender,
     router::{Pulse, Router},
-    sessions::Sessions,
+    session::{agent_slot::LockAgentSlot, registry::SessionRegistry, shared_groups::SharedGroups},
     settings::Settings,
-    shares::Shares,
     tls,
-    worker::WorkerPlace,
 };
 use crate::{
     auth::{
@@ -115,14 +113,14 @@ pub struct Core {
     pub hooks: Hooks,
     pub lifecycle: Lifecycle,
     pub router: Router,
-    pub sessions: Arc<Sessions>,
-    pub shares: Shares,
+    pub sessions: Arc<SessionRegistry>,
+    pub shares: SharedGroups,
     /// Who subscribes to what now.
     pub hearers: Hearers,
     pub gauges: Arc<Gauges>,
     /// What all of them share.
     pub pools: Pools,
-    pub worker: WorkerPlace,
+    pub worker: LockAgentSlot,
     /// How many subscribers read and fall behind all the same: publishers slow down for them.
     pub pressure: AtomicUsize,
     /// How often refusals are logged.
@@ -181,8 +179,8 @@ impl Front {
             }
         });
         Ok(Self(Arc::new(Core {
-            sessions: Sessions::new(&settings.limits, gauges.clone()),
-            shares: Shares::new(router.clone(), rights.clone(), pools.groups.clone(), lifecycle.clone()),
+            sessions: SessionRegistry::new(&settings.limits, gauges.clone()),
+            shares: SharedGroups::new(router.clone(), rights.clone(), pools.groups.clone(), lifecycle.clone()),
             hearers: Hearers::default(),
             rights,
             hooks,
@@ -190,7 +188,7 @@ impl Front {
             router,
             gauges,
             pools,
-            worker: WorkerPlace::default(),
+            worker: LockAgentSlot::default(),
             pressure: AtomicUsize::new(0),
             refusals: Lines::new(pools::LINES, LOGGED),
             drops: Lines::new(pools::LINES, LOGGED),

@@ -58,7 +58,7 @@ pub struct Socket<'a, S> {
 pub async fn after<S: Stream>(connection: &mut Connection, socket: Socket<'_, S>, end: End, patience: Patience) -> End {
     let mut rest = Rest { connection, socket, left: BYTES };
     match end {
-        End::TakenOver { order, .. } => {
+        End::TakenOver { control, .. } => {
             let said = rest.read(patience).await;
             let connection = rest.connection;
             if !matches!(said, Some(End::Faulty(_) | End::Clean(_))) {
@@ -66,7 +66,7 @@ pub async fn after<S: Stream>(connection: &mut Connection, socket: Socket<'_, S>
                 encode::disconnect(&mut connection.out, connection.level, Reason::SessionTakenOver, why);
             }
             let goodbye = if let Some(End::Clean(goodbye)) = said { Some(goodbye) } else { None };
-            End::TakenOver { order, goodbye }
+            End::TakenOver { control, goodbye }
         }
         End::Lost(_) => rest.read(patience).await.unwrap_or(end),
         End::Silent(why) => {

@@ -7,7 +7,7 @@ use super::{
     link::{self, Carrier, Incoming, Link},
     publish::{self, Offered, Sender},
     router::{RouterLink, message::Message},
-    worker::{Held, Holder},
+    session::agent_slot::{SlotGuard, SlotOwner},
 };
 use crate::{
     auth::{identity::Identity, origin::Origin},
@@ -56,9 +56,9 @@ impl Local {
     }
 
     /// Subscribes to everything, and puts what is retained into the queue.
-    async fn begin(&mut self, place: &mut Option<Held>) -> Result<RouterLink, String> {
+    async fn begin(&mut self, place: &mut Option<SlotGuard>) -> Result<RouterLink, String> {
         if self.filters.iter().any(|filter| Topic::parse(filter) == Some(Topic::LockCommand)) {
-            let held = self.core.worker.take(Holder::Embedded);
+            let held = self.core.worker.take(SlotOwner::Embedded);
             *place = Some(held.ok_or("there is another lock worker")?);
         }
         let (holder, standing) = (*self.sender.bytes.holder(), self.sender.bytes.standing());

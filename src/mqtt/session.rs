@@ -1,4 +1,13 @@
 //! A session: what outlives a connection. It is owned by one task at a time, which hands it over whole.
+//!
+//! Must not know connections, nor what a message may do: it keeps what is waiting, subscribed to and not acknowledged.
+
+pub mod agent_slot;
+pub mod filter;
+pub mod queue;
+pub mod registry;
+pub mod shared_groups;
+pub mod subscriptions;
 
 use std::{
     collections::HashMap,
@@ -11,15 +20,17 @@ use futures_util::stream::FuturesOrdered;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use self::{
+    queue::{Queue, Room},
+    subscriptions::Subscriptions,
+};
 use super::{
     hearers::Hearing,
     publish::Settled,
-    queue::{Queue, Room},
     router::{
         RouterLink,
         message::{Message, SessionNumber},
     },
-    subscriptions::Subscriptions,
 };
 use crate::{
     auth::{holder::Holder, identity::Identity, origin::Address},
@@ -56,7 +67,7 @@ pub enum Phase {
 
 /// A message for a member of a group that shares a subscription.
 #[derive(Debug)]
-pub struct Shared {
+pub struct SharedDelivery {
     /// The member's number for the subscription.
     pub subscription: usize,
     pub message: Message,
@@ -65,8 +76,8 @@ pub struct Shared {
 /// Where a session takes messages of its shared subscriptions from.
 #[derive(Debug)]
 pub struct Mailbox {
-    pub sender: mpsc::Sender<Shared>,
-    pub receiver: mpsc::Receiver<Shared>,
+    pub sender: mpsc::Sender<SharedDelivery>,
+    pub receiver: mpsc::Receiver<SharedDelivery>,
     /// Whether the client is connected: groups prefer members that are.
     pub online: Arc<AtomicBool>,
 }

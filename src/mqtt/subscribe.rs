@@ -4,14 +4,16 @@ use std::time::Instant;
 
 use super::{
     codec::packet::{Fault, Reason, RetainHandling, Subscribe, Wanted},
-    filter::{self, Parsed},
     front::Core,
     link::QoS,
-    queue::Delivery,
     router::{Dead, NotSubscribed, message::Message},
-    session::Session,
-    shares::Member,
-    subscriptions::Subscriptions,
+    session::{
+        Session,
+        filter::{self, Parsed},
+        queue::Delivery,
+        shared_groups::Member,
+        subscriptions::Subscriptions,
+    },
 };
 use crate::domain::topic::Topic;
 

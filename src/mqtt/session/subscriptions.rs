@@ -6,16 +6,15 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::{
-    codec::packet::Wanted,
-    filter,
-    link::QoS,
-    queue::Delivery,
-    router::message::{Message, SessionNumber},
-};
+use super::{filter, queue::Delivery};
 use crate::{
     auth::holder::Holder,
     domain::{pool::Share, topic},
+    mqtt::{
+        codec::packet::Wanted,
+        link::QoS,
+        router::message::{Message, SessionNumber},
+    },
 };
 
 /// One subscription.

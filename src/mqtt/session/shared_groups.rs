@@ -14,13 +14,7 @@ use parking_lot::Mutex;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::{
-    router::{
-        NotSubscribed, Router, RouterLink,
-        message::{Message, SessionNumber},
-    },
-    session::Shared,
-};
+use super::SharedDelivery;
 use crate::{
     auth::{holder::Holder, identity::Identity, rights::Rights},
     domain::{
@@ -28,6 +22,10 @@ use crate::{
         topic::Topic,
     },
     lifecycle::Lifecycle,
+    mqtt::router::{
+        NotSubscribed, Router, RouterLink,
+        message::{Message, SessionNumber},
+    },
 };
 
 /// A member of a group.
@@ -39,7 +37,7 @@ pub struct Member {
     pub session: SessionNumber,
     /// The member's number for its subscription.
     pub subscription: usize,
-    pub mailbox: mpsc::Sender<Shared>,
+    pub mailbox: mpsc::Sender<SharedDelivery>,
     pub online: Arc<AtomicBool>,
 }
 
@@ -61,7 +59,7 @@ type Name = (String, String);
 
 /// All groups.
 #[derive(Debug)]
-pub struct Shares {
+pub struct SharedGroups {
     groups: Mutex<HashMap<Name, Group>>,
     places: Pool<Holder>,
     router: Router,
@@ -69,7 +67,7 @@ pub struct Shares {
     lifecycle: Lifecycle,
 }
 
-impl Shares {
+impl SharedGroups {
     #[must_use]
     pub fn new(router: Router, rights: Rights, places: Pool<Holder>, lifecycle: Lifecycle) -> Self {
         Self { groups: Mutex::default(), places, router, rights, lifecycle }
@@ -155,7 +153,7 @@ enum Offer {
     /// There is no member left that may have it, so it is nobody's.
     Nobody,
     /// Nobody has room; the first that will.
-    Full(Message, mpsc::Sender<Shared>),
+    Full(Message, mpsc::Sender<SharedDelivery>),
 }
 
 /// Gives the message to the next member with room, those with a connection first.
@@ -169,7 +167,7 @@ fn offer(members: &mut Members, mut message: Message, rights: &Rights) -> Offer 
             if member.online.load(Relaxed) != online || !rights.may_receive(&member.who, &message.topic) {
                 continue;
             }
-            match member.mailbox.try_send(Shared { subscription: member.subscription, message }) {
+            match member.mailbox.try_send(SharedDelivery { subscription: member.subscription, message }) {
                 Ok(()) => {
                     members.next = index + 1;
                     return Offer::Taken;
@@ -192,7 +190,7 @@ mod tests {
     use super::*;
     use crate::mqtt::link::{self, QoS};
 
-    fn member(session: u64, online: bool, room: usize) -> (Member, mpsc::Receiver<Shared>) {
+    fn member(session: u64, online: bool, room: usize) -> (Member, mpsc::Receiver<SharedDelivery>) {
         let (mailbox, receiver) = mpsc::channel(room);
         (
             Member {
@@ -222,7 +220,8 @@ mod tests {
         for _ in 0..6 {
             assert!(matches!(offer(&mut members, message(), &Rights::default()), Offer::Taken));
         }
-        let count = |receiver: &mut mpsc::Receiver<Shared>| std::iter::from_fn(|| receiver.try_recv().ok()).count();
+        let count =
+            |receiver: &mut mpsc::Receiver<SharedDelivery>| std::iter::from_fn(|| receiver.try_recv().ok()).count();
         assert_eq!((count(&mut first), count(&mut second), count(&mut absent)), (3, 3, 0));
     }
 
