@@ -11,13 +11,12 @@ use super::{
     delivery,
     front::Core,
     link::QoS,
-    publish::{Answer, Sender},
+    publish::{Answer, Sender, will::Will},
     session::{
         self, Decided, Phase, Session,
         registry::{SessionControl, SessionLease},
     },
     subscribe,
-    will::Will,
 };
 use crate::domain::topic::Topic;
 

@@ -21,14 +21,12 @@ use super::{
     connection::{Connection, Guards, ROOM, Stream},
     delivery,
     front::{Core, Credentials, Guest, Refusal},
-    lock,
-    publish::{Offered, Sender, Settled, Verdict},
+    publish::{Offered, Sender, Settled, Verdict, lock_command, will::Will},
     session::{
         Session, agent_slot,
         queue::Room,
         registry::{SessionControl, SessionKey, SessionLease, SessionOwner},
     },
-    will::Will,
 };
 use crate::{
     auth::{holder::Holder, identity::Identity, origin::Origin},
@@ -191,7 +189,7 @@ async fn admit(core: &Arc<Core>, visitor: &Visitor, mut connect: Connect) -> Res
     let sender = Sender::new(core, who.clone(), visitor.origin);
     let will = connect.will.take().map(|will| admit_will(core, &sender, will)).transpose()?;
     // The last that can refuse, so that a refused CONNECT does not free the place of the worker that has it.
-    if lock::is_worker(&who) {
+    if lock_command::is_worker(&who) {
         guards.worker = Some(admit_worker(core, visitor.origin, &who, &key)?);
     }
     let claimed = core.sessions.claim(key, who.clone(), visitor.origin.address());
@@ -319,7 +317,7 @@ fn admit_will(core: &Arc<Core>, sender: &Sender, will: packet::Will) -> Result<W
     }
     if Topic::parse(name) == Some(Topic::LockCommand) {
         let offered = Offered { message: will.message().clone(), dup: false, is_will: true };
-        if let Verdict::Later(audit) = lock::judge(core, sender, &offered) {
+        if let Verdict::Later(audit) = lock_command::judge(core, sender, &offered) {
             core.lifecycle.track(async move { drop::<Settled>(audit.await) });
         }
         return Err(Refused(Reason::NotAuthorized, "a will on lock/command"));

@@ -3,15 +3,17 @@
 //!
 //! Must not know how the message came in, so that a client's PUBLISH, a will and a worker in the process go one way.
 
+pub mod detection;
+pub mod lock_command;
+pub mod will;
+
 use std::{pin::Pin, sync::Arc, time::Instant};
 
 use tokio_util::sync::CancellationToken;
 
 use super::{
     codec::packet::Reason,
-    detection,
     front::Core,
-    lock,
     router::message::{Message, SessionNumber},
 };
 use crate::{
@@ -110,7 +112,7 @@ impl std::fmt::Debug for Verdict {
 pub fn judge(core: &Arc<Core>, sender: &Sender, offered: Offered) -> Verdict {
     let known = Topic::parse(&offered.message.topic);
     if known == Some(Topic::LockCommand) && sender.who != Identity::Hub {
-        return lock::judge(core, sender, &offered);
+        return lock_command::judge(core, sender, &offered);
     }
     let Offered { mut message, is_will, .. } = offered;
     if !core.rights.may_publish(&sender.who, &message.topic) {

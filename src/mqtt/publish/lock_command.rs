@@ -8,12 +8,7 @@ use serde::Deserialize;
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
-use super::{
-    codec::packet::Reason,
-    front::Core,
-    link::QoS,
-    publish::{Offered, Sender, Settled, Verdict},
-};
+use super::{Offered, Sender, Settled, Verdict};
 use crate::{
     auth::identity::Identity,
     domain::{
@@ -22,6 +17,7 @@ use crate::{
         topic::Topic,
     },
     events::{Channel, LockAsk, LockDone, LockFailure, LockRequest, Requester},
+    mqtt::{codec::packet::Reason, front::Core, link::QoS},
     telemetry::log,
     wire::{time, validation::without_bom},
 };

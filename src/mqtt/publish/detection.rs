@@ -6,15 +6,15 @@ use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-use super::{
-    codec::packet::Reason,
-    front::Core,
-    publish::{Answer, Sender, Settled, Verdict},
-    router::message::{Message, compact},
-};
+use super::{Answer, Sender, Settled, Verdict};
 use crate::{
     domain::{camera::CameraId, text::cut_to_bytes},
     events::{Channel, Item, Malformed, Outcome, Submission},
+    mqtt::{
+        codec::packet::Reason,
+        front::Core,
+        router::message::{Message, compact},
+    },
     wire,
 };
 

@@ -2,13 +2,17 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{
-    codec::packet,
-    front::Core,
-    publish::{self, Offered, Sender},
-    router::message::{Message, compact},
+use super::{Offered, Sender};
+use crate::{
+    auth::holder::Holder,
+    domain::pool::Share,
+    mqtt::{
+        codec::packet,
+        front::Core,
+        publish,
+        router::message::{Message, compact},
+    },
 };
-use crate::{auth::holder::Holder, domain::pool::Share};
 
 /// A client's will.
 #[derive(Debug)]
