@@ -2,19 +2,13 @@
 //!
 //! Must not know SQL, HTTP or GPIO. rumqttd and rumqttc appear nowhere else.
 
-mod afterlife;
 pub mod client;
 mod codec;
-mod connect;
 mod connection;
-mod delivery;
 mod front;
 pub mod gauges;
 mod hearers;
-mod inbound;
-mod last_reading;
 pub mod link;
-mod local;
 pub mod pools;
 mod publish;
 mod router;

@@ -1,5 +1,11 @@
 //! A client's connection: one loop that reads, decides, delivers and writes, and waits for all of them at once.
 
+mod detached;
+pub mod handshake;
+mod inbound;
+mod last_reading;
+mod outbound;
+
 use std::{
     collections::HashMap,
     pin::pin,
@@ -14,16 +20,14 @@ use tokio::{
     time::{Instant, sleep_until, timeout},
 };
 
+use self::last_reading::Patience;
 use super::{
     codec::{
         decode, encode,
         packet::{Connect, Fault, Level, Reason},
         read_buffer::Input,
     },
-    delivery,
     front::Core,
-    inbound,
-    last_reading::{self, Patience},
     publish::Sender,
     session::{
         self, Session, agent_slot,
@@ -133,8 +137,8 @@ impl Connection {
     pub fn new(core: Arc<Core>, session: Box<Session>, lease: SessionLease, sender: Sender, connect: &Connect) -> Self {
         let limits = &core.settings.limits;
         let now = Instant::now();
-        let keep_alive = delivery::keep_alive(connect, limits);
-        let deadline = delivery::end_of(&sender.who).map(|left| now + left);
+        let keep_alive = outbound::keep_alive(connect, limits);
+        let deadline = outbound::end_of(&sender.who).map(|left| now + left);
         let (holder, standing) = (*sender.bytes.holder(), sender.bytes.standing());
         let to_client_most = connect.topic_alias_maximum.min(limits.topic_aliases);
         Self {
@@ -198,7 +202,7 @@ impl Connection {
         loop {
             self.settle_all().await?;
             self.read_packets(input).await?;
-            delivery::fill(self);
+            outbound::fill(self);
             self.press();
             let may_read = self.read_or_pause(input);
             let wake_at = self.wake_at(may_read, input);
@@ -377,7 +381,7 @@ impl Connection {
             .queue
             .unacknowledged()
             .filter_map(|(id, stage, delivery)| {
-                let sent = delivery::write_again(&mut out, self.level, self.longest, id, stage, delivery);
+                let sent = outbound::write_again(&mut out, self.level, self.longest, id, stage, delivery);
                 (!sent).then_some(id)
             })
             .collect();

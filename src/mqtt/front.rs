@@ -1,5 +1,7 @@
 //! The front: what all connections share, and the ways in: listeners, byte streams, and links inside the process.
 
+mod in_process;
+
 use std::{
     net::IpAddr,
     pin::Pin,
@@ -19,10 +21,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     codec::packet::Reason,
-    connect::{self, Visitor},
+    connection::handshake::{self, Visitor},
     gauges::{Gauges, Lines},
     hearers::Hearers,
-    link, local,
+    link,
     pools::{self, Pools},
     publish::Sender,
     router::{Pulse, Router},
@@ -246,7 +248,9 @@ impl Front {
             }
             let origin = Origin::direct(address, acceptor.is_some());
             match acceptor {
-                None => connect::serve(core, stream, Visitor { origin, certificate_name: None, guest }, deadline).await,
+                None => {
+                    handshake::serve(core, stream, Visitor { origin, certificate_name: None, guest }, deadline).await
+                }
                 // In a box, so that it costs those nothing who come without.
                 Some(acceptor) => Box::pin(serve_tls(core, stream, acceptor, origin, guest, deadline)).await,
             }
@@ -272,7 +276,7 @@ impl Front {
         let visitor = Visitor { origin, certificate_name: None, guest };
         let deadline = tokio::time::Instant::now() + core.settings.limits.connect_time();
         // A task of its own, so that the session survives its caller.
-        let served = self.0.lifecycle.track(connect::serve(core, stream, visitor, deadline));
+        let served = self.0.lifecycle.track(handshake::serve(core, stream, visitor, deadline));
         let _ = served.await;
     }
 
@@ -306,7 +310,7 @@ impl Front {
     /// A session inside the process, with the rights of `who`. Its will goes out if its worker goes while the hub runs.
     #[must_use]
     pub fn link(&self, who: Identity, will: Option<link::Message>, filters: &[&str]) -> link::Link {
-        local::start(&self.0, who, will, filters)
+        in_process::start(&self.0, who, will, filters)
     }
 
     /// Whether a lock worker has a session now, whatever it says of itself.
@@ -366,7 +370,7 @@ async fn serve_tls(
     match handshake {
         Ok(Ok(stream)) => {
             let certificate_name = tls::peer_name(stream.get_ref().1);
-            connect::serve(core, stream, Visitor { origin, certificate_name, guest }, deadline).await;
+            handshake::serve(core, stream, Visitor { origin, certificate_name, guest }, deadline).await;
         }
         Ok(Err(error)) => tracing::debug!(%address, "a TLS handshake failed: {error}"),
         Err(_) => tracing::debug!(%address, "a TLS handshake took too long"),

@@ -5,20 +5,21 @@ use std::{
     time::Duration,
 };
 
-use super::{
-    codec::{
-        encode::{self, AckKind},
-        packet::{Ack, Disconnect, Fault, Level, Packet, Publish, Reason, Subscribe},
+use super::{Connection, End, Goodbye, outbound};
+use crate::{
+    domain::topic,
+    mqtt::{
+        codec::{
+            encode::{self, AckKind},
+            packet::{Ack, Disconnect, Fault, Level, Packet, Publish, Reason, Subscribe},
+        },
+        link::QoS,
+        publish::{self, Answer, Offered, Settled, Verdict},
+        router::message::{Message, compact},
+        session::{Decided, Phase},
+        subscribe::{self, Broken},
     },
-    connection::{Connection, End, Goodbye},
-    delivery,
-    link::QoS,
-    publish::{self, Answer, Offered, Settled, Verdict},
-    router::message::{Message, compact},
-    session::{Decided, Phase},
-    subscribe::{self, Broken},
 };
-use crate::domain::topic;
 
 /// What each message takes longer while a subscriber that reads falls behind. Still 1,000 messages a second of each
 /// client, so that nobody can do harm by reading slowly; detections and commands to the lock are never slowed.
@@ -33,7 +34,7 @@ const TOO_LONG: &str = "\0";
 /// How the connection ends, if it does.
 pub async fn handle(connection: &mut Connection, packet: Packet) -> Result<(), End> {
     act(connection, packet).await?;
-    delivery::fill(connection);
+    outbound::fill(connection);
     Ok(())
 }
 

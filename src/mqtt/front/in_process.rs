@@ -2,16 +2,16 @@
 
 use std::{collections::VecDeque, sync::Arc};
 
-use super::{
-    front::Core,
-    link::{self, Carrier, Incoming, Link},
-    publish::{self, Offered, Sender},
-    router::{RouterLink, message::Message},
-    session::agent_slot::{SlotGuard, SlotOwner},
-};
+use super::Core;
 use crate::{
     auth::{identity::Identity, origin::Origin},
     domain::topic::{self, Topic},
+    mqtt::{
+        link::{self, Carrier, Incoming, Link},
+        publish::{self, Offered, Sender},
+        router::{RouterLink, message::Message},
+        session::agent_slot::{SlotGuard, SlotOwner},
+    },
 };
 
 /// Messages that wait for a worker that is behind, besides those in its link. Above it the oldest is dropped and

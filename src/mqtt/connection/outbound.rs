@@ -5,16 +5,18 @@ use std::time::{Duration, Instant};
 use bytes::BytesMut;
 use chrono::Utc;
 
-use super::{
-    codec::{
-        encode::{self, AckKind, Outgoing},
-        packet::{Connect, Level, Reason},
+use super::{Aliases, Connection, WRITE_AHEAD};
+use crate::{
+    auth::identity::Identity,
+    mqtt::{
+        codec::{
+            encode::{self, AckKind, Outgoing},
+            packet::{Connect, Level, Reason},
+        },
+        session::queue::{Delivery, Sending, Stage},
+        settings::Limits,
     },
-    connection::{Aliases, Connection, WRITE_AHEAD},
-    session::queue::{Delivery, Sending, Stage},
-    settings::Limits,
 };
-use crate::auth::identity::Identity;
 
 /// Takes messages from the queue as long as the window is open and the client reads.
 pub fn fill(connection: &mut Connection) {

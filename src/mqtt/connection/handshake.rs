@@ -9,30 +9,28 @@ use tokio::{
     time::{Instant, sleep, timeout, timeout_at},
 };
 
-use super::{
-    afterlife::Afterlife,
-    codec::{
-        decode::{self, NoConnect},
-        encode::{self, Offer},
-        frame::Kind,
-        packet::{self, Connect, Fault, Level, Reason},
-        read_buffer::Input,
-    },
-    connection::{Connection, Guards, ROOM, Stream},
-    delivery,
-    front::{Core, Credentials, Guest, Refusal},
-    publish::{Offered, Sender, Settled, Verdict, lock_command, will::Will},
-    session::{
-        Session, agent_slot,
-        queue::Room,
-        registry::{SessionControl, SessionKey, SessionLease, SessionOwner},
-    },
-};
+use super::{Connection, Guards, ROOM, Stream, detached::Afterlife, outbound};
 use crate::{
     auth::{holder::Holder, identity::Identity, origin::Origin},
     domain::{
         pool::{Account, Standing},
         topic::{self, Topic},
+    },
+    mqtt::{
+        codec::{
+            decode::{self, NoConnect},
+            encode::{self, Offer},
+            frame::Kind,
+            packet::{self, Connect, Fault, Level, Reason},
+            read_buffer::Input,
+        },
+        front::{Core, Credentials, Guest, Refusal},
+        publish::{Offered, Sender, Settled, Verdict, lock_command, will::Will},
+        session::{
+            Session, agent_slot,
+            queue::Room,
+            registry::{SessionControl, SessionKey, SessionLease, SessionOwner},
+        },
     },
 };
 
@@ -234,7 +232,7 @@ fn greet(
         maximum_packet: u32::try_from(limits.packet_bytes).unwrap_or(u32::MAX),
         topic_alias_maximum: limits.topic_aliases,
         assigned_client_id: assigned,
-        keep_alive: delivery::server_keep_alive(connect, limits),
+        keep_alive: outbound::server_keep_alive(connect, limits),
     };
     let mut connection = Connection::new(core.clone(), session, lease, sender, connect);
     encode::accept(&mut connection.out, connect.level, present, &offer);

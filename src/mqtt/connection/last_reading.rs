@@ -15,15 +15,15 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-use super::{
+use super::{Connection, End, Stream, inbound};
+use crate::mqtt::{
     codec::{
         decode, encode,
         frame::{Frame, Kind},
         packet::{Packet, Reason},
         read_buffer::Input,
     },
-    connection::{self, Connection, End, Stream},
-    inbound,
+    connection,
     link::QoS,
 };
 

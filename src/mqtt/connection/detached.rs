@@ -6,19 +6,20 @@ use std::{sync::Arc, time::Duration};
 use futures_util::StreamExt as _;
 use tokio::time::{Instant, sleep_until};
 
-use super::{
-    connection::{End, Goodbye},
-    delivery,
-    front::Core,
-    link::QoS,
-    publish::{Answer, Sender, will::Will},
-    session::{
-        self, Decided, Phase, Session,
-        registry::{SessionControl, SessionLease},
+use super::{End, Goodbye, outbound};
+use crate::{
+    domain::topic::Topic,
+    mqtt::{
+        front::Core,
+        link::QoS,
+        publish::{Answer, Sender, will::Will},
+        session::{
+            self, Decided, Phase, Session,
+            registry::{SessionControl, SessionLease},
+        },
+        subscribe,
     },
-    subscribe,
 };
-use crate::domain::topic::Topic;
 
 /// A session without a connection, and the right to it.
 pub struct Afterlife {
@@ -53,13 +54,13 @@ impl Afterlife {
             End::Stopping => return self.finish().await,
         }
         let mut expiry = self.session.expiry;
-        if let Some(left) = delivery::end_of(&self.sender.who) {
+        if let Some(left) = outbound::end_of(&self.sender.who) {
             expiry = expiry.min(left);
         }
         if expiry.is_zero() {
             return self.over().await;
         }
-        let is_left_out = |message: &super::router::message::Message| {
+        let is_left_out = |message: &crate::mqtt::router::message::Message| {
             message.qos == QoS::AtMostOnce || subscribe::is_lock_command(message)
         };
         self.session.queue.purge(is_left_out);
