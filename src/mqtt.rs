@@ -6,9 +6,9 @@ pub mod client;
 mod codec;
 mod connection;
 mod front;
-pub mod gauges;
-mod hearers;
 pub mod link;
+mod log_throttle;
+mod metrics;
 pub mod pools;
 mod publish;
 mod router;
@@ -17,6 +17,10 @@ pub mod settings;
 mod subscribe;
 pub mod tls;
 
-pub use front::{Authenticate, BoxFuture, Credentials, Front, Guest, Hooks, Refusal};
+pub use connection::{
+    admission::ConnectionPermit,
+    credentials::{Authenticate, BoxFuture, Credentials, Refusal},
+};
+pub use front::{Front, Hooks};
 pub use router::Pulse;
 pub use settings::Settings;

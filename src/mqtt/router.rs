@@ -31,7 +31,7 @@ use self::{
     retained::Retained,
     subscribers::{Inbox, Mailbox, Subscribers},
 };
-use super::{gauges::Gauges, settings::Limits};
+use super::{metrics::FrontMetrics, settings::Limits};
 use crate::{
     auth::holder::Holder,
     domain::pool::{Account, Standing},
@@ -118,7 +118,7 @@ impl Router {
     ///
     /// # Errors
     /// When a thread cannot be started, or the router does not answer.
-    pub fn start(limits: &Limits, gauges: Arc<Gauges>) -> anyhow::Result<Self> {
+    pub fn start(limits: &Limits, metrics: Arc<FrontMetrics>) -> anyhow::Result<Self> {
         let config = rumqttd::RouterConfig {
             max_connections: 4,
             max_outgoing_packet_count: 100,
@@ -135,7 +135,7 @@ impl Router {
                 Ok((sender, receiver))
             },
             limits,
-            gauges,
+            metrics,
         )
     }
 
@@ -143,12 +143,12 @@ impl Router {
     fn between(
         open: impl Fn(&str) -> anyhow::Result<(LinkTx, LinkRx)>,
         limits: &Limits,
-        gauges: Arc<Gauges>,
+        metrics: Arc<FrontMetrics>,
     ) -> anyhow::Result<Self> {
         let (commands, inbox) = mpsc::channel(WAITING);
         let (retained, subscribers) = (Arc::new(Mutex::new(Retained::new(limits))), Arc::new(Subscribers::new(limits)));
         let epoch = Instant::now();
-        let parts = feed::Parts { subscribers: subscribers.clone(), retained: retained.clone(), gauges, epoch };
+        let parts = feed::Parts { subscribers: subscribers.clone(), retained: retained.clone(), metrics, epoch };
         let (feed, outlet) = feed::pair(open("publisher")?.0, open("subscriber")?, parts)?;
         thread::Builder::new()
             .name("mqtt-feed".to_owned())
@@ -175,7 +175,7 @@ impl Router {
 
     /// Whether anybody is subscribed to a filter that this topic matches.
     #[must_use]
-    pub fn is_heard(&self, topic: &Arc<str>) -> bool {
+    pub fn has_subscribers(&self, topic: &Arc<str>) -> bool {
         self.0.subscribers.has(topic)
     }
 
@@ -185,7 +185,7 @@ impl Router {
     /// # Errors
     /// When the router is dead.
     pub async fn publish(&self, message: Message) -> Result<(), Dead> {
-        if !message.retain && !self.is_heard(&message.topic) {
+        if !message.retain && !self.has_subscribers(&message.topic) {
             return Ok(());
         }
         self.command(Command::Publish(message)).await
@@ -276,6 +276,13 @@ impl RouterLink {
         }
     }
 
+    /// A second way to end a subscription, for somebody who has not the link.
+    #[must_use]
+    pub fn guard(&self, number: usize) -> Option<SubscriptionGuard> {
+        let filter = self.filters.get(&number)?.clone();
+        Some(SubscriptionGuard { router: self.router.clone(), link: self.number, number, filter })
+    }
+
     /// The next message. May be cancelled at any time.
     ///
     /// # Errors
@@ -287,6 +294,21 @@ impl RouterLink {
     /// The next message, if it is there already.
     pub fn arrived(&mut self) -> Option<Arrival> {
         self.inbox.try_next()
+    }
+}
+
+/// A subscription of a link that ends when this is dropped, whoever has the link then.
+#[derive(Debug)]
+pub struct SubscriptionGuard {
+    router: Router,
+    link: LinkNumber,
+    number: usize,
+    filter: Arc<str>,
+}
+
+impl Drop for SubscriptionGuard {
+    fn drop(&mut self) {
+        self.router.0.subscribers.remove(self.link, [(self.number, &self.filter)].into_iter());
     }
 }
 

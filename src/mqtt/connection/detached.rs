@@ -3,30 +3,31 @@
 
 use std::{sync::Arc, time::Duration};
 
+use chrono::Utc;
 use futures_util::StreamExt as _;
 use tokio::time::{Instant, sleep_until};
 
-use super::{End, Goodbye, outbound};
+use super::{End, Goodbye, broker::Broker};
 use crate::{
     domain::topic::Topic,
     mqtt::{
-        front::Core,
         link::QoS,
-        publish::{Answer, Sender, will::Will},
+        publish::will::Will,
+        router::message::Message,
         session::{
-            self, Decided, Phase, Session,
+            self, CompletedPublish, InboundQos2, Session,
+            publication::{AckResult, Publisher},
             registry::{SessionControl, SessionLease},
         },
-        subscribe,
     },
 };
 
 /// A session without a connection, and the right to it.
-pub struct Afterlife {
-    pub core: Arc<Core>,
+pub struct DetachedSession {
+    pub broker: Arc<Broker>,
     pub session: Box<Session>,
     pub lease: SessionLease,
-    pub sender: Sender,
+    pub publisher: Publisher,
     pub will: Option<Will>,
 }
 
@@ -37,7 +38,7 @@ enum WaitOutcome {
     Stopping,
 }
 
-impl Afterlife {
+impl DetachedSession {
     /// Does what the connection's end demands, until the session is handed over or over.
     pub async fn begin(mut self, end: End) {
         match end {
@@ -54,16 +55,13 @@ impl Afterlife {
             End::Stopping => return self.finish().await,
         }
         let mut expiry = self.session.expiry;
-        if let Some(left) = outbound::end_of(&self.sender.who) {
+        if let Some(left) = self.publisher.who.remaining(Utc::now()) {
             expiry = expiry.min(left);
         }
         if expiry.is_zero() {
             return self.over().await;
         }
-        let is_left_out = |message: &crate::mqtt::router::message::Message| {
-            message.qos == QoS::AtMostOnce || subscribe::is_lock_command(message)
-        };
-        self.session.queue.purge(is_left_out);
+        self.session.queue.purge(|message| message.qos == QoS::AtMostOnce || message.is_lock_command());
         match self.wait(expiry).await {
             WaitOutcome::Control(control) => self.obey(control).await,
             WaitOutcome::Expired => self.over().await,
@@ -81,20 +79,20 @@ impl Afterlife {
         let expires_at = began + expiry;
         loop {
             let will_at = self.will.as_ref().map_or(expires_at, |will| (began + will.delay).min(expires_at));
-            let stop = self.core.lifecycle.soft.clone();
+            let stop = self.broker.lifecycle.soft.clone();
             tokio::select! {
                 control = self.lease.control.recv() => return control.map_or(WaitOutcome::Expired, WaitOutcome::Control),
-                Some(decided) = self.session.pending.next(), if !self.session.pending.is_empty() => {
-                    self.settle(decided).await;
+                Some(completed) = self.session.pending.next(), if !self.session.pending.is_empty() => {
+                    self.settle(completed).await;
                 }
                 arrival = session::arrival(&mut self.session.link) => match arrival {
                     Ok(arrival) => {
-                        subscribe::take_in(&self.core, &mut self.session, arrival.subscription, arrival.message, false);
+                        self.broker.subscribing.deliver(&mut self.session, arrival.subscription, arrival.message, false);
                     }
                     Err(_) => return WaitOutcome::Stopping,
                 },
                 Some(shared) = self.session.mailbox.receiver.recv() => {
-                    subscribe::take_in(&self.core, &mut self.session, shared.subscription, shared.message, false);
+                    self.broker.subscribing.deliver(&mut self.session, shared.subscription, shared.message, false);
                 }
                 () = sleep_until(will_at), if self.will.is_some() && will_at < expires_at => {
                     self.publish_will().await;
@@ -113,7 +111,7 @@ impl Afterlife {
             SessionControl::HandOver { clean, reply } if clean || self.session.expiry.is_zero() => {
                 // So does the wait for its will.
                 self.publish_will().await;
-                subscribe::leave_groups(&self.core, &mut self.session);
+                self.broker.subscribing.end_subscriptions(&mut self.session);
                 let _ = reply.send(None);
                 self.session.abandoned.cancel();
                 self.finish().await;
@@ -125,10 +123,10 @@ impl Afterlife {
                 }
                 // What came before the client's return came while it was away.
                 while let Some(arrival) = session::arrived(&mut self.session.link) {
-                    subscribe::take_in(&self.core, &mut self.session, arrival.subscription, arrival.message, false);
+                    self.broker.subscribing.deliver(&mut self.session, arrival.subscription, arrival.message, false);
                 }
                 // A command to the lock is for now: the worker that returns does not get it again.
-                self.session.queue.purge(subscribe::is_lock_command);
+                self.session.queue.purge(Message::is_lock_command);
                 let Self { session, lease, .. } = self;
                 // Whoever asked is gone: then the session goes with it.
                 let _ = reply.send(Some(session));
@@ -147,54 +145,46 @@ impl Afterlife {
     /// The session is over: its place is free at once, its will goes out, its last messages are finished.
     async fn over(mut self) {
         self.publish_will().await;
-        subscribe::leave_groups(&self.core, &mut self.session);
-        let Self { core, mut session, lease, .. } = self;
+        self.broker.subscribing.end_subscriptions(&mut self.session);
+        let Self { broker, mut session, lease, .. } = self;
         drop(lease);
-        session.link = None;
         session.abandoned.cancel();
-        finish(&core, &mut session).await;
+        finish(&broker, &mut session).await;
     }
 
     async fn finish(mut self) {
-        finish(&self.core, &mut self.session).await;
+        finish(&self.broker, &mut self.session).await;
     }
 
     async fn publish_will(&mut self) {
         if let Some(will) = self.will.take() {
-            will.publish(&self.core).await;
+            will.publish(&self.broker.publishing).await;
         }
     }
 
-    async fn settle(&mut self, decided: Decided) {
-        if decided.twice {
-            let refused = !matches!(decided.settled.answer, Answer::Done);
-            match self.session.received.get_mut(&decided.id) {
-                Some(_) if refused => drop(self.session.received.remove(&decided.id)),
-                Some(phase) => *phase = Phase::Received,
+    async fn settle(&mut self, completed: CompletedPublish) {
+        if completed.is_qos2 {
+            let refused = !matches!(completed.outcome.ack, AckResult::Done);
+            match self.session.received.get_mut(&completed.id) {
+                Some(_) if refused => drop(self.session.received.remove(&completed.id)),
+                Some(phase) => *phase = InboundQos2::Received,
                 None => {}
             }
         }
-        route(&self.core, decided).await;
+        let _ = self.broker.publishing.route(completed.outcome).await;
     }
 }
 
 /// Waits for the fate of everything that was begun, so that what is committed also reaches its subscribers. The hard
 /// stop ends the wait.
-async fn finish(core: &Core, session: &mut Session) {
+async fn finish(broker: &Broker, session: &mut Session) {
     let all = async {
-        while let Some(decided) = session.pending.next().await {
-            route(core, decided).await;
+        while let Some(completed) = session.pending.next().await {
+            let _ = broker.publishing.route(completed.outcome).await;
         }
     };
     tokio::select! {
         () = all => {}
-        () = core.lifecycle.hard.cancelled() => {}
-    }
-}
-
-async fn route(core: &Core, decided: Decided) {
-    if let Some(message) = decided.settled.route {
-        // A dead router stops the hub by itself.
-        let _ = core.router.publish(message).await;
+        () = broker.lifecycle.hard.cancelled() => {}
     }
 }

@@ -2,15 +2,21 @@
 
 use std::{collections::VecDeque, sync::Arc};
 
-use super::Core;
 use crate::{
-    auth::{identity::Identity, origin::Origin},
+    auth::{identity::Identity, origin::Origin, rights::Rights},
     domain::topic::{self, Topic},
+    lifecycle::Lifecycle,
     mqtt::{
         link::{self, Carrier, Incoming, Link},
-        publish::{self, Offered, Sender},
-        router::{RouterLink, message::Message},
-        session::agent_slot::{SlotGuard, SlotOwner},
+        metrics::FrontMetrics,
+        pools::Pools,
+        publish::Publishing,
+        router::{Router, RouterLink, message::Message},
+        session::{
+            agent_slot::{LockAgentSlot, SlotGuard, SlotOwner},
+            publication::{Publication, Publisher},
+            registry::SessionRegistry,
+        },
     },
 };
 
@@ -18,31 +24,46 @@ use crate::{
 /// counted: a worker that far behind is stuck, and commands to the lock expire long before.
 const WAITING: usize = 10_000;
 
-/// Starts a session of `who`, subscribed to `filters`.
-pub fn start(core: &Arc<Core>, who: Identity, will: Option<link::Message>, filters: &[&str]) -> Link {
-    let (link, carrier) = link::pair();
-    let filters = filters.iter().map(|filter| (*filter).to_owned()).collect();
-    let sender = Sender::new(core, who, Origin::inside());
-    let session = Local { core: core.clone(), sender, will, filters, waiting: VecDeque::new() };
-    core.lifecycle.track(session.run(carrier));
-    link
+/// All that sessions inside the process may touch.
+#[derive(Debug)]
+pub struct InProcess {
+    pub lifecycle: Lifecycle,
+    pub rights: Rights,
+    pub router: Router,
+    pub publishing: Arc<Publishing>,
+    pub agent_slot: LockAgentSlot,
+    pub sessions: Arc<SessionRegistry>,
+    pub pools: Pools,
+    pub metrics: Arc<FrontMetrics>,
 }
 
-struct Local {
-    core: Arc<Core>,
-    sender: Sender,
+impl InProcess {
+    /// Starts a session of `who`, subscribed to `filters`.
+    pub fn start(self: &Arc<Self>, who: Identity, will: Option<link::Message>, filters: &[&str]) -> Link {
+        let (link, carrier) = link::pair();
+        let filters = filters.iter().map(|filter| (*filter).to_owned()).collect();
+        let publisher = Publisher::new(who, Origin::inside(), self.sessions.new_number(), &self.pools);
+        let session = InProcessSession { parts: self.clone(), publisher, will, filters, waiting: VecDeque::new() };
+        self.lifecycle.track(session.run(carrier));
+        link
+    }
+}
+
+struct InProcessSession {
+    parts: Arc<InProcess>,
+    publisher: Publisher,
     will: Option<link::Message>,
     filters: Vec<String>,
     waiting: VecDeque<Incoming>,
 }
 
-impl Local {
+impl InProcessSession {
     async fn run(mut self, mut carrier: Carrier) {
         let mut place = None;
         let router = match self.begin(&mut place).await {
             Ok(router) => router,
             Err(why) => {
-                tracing::error!(who = %self.sender.who, "a session inside the hub could not begin: {why}");
+                tracing::error!(who = %self.publisher.who, "a session inside the hub could not begin: {why}");
                 let _ = carrier.incoming.send(Incoming::Disconnected(why)).await;
                 return;
             }
@@ -50,29 +71,29 @@ impl Local {
         let died = self.serve(&mut carrier, router).await;
         drop(place);
         if let (true, Some(will)) = (died, self.will.take()) {
-            tracing::warn!(who = %self.sender.who, topic = will.topic, "a worker inside the hub is gone, its will is published");
-            self.publish(will).await;
+            tracing::warn!(who = %self.publisher.who, topic = will.topic, "a worker inside the hub is gone, its will is published");
+            self.forward(will).await;
         }
     }
 
     /// Subscribes to everything, and puts what is retained into the queue.
     async fn begin(&mut self, place: &mut Option<SlotGuard>) -> Result<RouterLink, String> {
         if self.filters.iter().any(|filter| Topic::parse(filter) == Some(Topic::LockCommand)) {
-            let held = self.core.worker.take(SlotOwner::Embedded);
+            let held = self.parts.agent_slot.take(SlotOwner::Embedded);
             *place = Some(held.ok_or("there is another lock worker")?);
         }
-        let (holder, standing) = (*self.sender.bytes.holder(), self.sender.bytes.standing());
-        let mut router = self.core.router.open(holder, standing);
+        let (holder, standing) = (*self.publisher.bytes.holder(), self.publisher.bytes.standing());
+        let mut router = self.parts.router.open(holder, standing);
         self.waiting.push_back(Incoming::Connected);
         for (number, filter) in (0..).zip(&std::mem::take(&mut self.filters)) {
-            let right = self.core.rights.subscribe(&self.sender.who, filter);
+            let right = self.parts.rights.subscribe(&self.publisher.who, filter);
             if !topic::valid_filter(filter) || !right.allowed {
                 return Err(format!("no right to subscribe to {filter}: {}", right.rule));
             }
             let since = router.subscribe(number, filter).await.map_err(|error| error.to_string())?;
-            let retained = self.core.router.retained().lock().matching(filter, since, std::time::Instant::now());
+            let retained = self.parts.router.retained().lock().matching(filter, since, std::time::Instant::now());
             for message in retained {
-                self.take_in(message, true);
+                self.enqueue(message, true);
             }
         }
         Ok(router)
@@ -80,15 +101,15 @@ impl Local {
 
     /// Carries messages until the worker is gone, and says whether it went while the hub runs.
     async fn serve(&mut self, carrier: &mut Carrier, mut router: RouterLink) -> bool {
-        let stop = self.core.lifecycle.hard.clone();
+        let stop = self.parts.lifecycle.hard.clone();
         loop {
             tokio::select! {
                 outgoing = carrier.outgoing.recv() => match outgoing {
-                    Some(message) => self.publish(message).await,
-                    None => return !self.core.lifecycle.soft.is_cancelled(),
+                    Some(message) => self.forward(message).await,
+                    None => return !self.parts.lifecycle.soft.is_cancelled(),
                 },
                 arrival = router.receive() => match arrival {
-                    Ok(arrival) => self.take_in(arrival.message, false),
+                    Ok(arrival) => self.enqueue(arrival.message, false),
                     // The router's death stops the hub.
                     Err(_) => return false,
                 },
@@ -103,14 +124,14 @@ impl Local {
         }
     }
 
-    fn take_in(&mut self, message: Message, retained: bool) {
-        if !self.core.rights.may_receive(&self.sender.who, &message.topic) {
+    fn enqueue(&mut self, message: Message, retained: bool) {
+        if !self.parts.rights.may_receive(&self.publisher.who, &message.topic) {
             return;
         }
         if self.waiting.len() >= WAITING {
             self.waiting.pop_front();
-            self.core.gauges.dropped.one();
-            tracing::warn!(who = %self.sender.who, "a worker inside the hub is far behind, its oldest message is dropped");
+            self.parts.metrics.dropped.one();
+            tracing::warn!(who = %self.publisher.who, "a worker inside the hub is far behind, its oldest message is dropped");
         }
         self.waiting.push_back(Incoming::Message(link::Message {
             topic: message.topic.to_string(),
@@ -120,8 +141,8 @@ impl Local {
         }));
     }
 
-    async fn publish(&self, message: link::Message) {
-        let message = Message::plain(message, self.sender.number);
-        publish::publish(&self.core, &self.sender, Offered { message, dup: false, is_will: false }).await;
+    async fn forward(&self, message: link::Message) {
+        let message = Message::plain(message, self.publisher.number);
+        self.parts.publishing.publish(&self.publisher, Publication { message, dup: false, is_will: false }).await;
     }
 }

@@ -1,16 +1,15 @@
 //! A will: the message that a client leaves for the case that its connection ends without its word.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
-use super::{Offered, Sender};
+use super::Publishing;
 use crate::{
     auth::holder::Holder,
     domain::pool::Share,
     mqtt::{
         codec::packet,
-        front::Core,
-        publish,
         router::message::{Message, compact},
+        session::publication::{Publication, Publisher, expires_at},
     },
 };
 
@@ -22,15 +21,15 @@ pub struct Will {
     expiry: Option<u32>,
     /// How long after the connection's end it is published, unless the session goes on or ends before.
     pub delay: Duration,
-    sender: Sender,
+    publisher: Publisher,
     /// What it takes of what all may have waiting.
     _share: Share<Holder>,
 }
 
 impl Will {
-    /// None if its sender has no room for it.
+    /// None if its publisher has no room for it.
     #[must_use]
-    pub fn new(will: packet::Will, sender: Sender) -> Option<Self> {
+    pub fn new(will: packet::Will, publisher: Publisher) -> Option<Self> {
         let message = Message {
             topic: will.topic.into(),
             payload: compact(&will.payload),
@@ -38,13 +37,13 @@ impl Will {
             retain: will.retain,
             properties: compact(&will.properties),
             expires_at: None,
-            origin: sender.number,
+            origin: publisher.number,
             place: 0,
             owner: None,
         };
-        let share = sender.bytes.take(message.cost() as u64).ok()?;
+        let share = publisher.bytes.take(message.cost() as u64).ok()?;
         let delay = Duration::from_secs(will.delay.into());
-        Some(Self { message, expiry: will.expiry, delay, sender, _share: share })
+        Some(Self { message, expiry: will.expiry, delay, publisher, _share: share })
     }
 
     #[must_use]
@@ -58,9 +57,9 @@ impl Will {
     }
 
     /// Publishes it, as if the client had done so itself.
-    pub async fn publish(self, core: &Arc<Core>) {
-        let expires_at = publish::expires_at(self.expiry);
+    pub async fn publish(self, publishing: &Publishing) {
+        let expires_at = expires_at(self.expiry);
         let message = Message { expires_at, ..self.message };
-        publish::publish(core, &self.sender, Offered { message, dup: false, is_will: true }).await;
+        publishing.publish(&self.publisher, Publication { message, dup: false, is_will: true }).await;
     }
 }

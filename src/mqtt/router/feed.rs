@@ -26,7 +26,7 @@ use super::{
     retained::Retained,
     subscribers::Subscribers,
 };
-use crate::mqtt::gauges::Gauges;
+use crate::mqtt::metrics::FrontMetrics;
 
 /// Messages, and bytes of them, between two fences.
 const FENCE_MESSAGES: usize = 400;
@@ -48,7 +48,7 @@ const END: u8 = 2;
 pub(super) struct Parts {
     pub(super) subscribers: Arc<Subscribers>,
     pub(super) retained: Arc<Mutex<Retained>>,
-    pub(super) gauges: Arc<Gauges>,
+    pub(super) metrics: Arc<FrontMetrics>,
     pub(super) epoch: Instant,
 }
 
@@ -128,7 +128,7 @@ impl Feed {
         self.place += 1;
         message.place = self.place;
         if message.retain && !self.parts.retained.lock().put(&message) {
-            self.parts.gauges.not_retained.one();
+            self.parts.metrics.not_retained.one();
         }
         self.unfenced.0 += 1;
         self.unfenced.1 += message.cost();
@@ -202,11 +202,11 @@ impl Outlet {
     fn deliver(&mut self, message: &Message) {
         let missed = message.place.saturating_sub(self.place + 1);
         if missed > 0 {
-            self.parts.gauges.overwritten.add(missed);
+            self.parts.metrics.overwritten.add(missed);
             tracing::warn!(missed, "the router's log was overwritten before it was read");
         }
         self.place = message.place;
-        if self.parts.subscribers.deliver(message, &self.parts.gauges.overwritten) {
+        if self.parts.subscribers.deliver(message, &self.parts.metrics.overwritten) {
             // Whoever publishes waits for the fences, and so for this.
             if self.crowded_since.get_or_insert_with(Instant::now).elapsed() < PATIENCE {
                 thread::sleep(PAUSE);

@@ -9,7 +9,11 @@ use std::{
 
 use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
 
-use crate::{auth::holder::Holder, domain::pool::Standing, mqtt::link::QoS};
+use crate::{
+    auth::holder::Holder,
+    domain::{pool::Standing, topic::Topic},
+    mqtt::link::QoS,
+};
 
 /// Which session a message came from, so that one that wants none of its own can be spared. 0 is nobody's.
 pub type SessionNumber = u64;
@@ -62,6 +66,12 @@ impl Message {
     pub fn seconds_left(&self, now: Instant) -> Option<u32> {
         let left = self.expires_at?.saturating_duration_since(now);
         Some(u32::try_from(left.as_millis().div_ceil(1000)).unwrap_or(u32::MAX))
+    }
+
+    /// Whether it is a command to the lock, which is for now or not at all.
+    #[must_use]
+    pub fn is_lock_command(&self) -> bool {
+        Topic::parse(&self.topic) == Some(Topic::LockCommand)
     }
 
     #[must_use]

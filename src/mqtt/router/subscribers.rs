@@ -20,7 +20,7 @@ use crate::{
         pool::{Account, Pool, Share, Standing},
         topic,
     },
-    mqtt::{gauges::Count, pools, settings::Limits},
+    mqtt::{metrics::Counter, pools, settings::Limits},
     telemetry::rate::Rate,
 };
 
@@ -225,7 +225,7 @@ impl Subscribers {
 
     /// Gives a message to each subscription that it reaches, and counts those that were too far behind. Says whether
     /// somebody is behind.
-    pub(super) fn deliver(&self, message: &Message, overwritten: &Count) -> bool {
+    pub(super) fn deliver(&self, message: &Message, overwritten: &Counter) -> bool {
         let mut table = self.table.read();
         if !table.topics.contains_key(&message.topic) {
             drop(table);

@@ -6,7 +6,13 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use super::registry::SessionKey;
-use crate::mqtt::router::message::SessionNumber;
+use crate::{auth::identity::Identity, domain::device::DeviceRole, mqtt::router::message::SessionNumber};
+
+/// Whether a session of this identity is a lock agent's that must have the slot for itself.
+#[must_use]
+pub fn is_lock_agent(who: &Identity) -> bool {
+    matches!(who, Identity::Device(device) if device.role == DeviceRole::LockAgent)
+}
 
 /// Who holds the slot.
 #[derive(Debug, Clone, PartialEq, Eq)]

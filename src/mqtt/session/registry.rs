@@ -22,7 +22,7 @@ use crate::{
         pool::{Full, Pool, Share},
         user::UserId,
     },
-    mqtt::{codec::packet::Reason, gauges::Gauges, pools, settings::Limits},
+    mqtt::{codec::packet::Reason, metrics::FrontMetrics, pools, settings::Limits},
 };
 
 /// Orders that wait for a session's task. When it is full the session is being ended or handed over anyway.
@@ -81,18 +81,18 @@ pub struct SessionRegistry {
     /// How often sessions were ended from outside: who signs in meanwhile has to be asked again.
     endings: AtomicU64,
     places: Pool<Holder>,
-    gauges: Arc<Gauges>,
+    metrics: Arc<FrontMetrics>,
 }
 
 impl SessionRegistry {
     #[must_use]
-    pub fn new(limits: &Limits, gauges: Arc<Gauges>) -> Arc<Self> {
+    pub fn new(limits: &Limits, metrics: Arc<FrontMetrics>) -> Arc<Self> {
         Arc::new(Self {
             table: Mutex::default(),
             last_number: AtomicU64::new(0),
             endings: AtomicU64::new(0),
             places: Pool::new(pools::sessions(limits)),
-            gauges,
+            metrics,
         })
     }
 
@@ -120,7 +120,7 @@ impl SessionRegistry {
         let (sender, control) = mpsc::channel(CONTROLS);
         table.insert(key.clone(), Entry { number, control: sender, who, place });
         if previous.is_none() {
-            self.gauges.sessions.shift(1);
+            self.metrics.sessions.shift(1);
         }
         Ok((SessionLease { key, number, control, sessions: self.clone() }, previous))
     }
@@ -146,7 +146,7 @@ impl SessionRegistry {
             return;
         }
         table.remove(key);
-        self.gauges.sessions.shift(-1);
+        self.metrics.sessions.shift(-1);
     }
 }
 
@@ -190,9 +190,9 @@ mod tests {
         let (second, previous) = sessions.claim(one.clone(), Identity::Anonymous, HERE).expect("room");
         assert!(previous.is_some());
         drop(first);
-        assert_eq!(sessions.gauges.sessions.get(), 1);
+        assert_eq!(sessions.metrics.sessions.get(), 1);
         drop(second);
-        assert_eq!(sessions.gauges.sessions.get(), 0);
+        assert_eq!(sessions.metrics.sessions.get(), 0);
         assert_eq!(sessions.places.taken(), 0);
     }
 

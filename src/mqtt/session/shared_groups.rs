@@ -23,7 +23,7 @@ use crate::{
     },
     lifecycle::Lifecycle,
     mqtt::router::{
-        NotSubscribed, Router, RouterLink,
+        NotSubscribed, Router, RouterLink, SubscriptionGuard,
         message::{Message, SessionNumber},
     },
 };
@@ -51,6 +51,8 @@ struct Members {
 struct Group {
     members: Arc<Mutex<Members>>,
     stop: CancellationToken,
+    /// Nobody subscribes by the group any more once its last member has left, though its link ends a moment later.
+    _subscription: Option<SubscriptionGuard>,
     /// On the account of whoever made it, until its last member leaves.
     _place: Share<Holder>,
 }
@@ -86,6 +88,7 @@ impl SharedGroups {
         let place = place.map_err(|_| NotSubscribed::TooManyGroups)?;
         let mut link = self.router.open(member.holder, member.who.standing());
         link.subscribe(1, filter).await?;
+        let subscription = link.guard(1);
         let stop = self.lifecycle.soft.child_token();
         let members = {
             let mut groups = self.groups.lock();
@@ -95,7 +98,9 @@ impl SharedGroups {
                 return Ok(());
             }
             let members = Arc::new(Mutex::new(Members { list: vec![member], next: 0 }));
-            groups.insert(name, Group { members: members.clone(), stop: stop.clone(), _place: place });
+            let group =
+                Group { members: members.clone(), stop: stop.clone(), _subscription: subscription, _place: place };
+            groups.insert(name, group);
             members
         };
         let rights = self.rights.clone();

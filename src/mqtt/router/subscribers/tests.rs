@@ -36,6 +36,24 @@ fn a_topic_is_of_interest_while_somebody_has_a_filter_that_matches_it() {
 }
 
 #[test]
+fn a_topic_is_of_interest_until_the_last_of_a_filters_subscriptions_has_ended() {
+    let (subscribers, (mailbox, _inbox)) = (subscribers(10, 10), mailbox());
+    let account = account(&subscribers, 1);
+    let has = |name: &str| subscribers.has(&name.into());
+    let (plain, wide): (Arc<str>, Arc<str>) = ("a/b".into(), "c/+".into());
+    for (number, filter) in [(1, &plain), (2, &plain), (3, &wide)] {
+        subscribers.add((1, number), filter, 0, &account, mailbox.clone()).expect("room");
+    }
+    assert!(has("a/b") && has("c/d") && !has("a/c"));
+    subscribers.remove(1, [(1, &plain)].into_iter());
+    assert!(has("a/b"));
+    subscribers.remove(1, [(2, &plain)].into_iter());
+    assert!(!has("a/b") && has("c/d"));
+    subscribers.remove(1, [(3, &wide)].into_iter());
+    assert!(!has("c/d"));
+}
+
+#[test]
 fn a_filter_that_nobody_has_any_more_gives_its_place_back() {
     let (subscribers, (mailbox, _inbox)) = (subscribers(8, 4), mailbox());
     let mine = account(&subscribers, 1);
@@ -74,7 +92,7 @@ fn a_link_that_is_gone_is_not_subscribed_any_more() {
 async fn a_session_that_stands_still_misses_messages_and_the_others_do_not() {
     let subscribers = subscribers(8, 4);
     let ((slow, mut behind), (fast, mut well)) = (mailbox(), mailbox());
-    let (account, overwritten) = (account(&subscribers, 1), Count::default());
+    let (account, overwritten) = (account(&subscribers, 1), Counter::default());
     subscribers.add((1, 1), &"a/+".into(), 0, &account, slow).expect("room");
     subscribers.add((2, 1), &"a/b".into(), 5, &account, fast).expect("room");
     let all = 20_000;
@@ -127,7 +145,7 @@ proptest! {
                 let mut wanted: Vec<_> =
                     mine.iter().filter(|(_, filter)| topic::matches(filter, &name)).map(|(number, _)| *number).collect();
                 prop_assert_eq!(subscribers.has(&name.as_str().into()), !wanted.is_empty());
-                subscribers.deliver(&message(&name, 1), &Count::default());
+                subscribers.deliver(&message(&name, 1), &Counter::default());
                 let mut got: Vec<_> =
                     std::iter::from_fn(|| inbox.try_next()).map(|arrival| arrival.subscription).collect();
                 got.sort_unstable();
