@@ -74,8 +74,9 @@ pub struct SharedDelivery {
 /// Where a session takes messages of its shared subscriptions from.
 #[derive(Debug)]
 pub struct Mailbox {
-    pub sender: mpsc::Sender<SharedDelivery>,
-    pub receiver: mpsc::Receiver<SharedDelivery>,
+    /// Boxed: a channel has room for 32 from the start, and sessions that are away are many.
+    pub sender: mpsc::Sender<Box<SharedDelivery>>,
+    pub receiver: mpsc::Receiver<Box<SharedDelivery>>,
     /// Whether the client is connected: groups prefer members that are.
     pub online: Arc<AtomicBool>,
 }
@@ -99,7 +100,7 @@ pub struct Session {
     pub mailbox: Mailbox,
     /// In the order of arrival, which is the order of the acknowledgements.
     pub pending: FuturesOrdered<Pending>,
-    /// As in [`super::publish::Sender`].
+    /// As in [`publication::Publisher`].
     pub abandoned: CancellationToken,
     /// How many connections it has had.
     pub connections: u64,
@@ -143,10 +144,7 @@ impl Session {
 }
 
 /// The next message from the router; for ever none where nothing is subscribed.
-///
-/// # Errors
-/// When the router is dead.
-pub async fn arrival(link: &mut Option<RouterLink>) -> Result<super::router::Arrival, super::router::Dead> {
+pub async fn arrival(link: &mut Option<RouterLink>) -> super::router::Arrival {
     match link {
         Some(link) => link.receive().await,
         None => std::future::pending().await,

@@ -85,12 +85,9 @@ impl DetachedSession {
                 Some(completed) = self.session.pending.next(), if !self.session.pending.is_empty() => {
                     self.settle(completed).await;
                 }
-                arrival = session::arrival(&mut self.session.link) => match arrival {
-                    Ok(arrival) => {
-                        self.broker.subscribing.deliver(&mut self.session, arrival.subscription, arrival.message, false);
-                    }
-                    Err(_) => return WaitOutcome::Stopping,
-                },
+                arrival = session::arrival(&mut self.session.link) => {
+                    self.broker.subscribing.deliver(&mut self.session, arrival.subscription, arrival.message, false);
+                }
                 Some(shared) = self.session.mailbox.receiver.recv() => {
                     self.broker.subscribing.deliver(&mut self.session, shared.subscription, shared.message, false);
                 }

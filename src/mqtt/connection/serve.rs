@@ -84,7 +84,6 @@ impl Connection {
                     inbound::complete(self, completed).await?;
                 }
                 arrival = session::arrival(&mut self.session.link) => {
-                    let arrival = arrival.map_err(|_| End::Stopping)?;
                     self.broker.subscribing.deliver(&mut self.session, arrival.subscription, arrival.message, true);
                     self.drain_router();
                 }

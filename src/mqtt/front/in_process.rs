@@ -108,11 +108,7 @@ impl InProcessSession {
                     Some(message) => self.forward(message).await,
                     None => return !self.parts.lifecycle.soft.is_cancelled(),
                 },
-                arrival = router.receive() => match arrival {
-                    Ok(arrival) => self.enqueue(arrival.message, false),
-                    // The router's death stops the hub.
-                    Err(_) => return false,
-                },
+                arrival = router.receive() => self.enqueue(arrival.message, false),
                 room = carrier.incoming.reserve(), if !self.waiting.is_empty() => match (room, self.waiting.pop_front()) {
                     (Ok(room), Some(next)) => room.send(next),
                     // It hears nothing any more, and may still have something to say.

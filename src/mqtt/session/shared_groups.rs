@@ -37,7 +37,7 @@ pub struct Member {
     pub session: SessionNumber,
     /// The member's number for its subscription.
     pub subscription: usize,
-    pub mailbox: mpsc::Sender<SharedDelivery>,
+    pub mailbox: mpsc::Sender<Box<SharedDelivery>>,
     pub online: Arc<AtomicBool>,
 }
 
@@ -135,9 +135,10 @@ impl SharedGroups {
     }
 }
 
-/// Gives each message to one member. A dead router ends the hub by itself.
+/// Gives each message to one member.
 async fn distribute(mut link: RouterLink, members: &Mutex<Members>, rights: &Rights) {
-    while let Ok(arrival) = link.receive().await {
+    loop {
+        let arrival = link.receive().await;
         if Topic::parse(&arrival.message.topic) == Some(Topic::LockCommand) {
             continue;
         }
@@ -158,7 +159,7 @@ enum Offer {
     /// There is no member left that may have it, so it is nobody's.
     Nobody,
     /// Nobody has room; the first that will.
-    Full(Message, mpsc::Sender<SharedDelivery>),
+    Full(Message, mpsc::Sender<Box<SharedDelivery>>),
 }
 
 /// Gives the message to the next member with room, those with a connection first.
@@ -172,7 +173,7 @@ fn offer(members: &mut Members, mut message: Message, rights: &Rights) -> Offer 
             if member.online.load(Relaxed) != online || !rights.may_receive(&member.who, &message.topic) {
                 continue;
             }
-            match member.mailbox.try_send(SharedDelivery { subscription: member.subscription, message }) {
+            match member.mailbox.try_send(Box::new(SharedDelivery { subscription: member.subscription, message })) {
                 Ok(()) => {
                     members.next = index + 1;
                     return Offer::Taken;
@@ -195,7 +196,7 @@ mod tests {
     use super::*;
     use crate::mqtt::link::{self, QoS};
 
-    fn member(session: u64, online: bool, room: usize) -> (Member, mpsc::Receiver<SharedDelivery>) {
+    fn member(session: u64, online: bool, room: usize) -> (Member, mpsc::Receiver<Box<SharedDelivery>>) {
         let (mailbox, receiver) = mpsc::channel(room);
         (
             Member {
@@ -225,8 +226,9 @@ mod tests {
         for _ in 0..6 {
             assert!(matches!(offer(&mut members, message(), &Rights::default()), Offer::Taken));
         }
-        let count =
-            |receiver: &mut mpsc::Receiver<SharedDelivery>| std::iter::from_fn(|| receiver.try_recv().ok()).count();
+        let count = |receiver: &mut mpsc::Receiver<Box<SharedDelivery>>| {
+            std::iter::from_fn(|| receiver.try_recv().ok()).count()
+        };
         assert_eq!((count(&mut first), count(&mut second), count(&mut absent)), (3, 3, 0));
     }
 
