@@ -363,7 +363,7 @@ test("rejected messages and the parts' states are told on the system page, the l
   const person = await Person.come(browser, hub, { token: tokens.ADMIN, path: "/system" });
   const { page } = person;
   await page.getByText("All is well").waitFor();
-  for (const part of ["Database", "Broker", "Recorder", "Lock worker", "Disk"]) await page.getByText(part, { exact: true }).waitFor();
+  for (const part of ["Database", "Broker", "Recorder", "Lock agent", "Disk"]) await page.getByText(part, { exact: true }).waitFor();
   await page.getByText("At work").waitFor();
   await page.getByRole("group", { name: "Log" }).getByRole("button", { name: "warn" }).click();
   await until("the hub logs by it", async () => /warn/.test((await hub.call("GET", "/api/log-level")).filter));
