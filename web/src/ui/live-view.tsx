@@ -81,7 +81,7 @@ function Player({ camera, again }: { camera: Camera; again: () => void }) {
         {state.is === "no-frame" && <NoView lines={[t.view.noFrame]} again={again} />}
       </div>
       <p class="view-line">
-        {state.is === "playing" ? <span class="tag live"><Radio size={14} aria-hidden="true" /> {t.view.live(t.view.how[state.how])}</span> : <span />}
+        {state.is === "playing" ? <span class="tag on-air"><Radio size={14} aria-hidden="true" /> {t.view.live(t.view.how[state.how])}</span> : <span />}
         {state.is === "playing" && document.fullscreenEnabled && (
           <Button small kind="quiet" onClick={() => void frame.current?.requestFullscreen()}><Maximize2 size={14} aria-hidden="true" /> {t.view.full}</Button>
         )}

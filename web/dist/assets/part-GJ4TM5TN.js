@@ -1,1 +1,0 @@
-import{a,b,c}from"/assets/part-WQZEY24R.js";import"/assets/part-CXNZPEFI.js";import"/assets/part-PYGSSMXJ.js";import"/assets/part-DQK37XIW.js";import"/assets/part-M6A72PQO.js";import"/assets/part-QOOSCLUR.js";import"/assets/part-PIIVTJCU.js";import"/assets/part-W6GSKPYU.js";export{a as Cameras,c as Shown,b as deviceName};
