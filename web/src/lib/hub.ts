@@ -246,7 +246,19 @@ export function updated(event: HubEvent): void {
       stats.value = { ...known, unresolved: Math.max(0, known.unresolved - 1), resolved: known.resolved + 1 };
     }
   });
+  // One that is not among those that are known may have been unresolved: the hub counts.
+  if (!before) countAnew();
   for (const listener of changes) listener(event);
+}
+
+let counting = 0;
+/** Once for all that changes within a second. */
+function countAnew(): void {
+  if (counting) return;
+  counting = window.setTimeout(() => {
+    counting = 0;
+    if (token.value) get<EventStats>("/api/events/stats").then((got) => (stats.value = got), () => undefined);
+  }, 1_000);
 }
 
 /** Alike but for the signature of the picture's address, which is new in each answer. */

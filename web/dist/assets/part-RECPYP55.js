@@ -1,1 +1,0 @@
-import{a,b,c}from"/assets/part-25IHUWZ7.js";import"/assets/part-7D6GPNKQ.js";import"/assets/part-PYGSSMXJ.js";import"/assets/part-DQK37XIW.js";import"/assets/part-M6A72PQO.js";import"/assets/part-QOOSCLUR.js";import"/assets/part-PIIVTJCU.js";import"/assets/part-W6GSKPYU.js";export{a as Cameras,c as Shown,b as deviceName};
