@@ -15,11 +15,7 @@ use url::{Url, form_urlencoded};
 
 use super::{BUILT, content};
 use crate::{
-    bridge::{
-        cameras,
-        error::ApiError,
-        who,
-    },
+    bridge::{cameras, error::ApiError, who},
     domain::camera::{Camera, CameraId},
     identities::Identities,
     store::{self, Database},
@@ -46,10 +42,8 @@ pub(super) async fn page(
         return Err(ApiError::internal(format_args!("the dashboard was built without {PAGE}")));
     };
     let policy = HeaderValue::try_from(policy(&camera)).map_err(ApiError::internal)?;
-    let headers = [
-        (header::CONTENT_SECURITY_POLICY, policy),
-        (header::X_FRAME_OPTIONS, HeaderValue::from_static("SAMEORIGIN")),
-    ];
+    let headers =
+        [(header::CONTENT_SECURITY_POLICY, policy), (header::X_FRAME_OPTIONS, HeaderValue::from_static("SAMEORIGIN"))];
     Ok((headers, content(file)).into_response())
 }
 
@@ -74,7 +68,8 @@ fn policy(camera: &Camera) -> String {
 /// address, which policies have no word for.
 fn server(url: &str) -> Option<String> {
     let url = Url::parse(url).ok()?;
-    let is_loaded = matches!(url.scheme(), "http" | "https") && matches!(url.host()?, url::Host::Domain(_) | url::Host::Ipv4(_));
+    let is_loaded =
+        matches!(url.scheme(), "http" | "https") && matches!(url.host()?, url::Host::Domain(_) | url::Host::Ipv4(_));
     // What a policy would take for its own punctuation is in no name of a host.
     let origin = url.origin().ascii_serialization();
     (is_loaded && !origin.contains([';', ',', ' ', '\'', '*'])).then_some(origin)
@@ -95,8 +90,18 @@ mod tests {
     #[test]
     fn what_no_browser_loads_and_what_would_widen_a_policy_is_in_none() {
         for url in [
-            "rtsp://cam/1", "ws://cam/", "webrtc://cam/", "http://[fe80::1]/", "http://*/", "http://*.example/", "nonsense", "",
-            "http://", "http://cam;script-src *", "http://cam 'unsafe-inline'", "http://admin:2024#pw@cam/",
+            "rtsp://cam/1",
+            "ws://cam/",
+            "webrtc://cam/",
+            "http://[fe80::1]/",
+            "http://*/",
+            "http://*.example/",
+            "nonsense",
+            "",
+            "http://",
+            "http://cam;script-src *",
+            "http://cam 'unsafe-inline'",
+            "http://admin:2024#pw@cam/",
         ] {
             assert_eq!(server(url), None, "{url}");
         }
