@@ -84,12 +84,9 @@ impl Afterlife {
                 Some(decided) = self.session.pending.next(), if !self.session.pending.is_empty() => {
                     self.settle(decided).await;
                 }
-                arrival = session::arrival(&mut self.session.link) => match arrival {
-                    Ok(arrival) => {
-                        subscribe::take_in(&self.core, &mut self.session, arrival.subscription, arrival.message, false);
-                    }
-                    Err(_) => return Turn::Stopping,
-                },
+                arrival = session::arrival(&mut self.session.link) => {
+                    subscribe::take_in(&self.core, &mut self.session, arrival.subscription, arrival.message, false);
+                }
                 Some(shared) = self.session.mailbox.receiver.recv() => {
                     subscribe::take_in(&self.core, &mut self.session, shared.subscription, shared.message, false);
                 }

@@ -216,7 +216,6 @@ impl Connection {
                     inbound::settle(self, decided).await?;
                 }
                 arrival = session::arrival(&mut self.session.link) => {
-                    let arrival = arrival.map_err(|_| End::Stopping)?;
                     subscribe::take_in(&self.core, &mut self.session, arrival.subscription, arrival.message, true);
                     self.gulp();
                 }

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -15,7 +14,7 @@ use super::{
 };
 use crate::{
     domain::{camera::CameraId, text::cut_to_bytes},
-    events::{Channel, Item, Malformed, Outcome, Submission},
+    events::{Channel, Item, Malformed, Outcome, intake::Submitted},
     wire,
 };
 
@@ -45,21 +44,23 @@ pub fn judge(core: &Arc<Core>, sender: &Sender, camera: CameraId, message: Messa
     let payload = if is_heard { message.payload } else { head(&message.payload) };
     let message = Message { retain: false, payload, ..message };
     let held = sender.uncommitted.hold((OVERHEAD + texts + message.cost()) as u64);
-    let submission = Submission::new(Channel::Mqtt, Item::Detection(detection));
-    tracing::debug!(parent: &submission.0.arrival.span, who = %sender.who, "a detection came");
-    let submitted = Submitted::begin(core, sender, submission, Counts::Yes);
+    // Takes its place in the recorder's queue at once, if there is one: so detections keep their order.
+    let submitted = core.hooks.recorder.submit(Channel::Mqtt, Item::Detection(detection));
+    tracing::debug!(parent: submitted.span(), who = %sender.who, "a detection came");
     let (core, sender) = (core.clone(), sender.clone());
     Verdict::Later(Box::pin(async move {
         let _held = held;
-        let why = match submitted.outcome(&core).await {
+        let why = match outcome(&core, &sender.abandoned, submitted).await {
             None => return unknown(),
             Some(Outcome::Stored(_) | Outcome::Duplicate(_)) => return Settled::done(is_heard.then_some(message)),
             Some(Outcome::Ignored) => return Settled::done(None),
             Some(Outcome::Rejected(why)) => why,
             Some(Outcome::UnknownCamera) => format!("Camera with ID {camera} not found"),
         };
-        // It is in the accounts as rejected; keeping its text is no second detection.
-        keep(&core, &sender, excerpt(&message, &sender, &why), Reason::PayloadFormatInvalid, Counts::No).await
+        // It is counted as rejected; keeping its text is no second detection.
+        let malformed = excerpt(&message, &sender, &why);
+        let submitted = core.hooks.recorder.submit_uncounted(Channel::Mqtt, Item::Malformed(malformed));
+        kept(&core, &sender, submitted, why, Reason::PayloadFormatInvalid).await
     }))
 }
 
@@ -74,7 +75,9 @@ fn malformed(core: &Arc<Core>, sender: &Sender, message: &Message, why: &str, re
     let (core, sender) = (core.clone(), sender.clone());
     Verdict::Later(Box::pin(async move {
         let _held = held;
-        keep(&core, &sender, malformed, reason, Counts::Yes).await
+        let why = malformed.reason.clone();
+        let submitted = core.hooks.recorder.submit(Channel::Mqtt, Item::Malformed(malformed));
+        kept(&core, &sender, submitted, why, reason).await
     }))
 }
 
@@ -89,12 +92,10 @@ fn head(payload: &Bytes) -> Bytes {
     decode::compact(&payload.slice(..payload.len().min(KEPT)))
 }
 
-/// Has it kept for a person to read; then its sender is told.
-async fn keep(core: &Core, sender: &Sender, malformed: Malformed, reason: Reason, counts: Counts) -> Settled {
+/// Waits until it is kept for a person to read; then its sender is told.
+async fn kept(core: &Core, sender: &Sender, submitted: Submitted, why: String, reason: Reason) -> Settled {
     core.gauges.malformed_detections.one();
-    let why = malformed.reason.clone();
-    let submission = Submission::new(Channel::Mqtt, Item::Malformed(malformed));
-    match Submitted::begin(core, sender, submission, counts).outcome(core).await {
+    match outcome(core, &sender.abandoned, submitted).await {
         None => unknown(),
         Some(_) => Settled::refused(reason, why),
     }
@@ -104,56 +105,15 @@ fn unknown() -> Settled {
     Settled { answer: Answer::Unknown, route: None }
 }
 
-/// Whether a submission is a detection in the accounts.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Counts {
-    Yes,
-    No,
-}
-
-/// Something on its way to the recorder.
-struct Submitted {
-    /// What has found no room yet.
-    waiting: Option<Submission>,
-    answer: oneshot::Receiver<Outcome>,
-    abandoned: CancellationToken,
-    counts: Counts,
-}
-
-impl Submitted {
-    /// Takes its place in the recorder's queue at once, if there is one: so detections keep their order.
-    fn begin(
-        core: &Core,
-        sender: &Sender,
-        (submission, answer): (Submission, oneshot::Receiver<Outcome>),
-        counts: Counts,
-    ) -> Self {
-        let waiting = match core.hooks.submissions.try_reserve() {
-            Ok(room) => {
-                place(core, room, submission, counts);
-                None
-            }
-            Err(_) => Some(submission),
-        };
-        Self { waiting, answer, abandoned: sender.abandoned.clone(), counts }
+/// Waits for room and then for the answer; none if there is no recorder any more, or if the session has ended before
+/// there was room.
+async fn outcome(core: &Core, abandoned: &CancellationToken, submitted: Submitted) -> Option<Outcome> {
+    if !submitted.is_waiting() {
+        return submitted.outcome().await;
     }
-
-    /// Waits for room and then for the answer; none if there is no recorder any more, or if the session has ended before
-    /// there was room.
-    async fn outcome(self, core: &Core) -> Option<Outcome> {
-        if let Some(submission) = self.waiting {
-            let room = tokio::select! {
-                room = core.gauges.waiting_detections.during(core.hooks.submissions.reserve()) => room.ok()?,
-                () = self.abandoned.cancelled() => return None,
-            };
-            place(core, room, submission, self.counts);
-        }
-        self.answer.await.ok()
-    }
-}
-
-/// In flight from here on, whether or not somebody waits for the answer.
-fn place(core: &Core, room: mpsc::Permit<'_, Submission>, submission: Submission, counts: Counts) {
-    let ticket = (counts == Counts::Yes).then(|| core.hooks.accounts.mqtt.receive());
-    room.send(Submission { ticket, ..submission });
+    let answer = tokio::select! {
+        answer = core.gauges.waiting_detections.during(submitted.placed()) => answer?,
+        () = abandoned.cancelled() => return None,
+    };
+    answer.await.ok()
 }

@@ -44,9 +44,9 @@ use crate::{
         pool::{Full, Standing},
     },
     events::{
-        LockRequest, Submission,
-        accounts::Accounts,
+        LockRequest,
         alerts::{Alerts, Subject},
+        intake::Intake,
         presence::Presence,
     },
     lifecycle::Lifecycle,
@@ -98,9 +98,7 @@ pub type Authenticate = Arc<dyn Fn(Credentials) -> BoxFuture<Result<Identity, Re
 pub struct Hooks {
     pub authenticate: Authenticate,
     /// Detections, read or malformed, to the recorder. Their acknowledgement waits for the reply.
-    pub submissions: mpsc::Sender<Submission>,
-    /// Where detections are counted that the recorder's queue has taken.
-    pub accounts: Accounts,
+    pub recorder: Intake,
     /// lock/command from clients, to the lock desk, which gives the command itself. The front never routes a client's.
     pub lock: mpsc::Sender<LockRequest>,
     pub presence: Presence,

@@ -88,11 +88,7 @@ impl Local {
                     Some(message) => self.publish(message).await,
                     None => return !self.core.lifecycle.soft.is_cancelled(),
                 },
-                arrival = router.receive() => match arrival {
-                    Ok(arrival) => self.take_in(arrival.message, false),
-                    // The router's death stops the hub.
-                    Err(_) => return false,
-                },
+                arrival = router.receive() => self.take_in(arrival.message, false),
                 room = carrier.incoming.reserve(), if !self.waiting.is_empty() => match (room, self.waiting.pop_front()) {
                     (Ok(room), Some(next)) => room.send(next),
                     // It hears nothing any more, and may still have something to say.

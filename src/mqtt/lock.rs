@@ -73,7 +73,7 @@ async fn settle(
 ) -> Settled {
     let refusal = match &request.ask {
         LockAsk::Refused { reason, .. } => Some(reason.clone()),
-        LockAsk::Command { .. } => None,
+        LockAsk::Command { .. } | LockAsk::Hold { .. } => None,
     };
     let asked = async {
         core.hooks.lock.send(request).await.ok()?;

@@ -268,12 +268,9 @@ impl RouterLink {
         }
     }
 
-    /// The next message. May be cancelled at any time.
-    ///
-    /// # Errors
-    /// When the router is dead.
-    pub async fn receive(&mut self) -> Result<Arrival, Dead> {
-        self.inbox.next().await.ok_or(Dead)
+    /// The next message; for ever none when the router is dead, which ends the hub. May be cancelled at any time.
+    pub async fn receive(&mut self) -> Arrival {
+        self.inbox.next().await
     }
 
     /// The next message, if it is there already.

@@ -63,8 +63,9 @@ pub struct Shared {
 /// Where a session takes messages of its shared subscriptions from.
 #[derive(Debug)]
 pub struct Mailbox {
-    pub sender: mpsc::Sender<Shared>,
-    pub receiver: mpsc::Receiver<Shared>,
+    /// Boxed: a channel has room for 32 from the start, and sessions that are away are many.
+    pub sender: mpsc::Sender<Box<Shared>>,
+    pub receiver: mpsc::Receiver<Box<Shared>>,
     /// Whether the client is connected: groups prefer members that are.
     pub online: Arc<AtomicBool>,
 }
@@ -135,10 +136,7 @@ impl Session {
 }
 
 /// The next message from the router; for ever none where nothing is subscribed.
-///
-/// # Errors
-/// When the router is dead.
-pub async fn arrival(link: &mut Option<RouterLink>) -> Result<super::router::Arrival, super::router::Dead> {
+pub async fn arrival(link: &mut Option<RouterLink>) -> super::router::Arrival {
     match link {
         Some(link) => link.receive().await,
         None => std::future::pending().await,

@@ -37,7 +37,7 @@ pub struct Member {
     pub session: SessionNumber,
     /// The member's number for its subscription.
     pub subscription: usize,
-    pub mailbox: mpsc::Sender<Shared>,
+    pub mailbox: mpsc::Sender<Box<Shared>>,
     pub online: Arc<AtomicBool>,
 }
 
@@ -130,9 +130,10 @@ impl Shares {
     }
 }
 
-/// Gives each message to one member. A dead router ends the hub by itself.
+/// Gives each message to one member.
 async fn distribute(mut link: RouterLink, members: &Mutex<Members>, rights: &Rights) {
-    while let Ok(arrival) = link.receive().await {
+    loop {
+        let arrival = link.receive().await;
         if Topic::parse(&arrival.message.topic) == Some(Topic::LockCommand) {
             continue;
         }
@@ -153,7 +154,7 @@ enum Offer {
     /// There is no member left that may have it, so it is nobody's.
     Nobody,
     /// Nobody has room; the first that will.
-    Full(Message, mpsc::Sender<Shared>),
+    Full(Message, mpsc::Sender<Box<Shared>>),
 }
 
 /// Gives the message to the next member with room, those with a connection first.
@@ -167,7 +168,7 @@ fn offer(members: &mut Members, mut message: Message, rights: &Rights) -> Offer 
             if member.online.load(Relaxed) != online || !rights.may_receive(&member.who, &message.topic) {
                 continue;
             }
-            match member.mailbox.try_send(Shared { subscription: member.subscription, message }) {
+            match member.mailbox.try_send(Box::new(Shared { subscription: member.subscription, message })) {
                 Ok(()) => {
                     members.next = index + 1;
                     return Offer::Taken;
@@ -190,7 +191,7 @@ mod tests {
     use super::*;
     use crate::mqtt::link::{self, QoS};
 
-    fn member(session: u64, online: bool, room: usize) -> (Member, mpsc::Receiver<Shared>) {
+    fn member(session: u64, online: bool, room: usize) -> (Member, mpsc::Receiver<Box<Shared>>) {
         let (mailbox, receiver) = mpsc::channel(room);
         (
             Member {
@@ -220,7 +221,8 @@ mod tests {
         for _ in 0..6 {
             assert!(matches!(offer(&mut members, message(), &Rights::default()), Offer::Taken));
         }
-        let count = |receiver: &mut mpsc::Receiver<Shared>| std::iter::from_fn(|| receiver.try_recv().ok()).count();
+        let count =
+            |receiver: &mut mpsc::Receiver<Box<Shared>>| std::iter::from_fn(|| receiver.try_recv().ok()).count();
         assert_eq!((count(&mut first), count(&mut second), count(&mut absent)), (3, 3, 0));
     }
 

@@ -2,16 +2,16 @@
 //! forgets no filter and no name, and has 40 kB for each link.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, VecDeque},
     sync::{
         Arc,
-        atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
+        atomic::{AtomicU64, Ordering::Relaxed},
     },
     time::{Duration, Instant},
 };
 
-use parking_lot::RwLock;
-use tokio::sync::mpsc;
+use parking_lot::{Mutex, RwLock};
+use tokio::sync::Notify;
 
 use super::{Arrival, LinkNumber, NotSubscribed};
 use crate::{
@@ -31,6 +31,8 @@ const MATCHES: usize = 100_000;
 /// How much a link's session may be behind, in bytes. It takes what comes into its own queue at once, so this is for a
 /// machine that stands still.
 const MAILBOX: usize = 2 * 1024 * 1024;
+/// For how many messages an empty mailbox keeps room.
+const KEPT: usize = 32;
 
 /// All subscriptions.
 #[derive(Debug)]
@@ -81,22 +83,31 @@ struct Place {
 
 /// Where a link's messages go.
 #[derive(Debug, Clone)]
-pub(super) struct Mailbox {
-    sender: mpsc::UnboundedSender<Arrival>,
-    bytes: Arc<AtomicUsize>,
-}
+pub(super) struct Mailbox(Arc<Waiting>);
 
 /// The other end.
 #[derive(Debug)]
-pub(super) struct Inbox {
-    receiver: mpsc::UnboundedReceiver<Arrival>,
-    bytes: Arc<AtomicUsize>,
+pub(super) struct Inbox(Arc<Waiting>);
+
+/// What waits for a link's session. A channel would hold room for 32 messages from the start, which thousands of
+/// sessions that are away never need.
+#[derive(Debug, Default)]
+struct Waiting {
+    content: Mutex<Content>,
+    /// Told when there is something after there was nothing.
+    filled: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Content {
+    arrivals: VecDeque<Arrival>,
+    bytes: usize,
+    is_closed: bool,
 }
 
 pub(super) fn mailbox() -> (Mailbox, Inbox) {
-    let (sender, receiver) = mpsc::unbounded_channel();
-    let bytes = Arc::new(AtomicUsize::new(0));
-    (Mailbox { sender, bytes: bytes.clone() }, Inbox { receiver, bytes })
+    let waiting = Arc::<Waiting>::default();
+    (Mailbox(waiting.clone()), Inbox(waiting))
 }
 
 /// What became of a message for a mailbox.
@@ -109,39 +120,55 @@ enum Put {
 }
 
 impl Mailbox {
-    /// Takes the message, if there is room.
+    /// Takes the message, if there is room. Whoever is gone misses nothing.
     fn put(&self, arrival: Arrival) -> Put {
-        let cost = arrival.message.cost();
-        let waiting = self.bytes.load(Relaxed);
+        let mut content = self.0.content.lock();
+        if content.is_closed {
+            return Put::Well;
+        }
+        let waiting = content.bytes;
         if waiting > MAILBOX {
             return Put::Missed;
         }
-        self.bytes.fetch_add(cost, Relaxed);
-        // Whoever is gone misses nothing.
-        let _ = self.sender.send(arrival);
+        content.bytes += arrival.message.cost();
+        content.arrivals.push_back(arrival);
+        let was_empty = content.arrivals.len() == 1;
+        drop(content);
+        if was_empty {
+            self.0.filled.notify_one();
+        }
         if waiting > MAILBOX / 2 { Put::Behind } else { Put::Well }
+    }
+
+    fn is_closed(&self) -> bool {
+        self.0.content.lock().is_closed
     }
 }
 
 impl Inbox {
+    /// Takes nothing more.
     pub(super) fn close(&mut self) {
-        self.receiver.close();
+        self.0.content.lock().is_closed = true;
     }
 
-    /// The next message; none when every mailbox of this end is gone. May be cancelled at any time.
-    pub(super) async fn next(&mut self) -> Option<Arrival> {
-        let arrival = self.receiver.recv().await?;
-        Some(self.taken(arrival))
+    /// The next message. May be cancelled at any time.
+    pub(super) async fn next(&mut self) -> Arrival {
+        loop {
+            if let Some(arrival) = self.try_next() {
+                return arrival;
+            }
+            self.0.filled.notified().await;
+        }
     }
 
     pub(super) fn try_next(&mut self) -> Option<Arrival> {
-        let arrival = self.receiver.try_recv().ok()?;
-        Some(self.taken(arrival))
-    }
-
-    fn taken(&self, arrival: Arrival) -> Arrival {
-        self.bytes.fetch_sub(arrival.message.cost(), Relaxed);
-        arrival
+        let mut content = self.0.content.lock();
+        let arrival = content.arrivals.pop_front()?;
+        content.bytes -= arrival.message.cost();
+        if content.arrivals.is_empty() && content.arrivals.capacity() > KEPT {
+            content.arrivals = VecDeque::new();
+        }
+        Some(arrival)
     }
 }
 
@@ -176,7 +203,7 @@ impl Interest {
     ) -> Result<(), NotSubscribed> {
         let mut listening = self.listening.write();
         // A link that is gone has taken itself out, or does so after this.
-        if mailbox.sender.is_closed() {
+        if mailbox.is_closed() {
             return Ok(());
         }
         let holder = *account.holder();
