@@ -52,7 +52,7 @@ use crate::{
         rights::Rights,
     },
     domain::{pool::Listed, user::UserId},
-    events::{Announcer, presence::Presence},
+    events::{Announcer, cameras::Cameras, presence::Presence},
     health::Health,
     identities::Identities,
     lifecycle::Lifecycle,
@@ -156,6 +156,8 @@ pub struct Parts {
     pub lock: LockDesk,
     pub announcer: Announcer,
     pub presence: Presence,
+    /// How each camera is.
+    pub cameras: Cameras,
     /// For MQTT over WebSocket.
     pub front: Option<Front>,
     pub identities: Identities,
@@ -199,6 +201,7 @@ asked_for! {
     recorder: Recorder,
     lock: LockDesk,
     presence: Presence,
+    cameras: Cameras,
     front: Option<Front>,
     settings: Arc<Settings>,
     passwords: Passwords,
@@ -236,6 +239,7 @@ pub fn build(parts: Parts, lifecycle: &Lifecycle) -> Result<Hub, password::Refus
         recorder: parts.recorder,
         lock: parts.lock,
         presence: parts.presence,
+        cameras: parts.cameras,
         front: parts.front,
         settings: settings.clone(),
         passwords: Passwords::new()?,

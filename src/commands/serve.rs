@@ -38,7 +38,7 @@ use crate::{
     bridge::{self, Revocations},
     camera_watch, clock_watch,
     config::{LockAgent, ServeOptions},
-    events::{Announcer, alerts::Alerts, presence::Presence},
+    events::{Announcer, alerts::Alerts, cameras::Cameras, presence::Presence},
     identities::{self, Identities},
     lifecycle::{Lifecycle, Signals, service_manager::ServiceManager},
     lock_desk::{self, LockDesk},
@@ -195,6 +195,7 @@ async fn start(
         lock: lock.clone(),
         announcer: parts.announcer,
         presence: parts.presence,
+        cameras: parts.cameras,
         front: Some(front.clone()),
         identities,
         settings: settings.bridge,
@@ -249,6 +250,7 @@ struct Parts {
     recorder: Recorder,
     announcer: Announcer,
     presence: Presence,
+    cameras: Cameras,
     metrics: Metrics,
     alerts: Alerts,
     /// Why detections wait, while they do.
@@ -264,7 +266,8 @@ impl Parts {
         let worker = Worker::new(&data.database, announcer.clone(), stalled).measured(metrics.clone());
         base.keep("recorder", worker.run(queue, base.soft.clone(), base.hard.clone()));
         let alerts = Alerts::kept_in(data.folder.join("alerts-waiting"));
-        Self { recorder, announcer, presence, metrics, alerts, stalled: is_stalled }
+        let cameras = Cameras::default();
+        Self { recorder, announcer, presence, cameras, metrics, alerts, stalled: is_stalled }
     }
 
     /// Starts those who carry news: of events to MQTT, and of cameras that come and go. Those of changed accounts begin
@@ -292,9 +295,11 @@ impl Parts {
             announcer: self.announcer.clone(),
             presence: self.presence.clone(),
             alerts: self.alerts.clone(),
+            cameras: self.cameras.clone(),
             cameras_changed: cameras,
             stalled: self.stalled.clone(),
             timeout: Duration::from_secs(options.hub.camera_timeout),
+            hold: Duration::from_secs(options.hub.occupancy_seconds),
         };
         hub.keep("camera watch", camera_watch::run(watched, hub.soft.clone()));
         News {

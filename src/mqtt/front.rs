@@ -40,6 +40,7 @@ use crate::{
         rights::Rights,
     },
     domain::{
+        event,
         places::{Place, Places},
         pool::{Full, Standing},
     },
@@ -151,7 +152,7 @@ impl Core {
     pub fn alarm(&self, who: &Identity, address: Address, description: String) {
         // Whoever claims to be the lock worker is no more than anybody here.
         if self.alarms.pass(Holder::of(who, address), Standing::Common, Instant::now()).is_some() {
-            self.hooks.alerts.raise(Subject::Intruder, description, Utc::now());
+            self.hooks.alerts.raise(Subject::Intruder, event::Kind::LockAgentRefused, description, Utc::now());
         } else {
             tracing::warn!("{description}");
         }

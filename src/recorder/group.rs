@@ -11,7 +11,7 @@ use uuid::Uuid;
 use crate::{
     domain::{
         detection::{Detection, classify},
-        event::{Event, EventId},
+        event::{Details, Event, EventId},
     },
     events::{
         Announcer, Arrival, Channel, Item, Malformed, Outcome, Sighting, StoredEvent, Submission,
@@ -148,9 +148,11 @@ impl Group {
             if place % AT_ONCE == AT_ONCE - 1 {
                 tokio::task::yield_now().await;
             }
-            if let (Item::Detection(detection), false) = (&submission.item, matches!(answer, Answer::UnknownCamera)) {
-                let Detection { camera_id: camera, person_count, .. } = *detection;
-                announcer.sighted(Sighting { camera, person_count });
+            if let Item::Detection(Detection { camera_id: camera, person_count, .. }) = submission.item
+                && !matches!(answer, Answer::UnknownCamera)
+            {
+                let is_new = !matches!(answer, Answer::Duplicate(_));
+                announcer.sighted(Sighting { camera, person_count, is_new, at: submission.arrival.at });
             }
             let Submission { arrival, reply, ticket, .. } = submission;
             let outcome = match answer {
@@ -231,6 +233,7 @@ fn to_event(item: &Item, key: Uuid) -> Option<NewEvent> {
             is_resolved: false,
             detection_id: detection.detection_id,
             detected_at: detection.detected_at,
+            details: Details::default(),
             key,
         }),
         Item::Occurrence(occurrence) => Some(NewEvent {
@@ -243,6 +246,7 @@ fn to_event(item: &Item, key: Uuid) -> Option<NewEvent> {
             is_resolved: occurrence.is_resolved(),
             detection_id: None,
             detected_at: Some(wire::time::millis(occurrence.at)),
+            details: occurrence.details.clone(),
             key,
         }),
     }
