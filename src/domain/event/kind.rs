@@ -11,8 +11,9 @@ macro_rules! kinds {
     ($($(#[$doc:meta])* $kind:ident $name:literal,)+) => {
         /// What an event of the hub's own is about. Others may come; who does not know one shows the description.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
+        #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
         pub enum Kind {
-            $($(#[$doc])* #[serde(rename = $name)] $kind,)+
+            $($(#[$doc])* $kind,)+
         }
 
         impl Kind {
