@@ -178,10 +178,8 @@ fn length(time: Duration) -> String {
 
 #[cfg(test)]
 mod tests {
-    use tokio::sync::mpsc;
-
     use super::*;
-    use crate::events::Item;
+    use crate::events::{Item, intake::Intake};
 
     const WORDS: Words = Words {
         down: (Kind::DiskFull, "The part is lost"),
@@ -214,7 +212,7 @@ mod tests {
         let _ = health.look();
         assert!(!turned.has_changed().expect("health is there"), "a detail is no news");
         *found.lock() = Finding::new(Condition::Down, "it is silent");
-        let (recorder, mut queue) = mpsc::channel(1);
+        let (recorder, mut queue) = Intake::with_room(1);
         let tasks =
             [tokio::spawn(health.clone().run(stop.clone())), tokio::spawn(alerts.deliver(recorder, stop.clone()))];
         let told = tokio::time::timeout(Duration::from_secs(30), queue.recv()).await.expect("told").expect("a queue");

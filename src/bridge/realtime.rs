@@ -30,12 +30,12 @@ use tokio_util::sync::CancellationToken;
 use self::sessions::{Session, Sessions};
 pub use self::sessions::{Upgrades, listed};
 use super::{
-    Revocations, Shared,
+    Shared,
     line::Peer,
     who::{self, bearer},
 };
 use crate::{
-    events::{Announcer, Arrival, Channel, StoredEvent, cameras::Cameras},
+    events::{Announcer, Arrival, Channel, StoredEvent, cameras::Cameras, revocations::Revocations},
     health::Health,
     identities::Identities,
     lifecycle::Lifecycle,
