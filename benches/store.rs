@@ -21,7 +21,7 @@ use chrono::{DateTime, Months, TimeDelta, Utc};
 use portcullis::{
     domain::{
         camera::CameraId,
-        event::{EventId, EventType},
+        event::{Details, EventId, EventType},
     },
     store::{
         self, Connection, Database, baseline,
@@ -226,6 +226,7 @@ fn detections(count: usize) -> Vec<NewEvent> {
             is_resolved: false,
             detection_id: Some(id),
             detected_at: Some(Utc::now()),
+            details: Details::default(),
             key: id,
         }
     };

@@ -52,7 +52,7 @@ use crate::{
         rights::Rights,
     },
     domain::pool::Listed,
-    events::{Announcer, intake::Intake, presence::Presence, revocations::Revocations},
+    events::{Announcer, cameras::Cameras, intake::Intake, presence::Presence, revocations::Revocations},
     health::Health,
     identities::Identities,
     lifecycle::Lifecycle,
@@ -118,6 +118,8 @@ pub struct Parts {
     pub lock: LockDesk,
     pub announcer: Announcer,
     pub presence: Presence,
+    /// How each camera is.
+    pub cameras: Cameras,
     /// For MQTT over WebSocket.
     pub front: Option<Front>,
     pub identities: Identities,
@@ -161,6 +163,7 @@ asked_for! {
     recorder: Intake,
     lock: LockDesk,
     presence: Presence,
+    cameras: Cameras,
     front: Option<Front>,
     settings: Arc<Settings>,
     passwords: Passwords,
@@ -198,6 +201,7 @@ pub fn build(parts: Parts, lifecycle: &Lifecycle) -> Result<Bridge, password::Re
         recorder: parts.recorder,
         lock: parts.lock,
         presence: parts.presence,
+        cameras: parts.cameras,
         front: parts.front,
         settings: settings.clone(),
         passwords: Passwords::new()?,

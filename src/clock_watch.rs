@@ -12,7 +12,10 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    domain::trusted_clock::{AGREES, Gap, Reading, SLEW, Standing, Trust, jump, length, ntp_agrees},
+    domain::{
+        event::Kind,
+        trusted_clock::{AGREES, Gap, Reading, SLEW, Standing, Trust, jump, length, ntp_agrees},
+    },
     events::alerts::{Alerts, Subject},
     store::{
         self, Database,
@@ -110,7 +113,7 @@ fn tell_of_jump(alerts: &Alerts, by: TimeDelta, said: DateTime<Utc>) {
         length(by),
         said.format("%F %H:%M:%S UTC")
     );
-    alerts.raise(Subject::Part("clock"), description, said);
+    alerts.raise(Subject::Part("clock"), Kind::ClockSet, description, said);
 }
 
 /// Whether the clock is believed, as far as a command can tell that looks once.
@@ -192,12 +195,12 @@ impl Watched {
             Standing::Doubted(gap) if !self.in_doubt => {
                 clock::doubt(database, millis(gap.supported.unwrap_or(gap.said)), self.sound).await?;
                 self.in_doubt = true;
-                alerts.raise(Subject::Part("clock"), doubt(&gap), now.said);
+                alerts.raise(Subject::Part("clock"), Kind::ClockWrong, doubt(&gap), now.said);
             }
             Standing::Believed if self.in_doubt || gap.is_some_and(|gap| gap.abs() > AGREES) => {
                 clock::believe(database, millis(now.said), self.sound).await?;
                 if self.in_doubt {
-                    alerts.raise(Subject::Part("clock"), believed(now.said, ntp), now.said);
+                    alerts.raise(Subject::Part("clock"), Kind::ClockRight, believed(now.said, ntp), now.said);
                 }
                 (self.in_doubt, self.noted_at) = (false, None);
             }

@@ -298,6 +298,9 @@ pub struct HubOptions {
     /// How long a camera that reports empty pictures may be silent, in seconds.
     #[arg(long, env, default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=86_400), value_name = "SECONDS")]
     pub camera_timeout: u64,
+    /// How long somebody counts as being before a camera after the last detection, in seconds.
+    #[arg(long, env, default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=86_400), value_name = "SECONDS")]
+    pub occupancy_seconds: u64,
     /// How many days events are kept, for each whole month of them; none: for good.
     #[arg(long, env, value_parser = clap::value_parser!(u32).range(1..=36_500), value_name = "DAYS")]
     pub retention_days: Option<u32>,

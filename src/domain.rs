@@ -11,6 +11,7 @@ pub mod device;
 pub mod event;
 pub mod lock;
 pub mod name;
+pub mod occupancy;
 pub mod places;
 pub mod pool;
 pub mod stream_url;

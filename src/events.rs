@@ -4,10 +4,12 @@
 //! Must not know who sends and who receives. Every channel is bounded; each bound says what happens when it is full.
 
 pub mod alerts;
+pub mod cameras;
 pub mod counters;
 pub mod intake;
 pub mod presence;
 pub mod revocations;
+mod sightings;
 
 use std::{fmt, net::IpAddr, sync::Arc, time::Instant};
 
@@ -20,6 +22,7 @@ use tracing::{Span, field::Empty};
 use uuid::Uuid;
 
 use self::counters::{Disposition, InFlight};
+pub use self::sightings::{Sighting, Sightings, Signs};
 use crate::domain::{
     camera::CameraId,
     detection::Detection,
@@ -171,13 +174,6 @@ pub struct StoredEvent {
     pub arrival: Arrival,
 }
 
-/// A sign of life of a camera: a detection that came in, with or without persons.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Sighting {
-    pub camera: CameraId,
-    pub person_count: u32,
-}
-
 /// How many notices a slow listener may be behind. When it is further behind it loses the oldest ones, and is told how
 /// many; no row is lost, and dashboards replay by id.
 const BEHIND: usize = 8192;
@@ -195,17 +191,13 @@ pub struct LastSeen {
 #[derive(Debug, Clone)]
 pub struct Announcer {
     events: broadcast::Sender<Arc<StoredEvent>>,
-    sightings: broadcast::Sender<Sighting>,
+    sightings: Sightings,
     last_seen: Arc<Mutex<Option<LastSeen>>>,
 }
 
 impl Default for Announcer {
     fn default() -> Self {
-        Self {
-            events: broadcast::channel(BEHIND).0,
-            sightings: broadcast::channel(BEHIND).0,
-            last_seen: Arc::default(),
-        }
+        Self { events: broadcast::channel(BEHIND).0, sightings: Sightings::default(), last_seen: Arc::default() }
     }
 }
 
@@ -228,7 +220,7 @@ impl Announcer {
 
     /// Tells of a sign of life.
     pub fn sighted(&self, sighting: Sighting) {
-        let _ = self.sightings.send(sighting);
+        self.sightings.add(sighting);
     }
 
     /// Hears of committed events from now on.
@@ -237,10 +229,10 @@ impl Announcer {
         self.events.subscribe()
     }
 
-    /// Hears of signs of life from now on.
+    /// The signs of life of each camera, for the one who looks after them.
     #[must_use]
-    pub fn listen_to_sightings(&self) -> broadcast::Receiver<Sighting> {
-        self.sightings.subscribe()
+    pub fn sightings(&self) -> Sightings {
+        self.sightings.clone()
     }
 }
 

@@ -12,10 +12,14 @@ use std::{
 
 use chrono::{DateTime, TimeDelta, Utc};
 use parking_lot::Mutex;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    domain::condition::{Condition, Course, Turn},
+    domain::{
+        condition::{Condition, Course, Turn},
+        event::Kind,
+    },
     events::alerts::{Alerts, Subject},
 };
 
@@ -45,15 +49,15 @@ impl Finding {
 /// Says how a part is. Given how it was, and asked often: it must not wait.
 pub type Probe = Box<dyn Fn(Condition) -> Finding + Send + Sync>;
 
-/// How an alert about a part begins.
+/// The kind of an alert about a part, and how its words begin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Words {
     /// The detail follows.
-    pub down: &'static str,
+    pub down: (Kind, &'static str),
     /// The detail follows.
-    pub degraded: &'static str,
+    pub degraded: (Kind, &'static str),
     /// How long it was not so follows.
-    pub up: &'static str,
+    pub up: (Kind, &'static str),
 }
 
 /// How a part was found, and since when it is so.
@@ -77,12 +81,14 @@ struct Part {
 pub struct Health {
     parts: Arc<Mutex<Vec<Part>>>,
     alerts: Alerts,
+    /// The parts as they were found when one of them was last in another state than before.
+    turned: watch::Sender<Vec<State>>,
 }
 
 impl Health {
     #[must_use]
     pub fn new(alerts: Alerts) -> Self {
-        Self { parts: Arc::default(), alerts }
+        Self { parts: Arc::default(), alerts, turned: watch::channel(Vec::new()).0 }
     }
 
     /// Adds a part, which counts as not there until it is looked at. One without words raises no alerts: it does so by
@@ -107,11 +113,27 @@ impl Health {
             let Finding { condition, detail, excused } = probe(course.condition);
             let turn = course.observe(condition, excused, now);
             if let (Some(words), Some(turn)) = (words, turn) {
-                self.alerts.raise(Subject::Part(name), description(*words, turn, &detail), at(turn.at));
+                let (kind, description) = description(*words, turn, &detail);
+                self.alerts.raise(Subject::Part(name), kind, description, at(turn.at));
             }
             State { name, condition, since: at(course.since), detail }
         });
-        looked.collect()
+        let states: Vec<State> = looked.collect();
+        drop(parts);
+        self.turned.send_if_modified(|before| {
+            let is_same = before.iter().map(|part| part.condition).eq(states.iter().map(|part| part.condition));
+            if !is_same {
+                before.clone_from(&states);
+            }
+            !is_same
+        });
+        states
+    }
+
+    /// Hears whenever a part is in another state than before. That its detail reads otherwise is no news.
+    #[must_use]
+    pub fn watch(&self) -> watch::Receiver<Vec<State>> {
+        self.turned.subscribe()
     }
 
     /// Looks at the parts until `stop`, so that alerts are raised while nobody asks.
@@ -133,11 +155,15 @@ impl fmt::Debug for Health {
     }
 }
 
-fn description(words: Words, turn: Turn, detail: &str) -> String {
+fn description(words: Words, turn: Turn, detail: &str) -> (Kind, String) {
+    let (kind, begin) = match turn.condition {
+        Condition::Down => words.down,
+        Condition::Degraded => words.degraded,
+        Condition::Up => words.up,
+    };
     match turn.condition {
-        Condition::Down => format!("{}: {detail}", words.down),
-        Condition::Degraded => format!("{}: {detail}", words.degraded),
-        Condition::Up => format!("{} after {}", words.up, length(turn.before)),
+        Condition::Down | Condition::Degraded => (kind, format!("{begin}: {detail}")),
+        Condition::Up => (kind, format!("{begin} after {}", length(turn.before))),
     }
 }
 
@@ -155,7 +181,11 @@ mod tests {
     use super::*;
     use crate::events::{Item, intake::Intake};
 
-    const WORDS: Words = Words { down: "The part is lost", degraded: "The part limps", up: "The part has returned" };
+    const WORDS: Words = Words {
+        down: (Kind::DiskFull, "The part is lost"),
+        degraded: (Kind::DiskLow, "The part limps"),
+        up: (Kind::DiskReturned, "The part has returned"),
+    };
 
     #[test]
     fn times_are_said_as_people_say_them() {
@@ -170,17 +200,25 @@ mod tests {
         let probed = found.clone();
         let part: Probe = Box::new(move |_| probed.lock().clone());
         let health = Health::new(alerts.clone()).with("part", Some(WORDS), part);
+        let mut turned = health.watch();
         let up = health.look();
         assert_eq!((up[0].name, up[0].condition, up[0].detail.as_str()), ("part", Condition::Up, "it answers"));
         *found.lock() = Finding::new(Condition::Down, "it is silent");
         let down = health.look();
         assert!(down[0].condition == Condition::Down && down[0].since >= up[0].since);
+        assert!(turned.has_changed().expect("health is there"), "the part went down");
+        assert_eq!(turned.borrow_and_update()[0].detail, "it is silent");
+        *found.lock() = Finding::new(Condition::Down, "it is still silent");
+        let _ = health.look();
+        assert!(!turned.has_changed().expect("health is there"), "a detail is no news");
+        *found.lock() = Finding::new(Condition::Down, "it is silent");
         let (recorder, mut queue) = Intake::with_room(1);
         let tasks =
             [tokio::spawn(health.clone().run(stop.clone())), tokio::spawn(alerts.deliver(recorder, stop.clone()))];
         let told = tokio::time::timeout(Duration::from_secs(30), queue.recv()).await.expect("told").expect("a queue");
         let Item::Occurrence(alert) = told.item else { panic!("no alert") };
         assert_eq!(alert.description, "The part is lost: it is silent");
+        assert_eq!(alert.details.kind, Some(Kind::DiskFull));
         assert!(alert.at - down[0].since < TimeDelta::seconds(1), "{} and {}", alert.at, down[0].since);
         drop(told.reply);
         stop.cancel();

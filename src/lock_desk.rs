@@ -33,7 +33,7 @@ use self::{
     audit::{Backlog, Writer},
     command::refusal,
     dispatcher::{Dispatcher, Tools},
-    hearing::Hearing,
+    hearing::{Hearing, Remembered},
     pending::Pending,
     reports::Reports,
     state::Follower,
@@ -261,20 +261,25 @@ fn hubs_word(nobody: &Status) -> Message {
     Message { topic: Topic::LockStatus.to_string(), payload, qos: QoS::AtLeastOnce, retain: true }
 }
 
-/// Finds out what the newest stored movement left the relay as, once the database is there.
-async fn newest_movement(database: Database, stored: oneshot::Sender<LockStatus>) {
-    let movement = loop {
+/// Finds out what the newest stored movement left the relay as, and who opened the door last, once the database is there.
+async fn newest_movement(database: Database, stored: oneshot::Sender<Remembered>) {
+    let (movement, opened_by) = loop {
         database.available().await;
-        match store::events::newest_movement(&database).await {
-            Ok(movement) => break movement,
+        let found = async {
+            let movement = store::events::newest_movement(&database).await?;
+            Ok::<_, store::Error>((movement, store::events::newest_opener(&database).await?))
+        };
+        match found.await {
+            Ok(found) => break found,
             Err(error) => tracing::warn!("the lock's newest movement cannot be read yet: {error}"),
         }
         tokio::time::sleep(PAUSE).await;
     };
     // Nobody listens any more when the hub stops.
-    let _ = stored.send(match movement {
+    let relay = match movement {
         Some(EventType::DoorOpened) => LockStatus::Open,
         Some(EventType::DoorClosed) => LockStatus::Closed,
         _ => LockStatus::Unknown,
-    });
+    };
+    let _ = stored.send(Remembered { relay, opened_by });
 }

@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    domain::condition::Condition,
+    domain::{condition::Condition, event::Kind},
     events::{
         alerts::Alerts,
         intake::{Intake, Queue},
@@ -29,20 +29,26 @@ const MEASURE: Duration = Duration::from_secs(1);
 /// How long the disk may take to answer: one that hangs is as good as none.
 const STUCK: Duration = Duration::from_secs(10);
 
-const DATABASE: Words =
-    Words { down: "The database is lost", degraded: "The database is not well", up: "The database has returned" };
+const DATABASE: Words = Words {
+    down: (Kind::DatabaseLost, "The database is lost"),
+    degraded: (Kind::DatabaseLost, "The database is not well"),
+    up: (Kind::DatabaseReturned, "The database has returned"),
+};
 const BROKER: Words = Words {
-    down: "The MQTT broker is lost",
-    degraded: "The MQTT broker is not well",
-    up: "The MQTT broker has returned",
+    down: (Kind::BrokerLost, "The MQTT broker is lost"),
+    degraded: (Kind::BrokerLost, "The MQTT broker is not well"),
+    up: (Kind::BrokerReturned, "The MQTT broker has returned"),
 };
 const RECORDER: Words = Words {
-    down: "Detections cannot be stored, they wait",
-    degraded: "Detections are stored slowly",
-    up: "Detections are stored again",
+    down: (Kind::RecorderStalled, "Detections cannot be stored, they wait"),
+    degraded: (Kind::RecorderStalled, "Detections are stored slowly"),
+    up: (Kind::RecorderReturned, "Detections are stored again"),
 };
-const DISK: Words =
-    Words { down: "The disk is full", degraded: "The disk is nearly full", up: "The disk has room again" };
+const DISK: Words = Words {
+    down: (Kind::DiskFull, "The disk is full"),
+    degraded: (Kind::DiskLow, "The disk is nearly full"),
+    up: (Kind::DiskReturned, "The disk has room again"),
+};
 
 /// The parts that are asked.
 pub struct Probed {

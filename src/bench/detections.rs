@@ -11,7 +11,7 @@ use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use crate::{
-    domain::{camera::CameraId, detection::classify},
+    domain::{camera::CameraId, detection::classify, event},
     store::recording::NewEvent,
 };
 
@@ -84,6 +84,7 @@ pub fn row(camera: CameraId, number: u64, at: DateTime<Utc>) -> Option<NewEvent>
         is_resolved: false,
         detection_id: Some(id_of(number)),
         detected_at: Some(at),
+        details: event::Details::default(),
         key: id_of(number),
     })
 }

@@ -10,13 +10,17 @@ use super::{
     who::{Operator, SignedIn},
 };
 use crate::{
-    domain::camera::CameraId,
+    domain::{
+        camera::{Camera, CameraId},
+        user::Role,
+    },
+    events::cameras::{CameraState, Cameras},
     store::{
         self, Database,
         cameras::{Change, NewCamera},
         events::Filter,
     },
-    wire::camera::{CameraJson, CameraStats, CameraWithEvents, CreateCamera, EventOfCamera, UpdateCamera},
+    wire::camera::{CameraJson, CameraStats, CameraWithEvents, CreateCamera, EventOfCamera, Now, UpdateCamera},
 };
 
 /// How many events a camera shows in the list.
@@ -24,23 +28,36 @@ const EVENTS_IN_LIST: i64 = 5;
 /// How many it shows by itself.
 const EVENTS_ALONE: i64 = 10;
 
+/// The camera as a user of this role may see it, as it is now.
+pub fn shown(camera: Camera, state: CameraState, reader: Role) -> CameraJson {
+    let CameraState { online, last_seen, persons, .. } = state;
+    CameraJson::of(camera, Now { online, last_seen, persons }, reader)
+}
+
+/// How the camera is; of one that is not looked at yet nothing is known.
+fn now(cameras: &Cameras, camera: Camera, reader: Role) -> CameraJson {
+    let state = cameras.get(camera.id).unwrap_or_default();
+    shown(camera, state, reader)
+}
+
 /// All cameras, each with its newest 5 events.
 #[utoipa::path(get, path = "/api/cameras", tag = "cameras", security(("bearer" = [])),
     responses((status = 200, body = Vec<CameraWithEvents>)))]
 pub async fn list(
     SignedIn(caller): SignedIn,
     State(database): State<Database>,
+    State(cameras): State<Cameras>,
 ) -> Result<Json<Vec<CameraWithEvents>>, ApiError> {
-    let cameras = store::cameras::list(&database).await?;
+    let found = store::cameras::list(&database).await?;
     let mut events = HashMap::<CameraId, Vec<EventOfCamera>>::new();
     for event in store::events::newest_of_each_camera(&database, EVENTS_IN_LIST).await? {
         if let Some(id) = event.camera.as_ref().map(|camera| camera.id) {
             events.entry(id).or_default().push(event.into());
         }
     }
-    let with_events = cameras.into_iter().map(|camera| {
+    let with_events = found.into_iter().map(|camera| {
         let events = events.remove(&camera.id).unwrap_or_default();
-        CameraWithEvents { camera: CameraJson::of(camera, caller.role), events }
+        CameraWithEvents { camera: now(&cameras, camera, caller.role), events }
     });
     Ok(Json(with_events.collect()))
 }
@@ -68,6 +85,7 @@ fn camera_id(id: &Id) -> Result<CameraId, ApiError> {
 pub async fn one(
     SignedIn(caller): SignedIn,
     State(database): State<Database>,
+    State(cameras): State<Cameras>,
     id: Id,
 ) -> Result<Json<CameraWithEvents>, ApiError> {
     let number = camera_id(&id)?;
@@ -75,7 +93,7 @@ pub async fn one(
     let filter = Filter { camera_id: Some(number), ..Filter::default() };
     let events = store::events::list(&database, &filter, EVENTS_ALONE, 0).await?;
     let events = events.into_iter().map(EventOfCamera::from).collect();
-    Ok(Json(CameraWithEvents { camera: CameraJson::of(camera, caller.role), events }))
+    Ok(Json(CameraWithEvents { camera: now(&cameras, camera, caller.role), events }))
 }
 
 /// Adds a camera.
@@ -84,6 +102,7 @@ pub async fn one(
 pub async fn create(
     Operator(caller): Operator,
     State(database): State<Database>,
+    State(cameras): State<Cameras>,
     Checked(body): Checked<CreateCamera>,
 ) -> Result<(StatusCode, Json<CameraJson>), ApiError> {
     let new = NewCamera {
@@ -94,7 +113,7 @@ pub async fn create(
         description: body.description.as_deref(),
     };
     let camera = store::cameras::create(&database, &new).await?;
-    Ok((StatusCode::CREATED, Json(CameraJson::of(camera, caller.role))))
+    Ok((StatusCode::CREATED, Json(now(&cameras, camera, caller.role))))
 }
 
 /// Changes a camera.
@@ -103,6 +122,7 @@ pub async fn create(
 pub async fn update(
     Operator(caller): Operator,
     State(database): State<Database>,
+    State(cameras): State<Cameras>,
     id: Id,
     Checked(body): Checked<UpdateCamera>,
 ) -> Result<Json<CameraJson>, ApiError> {
@@ -115,7 +135,7 @@ pub async fn update(
         is_active: body.is_active,
     };
     let camera = store::cameras::change(&database, camera_id(&id)?, &change).await?;
-    Ok(Json(CameraJson::of(camera.ok_or_else(|| unknown(&id))?, caller.role)))
+    Ok(Json(now(&cameras, camera.ok_or_else(|| unknown(&id))?, caller.role)))
 }
 
 /// Deletes a camera that has no events.
@@ -124,11 +144,12 @@ pub async fn update(
 pub async fn delete(
     Operator(caller): Operator,
     State(database): State<Database>,
+    State(cameras): State<Cameras>,
     id: Id,
 ) -> Result<Json<CameraJson>, ApiError> {
     let number = camera_id(&id)?;
     match store::cameras::delete(&database, number).await {
-        Ok(camera) => Ok(Json(CameraJson::of(camera.ok_or_else(|| unknown(&id))?, caller.role))),
+        Ok(camera) => Ok(Json(now(&cameras, camera.ok_or_else(|| unknown(&id))?, caller.role))),
         Err(error) if store::is_about_a_reference(&error) => {
             Err(still_in_use(store::totals::of_camera(&database, number).await?, number))
         }

@@ -24,7 +24,7 @@ use crate::{
     domain::{
         camera::CameraId,
         detection::Detection,
-        event::{Event, EventId, EventType},
+        event::{Event, EventId, EventType, Kind},
     },
     events::{Channel, Item, Outcome, StoredEvent, intake::Intake},
     identities::{Caller, Identities},
@@ -100,6 +100,8 @@ fn page(mut query: Query) -> Result<Page, ApiError> {
             camera_id: query.integer("cameraId", i32::MIN.into(), i32::MAX.into()).map(narrowed),
             event_type: query.one_of("eventType", &kinds),
             is_resolved: query.boolean("isResolved"),
+            kind: query.one_of("kind", Kind::NAMES),
+            subject_camera: query.integer("subjectCameraId", i32::MIN.into(), i32::MAX.into()).map(narrowed),
             from: query.time("from"),
             to: query.time("to"),
             before: query.integer("before", i64::MIN, i64::MAX).map(EventId),

@@ -87,6 +87,13 @@ pub async fn ready(
             (part.condition, part.since, part.detail) = (Condition::Down, Utc::now(), why);
         }
     }
+    let ready = answer(parts, is_admin);
+    let status = if ready.status == "up" { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, Json(ready))
+}
+
+/// The parts as they were found, in full only for an ADMIN.
+pub fn answer(parts: Vec<health::State>, is_admin: bool) -> Ready {
     let part = |health::State { name, condition: state, since, detail }| Part {
         name,
         up: state != Condition::Down,
@@ -96,8 +103,7 @@ pub async fn ready(
     };
     let parts: Vec<_> = parts.into_iter().map(part).collect();
     let up = parts.iter().all(|part| part.up);
-    let status = if up { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    (status, Json(Ready { status: if up { "up" } else { "down" }, parts }))
+    Ready { status: if up { "up" } else { "down" }, parts }
 }
 
 /// While the database cannot be asked, what is known of the user is enough to read this answer: it changes nothing and

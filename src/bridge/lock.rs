@@ -84,7 +84,7 @@ pub async fn hold(
     };
     lock.hold(requester, hold.until, hold.reason).await?;
     let state = lock.state();
-    Ok(Json(LockStatusJson::of(&state.status, state.changed_at)))
+    Ok(Json(LockStatusJson::of(&state.status, state.changed_at, state.opened_by)))
 }
 
 /// What the relay was last read to be.
@@ -92,7 +92,7 @@ pub async fn hold(
     responses((status = 200, body = LockStatusJson)))]
 pub async fn status(_: SignedIn, State(lock): State<LockDesk>) -> Json<LockStatusJson> {
     let state = lock.state();
-    Json(LockStatusJson::of(&state.status, state.changed_at))
+    Json(LockStatusJson::of(&state.status, state.changed_at, state.opened_by))
 }
 
 /// What was asked of the lock, newest first, refused commands too.

@@ -4,6 +4,7 @@
 //! A socket whose buffer is full leaves that room and is dropped: it replays by id when it comes back, and neither slows
 //! the others nor grows the memory.
 
+mod cameras;
 mod requests;
 mod sessions;
 
@@ -34,7 +35,8 @@ use super::{
     who::{self, bearer},
 };
 use crate::{
-    events::{Announcer, Arrival, Channel, StoredEvent, revocations::Revocations},
+    events::{Announcer, Arrival, Channel, StoredEvent, cameras::Cameras, revocations::Revocations},
+    health::Health,
     identities::Identities,
     lifecycle::Lifecycle,
     lock_desk::{LockDesk, LockState},
@@ -61,6 +63,8 @@ struct Context {
     database: Database,
     identities: Identities,
     lock: LockDesk,
+    cameras: Cameras,
+    health: Health,
     sessions: Sessions,
 }
 
@@ -107,6 +111,8 @@ pub fn start(
         database: shared.database.clone(),
         identities: shared.identities.clone(),
         lock: shared.lock.clone(),
+        cameras: shared.cameras.clone(),
+        health: shared.health.clone(),
         sessions: Sessions::default(),
     };
     let (layer, io) = SocketIo::builder()
@@ -128,10 +134,20 @@ pub fn start(
     shared.metrics.ask(move || sessions.readings());
     let (lock, stop) = (shared.lock.watch(), stopped.clone());
     lifecycle.keep("socket.io lock", tell_lock(io.clone(), lock, stop));
+    tell_of_parts(shared, &io, &context.sessions, &stopped, lifecycle);
     let (changes, stop) = (revocations.listen(), stopped.clone());
     let sessions = context.sessions.clone();
     lifecycle.keep("socket.io sessions", sessions::watch(io.clone(), context, changes, stop));
     (layer, Realtime { io, sessions, stopped })
+}
+
+/// Starts those who tell of cameras and of the hub's parts.
+fn tell_of_parts(shared: &Shared, io: &SocketIo, sessions: &Sessions, stop: &CancellationToken, lifecycle: &Lifecycle) {
+    let (known, news) = (shared.cameras.clone(), shared.cameras.listen());
+    let telling = cameras::tell_cameras(io.clone(), sessions.clone(), known, news, stop.clone());
+    lifecycle.keep("socket.io cameras", telling);
+    let (health, parts) = (shared.health.clone(), shared.health.watch());
+    lifecycle.keep("socket.io health", cameras::tell_health(io.clone(), sessions.clone(), health, parts, stop.clone()));
 }
 
 /// What the handshake may hold.
@@ -172,7 +188,7 @@ async fn admit(
     if let Some(ConnectInfo(peer)) = socket.req_parts().extensions.get::<ConnectInfo<Peer>>() {
         peer.line.known(standing);
     }
-    socket.extensions.insert(Session { user: id, expires_at, token: token.into(), standing });
+    socket.extensions.insert(Session { user: id, role: user.role, expires_at, token: token.into(), standing });
     // Before the client is told that it is in: it may ask at once, and what nobody answers yet would be dropped.
     requests::answer(&socket);
     Ok(())
@@ -182,6 +198,7 @@ async fn welcome(socket: SocketRef, State(context): State<Context>) {
     let Some(session) = socket.extensions.get::<Session>() else { return };
     let parts = socket.req_parts();
     let peer = parts.extensions.get::<ConnectInfo<Peer>>().filter(|_| is_upgrade(&parts.headers));
+    let role = session.role;
     context.sessions.begin(socket.id, session, peer.map(|ConnectInfo(peer)| peer.line.clone()));
     let sessions = context.sessions.clone();
     socket.on_disconnect(async move |socket: SocketRef| sessions.end(socket.id));
@@ -189,6 +206,8 @@ async fn welcome(socket: SocketRef, State(context): State<Context>) {
     let _ = socket.emit("connection", &greeting);
     let _ = socket.emit("lock:status", &lock_status(&context.lock.state()));
     socket.join(EVERYBODY);
+    cameras::place(&socket, role);
+    cameras::greet(&socket, &context, role).await;
 }
 
 fn lock_status(state: &LockState) -> serde_json::Value {
@@ -197,6 +216,8 @@ fn lock_status(state: &LockState) -> serde_json::Value {
         "status": status.status,
         "metadata": {
             "reason": status.reason,
+            "changedAt": state.changed_at.map(time::text),
+            "openedBy": state.opened_by,
             "requestedBy": status.requested_by,
             "commandId": status.command_id,
             "pin": status.pin,
@@ -226,7 +247,7 @@ async fn tell_events(
         };
         match event {
             Ok(event) => {
-                tell(&io, &sessions, "event:detected", &detected(&event)).await;
+                tell(&io, &sessions, EVERYBODY, "event:detected", &detected(&event)).await;
                 let Arrival { channel, at, span } = &event.arrival;
                 tracing::debug!(parent: span, "shown to dashboards");
                 if *channel != Channel::Internal {
@@ -261,11 +282,13 @@ async fn tell_lock(io: SocketIo, mut lock: watch::Receiver<LockState>, stop: Can
     }
 }
 
-async fn tell(io: &SocketIo, sessions: &Sessions, event: &str, data: &RawValue) {
-    if io.to(EVERYBODY).emit(event, &(data,)).await.is_err() {
-        for socket in io.to(EVERYBODY).sockets() {
+/// Tells everybody in the room. Who is too slow for it hears nothing more.
+async fn tell(io: &SocketIo, sessions: &Sessions, room: &'static str, event: &str, data: &RawValue) {
+    if io.to(room).emit(event, &(data,)).await.is_err() {
+        for socket in io.to(room).sockets() {
             if is_full(&socket) {
                 socket.leave(EVERYBODY);
+                cameras::displace(&socket);
                 sessions.too_slow(socket.id);
             }
         }

@@ -1,12 +1,18 @@
 //! An event: what is stored, shown and replayed.
 
+mod kind;
+
 use std::{fmt, str::FromStr};
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{Invalid, camera::CameraLabel};
+pub use self::kind::Kind;
+use super::{
+    Invalid,
+    camera::{CameraId, CameraLabel},
+};
 
 /// The id of an event. Events are ordered by it everywhere.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -65,6 +71,18 @@ impl FromStr for EventType {
     }
 }
 
+/// What the hub knows of an event of its own, for programs. A detection has none of it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Details {
+    pub kind: Option<Kind>,
+    /// The camera that an alert is about. It may be deleted since: an alert keeps no camera.
+    pub subject_camera: Option<CameraId>,
+    /// At whose command the door moved: `user:ID` or `device:NAME`.
+    pub requested_by: Option<String>,
+    /// Under which the lock's history has that command.
+    pub command_id: Option<Uuid>,
+}
+
 /// An event as it is stored.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Event {
@@ -84,6 +102,7 @@ pub struct Event {
     pub detected_at: Option<DateTime<Utc>>,
     /// When it was stored.
     pub created_at: DateTime<Utc>,
+    pub details: Details,
 }
 
 /// What the hub itself has to say: the door moved, or something was lost or has returned.
@@ -95,19 +114,21 @@ pub struct Occurrence {
     pub at: DateTime<Utc>,
     /// Under which it is stored once, however often it is told; none for what is told once.
     pub key: Option<Uuid>,
+    pub details: Details,
 }
 
 impl Occurrence {
     /// Something that is told once.
     #[must_use]
     pub fn new(event_type: EventType, description: String, at: DateTime<Utc>) -> Self {
-        Self { event_type, description, at, key: None }
+        Self { event_type, description, at, key: None, details: Details::default() }
     }
 
     /// Something that somebody should look at, told once.
     #[must_use]
-    pub fn alert(description: String, at: DateTime<Utc>) -> Self {
-        Self::new(EventType::SystemAlert, description, at)
+    pub fn alert(kind: Kind, description: String, at: DateTime<Utc>) -> Self {
+        let details = Details { kind: Some(kind), ..Details::default() };
+        Self { details, ..Self::new(EventType::SystemAlert, description, at) }
     }
 
     /// The hub's own events need nobody to resolve them, but for alerts.

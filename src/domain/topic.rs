@@ -14,6 +14,8 @@ pub enum Topic {
     CameraEvents(CameraId),
     /// `camera/<id>/status`, retained.
     CameraStatus(CameraId),
+    /// `camera/<id>/occupancy`, retained.
+    CameraOccupancy(CameraId),
     /// `lock/command`, never retained.
     LockCommand,
     /// `lock/status`, retained, with the lock worker's will.
@@ -36,6 +38,7 @@ impl Topic {
                 "detections" => Some(Self::Detections(id)),
                 "events" => Some(Self::CameraEvents(id)),
                 "status" => Some(Self::CameraStatus(id)),
+                "occupancy" => Some(Self::CameraOccupancy(id)),
                 _ => None,
             };
         }
@@ -56,6 +59,7 @@ impl fmt::Display for Topic {
             Self::Detections(id) => write!(f, "camera/{id}/detections"),
             Self::CameraEvents(id) => write!(f, "camera/{id}/events"),
             Self::CameraStatus(id) => write!(f, "camera/{id}/status"),
+            Self::CameraOccupancy(id) => write!(f, "camera/{id}/occupancy"),
             Self::LockCommand => f.write_str("lock/command"),
             Self::LockStatus => f.write_str("lock/status"),
             Self::LockResponse => f.write_str("lock/response"),
@@ -180,6 +184,7 @@ mod tests {
             Topic::Detections(id),
             Topic::CameraEvents(id),
             Topic::CameraStatus(id),
+            Topic::CameraOccupancy(id),
             Topic::LockCommand,
             Topic::LockStatus,
             Topic::LockResponse,
@@ -197,6 +202,8 @@ mod tests {
             "camera/1/detections/x",
             "camera/01/detections",
             "camera/x/detections",
+            "camera/x/occupancy",
+            "camera/1/occupancy/x",
             "camera//detections",
             "camera/1/detections//x",
             "/camera/1/detections",

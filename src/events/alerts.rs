@@ -18,7 +18,10 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::{Channel, Item, intake::Intake};
-use crate::domain::{camera::CameraId, event::Occurrence};
+use crate::domain::{
+    camera::CameraId,
+    event::{Details, Kind, Occurrence},
+};
 
 /// How many may wait. When it is full the oldest of the subject that fills it most goes, so that the newest word on each
 /// part is kept; what goes is in the log.
@@ -93,8 +96,8 @@ impl Alerts {
     }
 
     /// Has it logged now, and stored as soon as that can be done. Never waits.
-    pub fn raise(&self, subject: Subject, description: String, at: DateTime<Utc>) {
-        tracing::warn!("{description}");
+    pub fn raise(&self, subject: Subject, kind: Kind, description: String, at: DateTime<Utc>) {
+        tracing::warn!(%kind, "{description}");
         let mut waiting = self.0.waiting.lock();
         if waiting.len() >= WAITING {
             let fullest = fullest(&waiting);
@@ -102,8 +105,14 @@ impl Alerts {
                 tracing::error!("an alert is not stored, too many wait: {}", lost.description);
             }
         }
+        let subject_camera = match subject {
+            Subject::Camera(camera) => Some(camera),
+            Subject::Part(_) | Subject::Intruder | Subject::Before => None,
+        };
+        let details = Details { kind: Some(kind), subject_camera, ..Details::default() };
         // A key of its own: one that is kept over a restart, and was stored after all, is not stored again.
-        waiting.push_back((subject, Occurrence { key: Some(Uuid::now_v7()), ..Occurrence::alert(description, at) }));
+        let key = Some(Uuid::now_v7());
+        waiting.push_back((subject, Occurrence { key, details, ..Occurrence::alert(kind, description, at) }));
         drop(waiting);
         self.0.news.notify_one();
     }
@@ -191,7 +200,7 @@ mod tests {
     use crate::events::{Outcome, Submission};
 
     fn raise(alerts: &Alerts, camera: i32, text: &str) {
-        alerts.raise(Subject::Camera(CameraId(camera)), text.to_owned(), DateTime::UNIX_EPOCH);
+        alerts.raise(Subject::Camera(CameraId(camera)), Kind::CameraLost, text.to_owned(), DateTime::UNIX_EPOCH);
     }
 
     /// What the recorder is given next, which it stores.
@@ -259,6 +268,9 @@ mod tests {
         let told = again.0.waiting.lock().clone();
         assert_eq!(again.waiting(), 2);
         assert!(told.iter().all(|(_, alert)| alert.key.is_some() && alert.at == DateTime::UNIX_EPOCH));
+        let cameras: Vec<_> = told.iter().map(|(_, alert)| alert.details.subject_camera).collect();
+        assert_eq!(cameras, [Some(CameraId(1)), Some(CameraId(2))]);
+        assert!(told.iter().all(|(_, alert)| alert.details.kind == Some(Kind::CameraLost)));
         let (recorder, mut queue) = Intake::with_room(8);
         let stop = CancellationToken::new();
         let delivering = tokio::spawn(again.clone().deliver(recorder, stop.clone()));

@@ -249,7 +249,8 @@ mod tests {
     #[tokio::test]
     async fn each_detection_counts_once_and_the_hubs_own_words_never() {
         let (intake, _queue) = Intake::with_room(8);
-        let occurrence = crate::domain::event::Occurrence::alert("x".to_owned(), chrono::DateTime::UNIX_EPOCH);
+        let kind = crate::domain::event::Kind::DiskLow;
+        let occurrence = crate::domain::event::Occurrence::alert(kind, "x".to_owned(), chrono::DateTime::UNIX_EPOCH);
         let _alert = intake.submit(Channel::Internal, Item::Occurrence(occurrence));
         let _own = intake.submit(Channel::Internal, detection());
         let _kept = intake.submit_uncounted(Channel::Mqtt, malformed());

@@ -26,6 +26,15 @@ const FAREWELL: Duration = Duration::from_millis(300);
 /// went.
 const UNDER_WAY: Duration = Duration::from_millis(200);
 
+/// What the stored events tell of the lock.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Remembered {
+    /// What the newest movement left the relay as.
+    pub(super) relay: LockStatus,
+    /// Who opened the door last.
+    pub(super) opened_by: Option<String>,
+}
+
 /// Listens to the worker.
 #[derive(Debug)]
 pub(super) struct Hearing {
@@ -39,7 +48,7 @@ pub(super) struct Hearing {
     pub(super) is_gone: bool,
     pub(super) follower: Follower,
     /// What the newest stored movement left the relay as, once that is known.
-    pub(super) remembered: Option<oneshot::Receiver<LockStatus>>,
+    pub(super) remembered: Option<oneshot::Receiver<Remembered>>,
     pub(super) state: watch::Sender<LockState>,
     pub(super) pending: Pending,
     pub(super) reports: Reports,
@@ -67,9 +76,7 @@ impl Hearing {
                 }
                 stored = stored(&mut self.remembered) => {
                     self.remembered = None;
-                    if let Some(news) = self.follower.remember(stored) {
-                        self.reports.tell(news);
-                    }
+                    self.remember(stored);
                     continue;
                 }
                 () = until(self.gone_at), if self.gone_at.is_some() => {
@@ -85,6 +92,19 @@ impl Hearing {
                 None if self.stopping.is_cancelled() => return Ok(()),
                 None => anyhow::bail!("the lock desk's link to the broker ended"),
             }
+        }
+    }
+
+    fn remember(&mut self, Remembered { relay, opened_by }: Remembered) {
+        self.follower.remember_opener(opened_by);
+        let state = self.follower.state();
+        self.state.send_if_modified(|shown| {
+            let is_news = shown.opened_by != state.opened_by;
+            shown.opened_by.clone_from(&state.opened_by);
+            is_news
+        });
+        if let Some(news) = self.follower.remember(relay) {
+            self.reports.tell(news);
         }
     }
 
@@ -172,7 +192,7 @@ impl Hearing {
 }
 
 /// Comes true at most once.
-async fn stored(remembered: &mut Option<oneshot::Receiver<LockStatus>>) -> LockStatus {
+async fn stored(remembered: &mut Option<oneshot::Receiver<Remembered>>) -> Remembered {
     if let Some(stored) = remembered {
         if let Ok(stored) = stored.await {
             return stored;
@@ -216,7 +236,8 @@ mod tests {
         }
         let (sender, receiver) = oneshot::channel();
         let mut remembered = Some(receiver);
-        sender.send(LockStatus::Open).expect("somebody waits");
-        assert_eq!(stored(&mut remembered).await, LockStatus::Open);
+        let found = Remembered { relay: LockStatus::Open, opened_by: None };
+        sender.send(found.clone()).expect("somebody waits");
+        assert_eq!(stored(&mut remembered).await, found);
     }
 }

@@ -10,7 +10,7 @@ use super::{
     state::{News, Subject},
 };
 use crate::{
-    domain::event::{EventType, Occurrence},
+    domain::event::{EventType, Kind, Occurrence},
     events::{Channel, Item, intake::Intake},
 };
 
@@ -37,8 +37,8 @@ impl Reports {
         }
     }
 
-    pub(super) fn alert(&self, subject: Subject, description: String) {
-        self.tell(News::alert(subject, description, Utc::now()));
+    pub(super) fn alert(&self, subject: Subject, kind: Kind, description: String) {
+        self.tell(News::alert(subject, kind, description, Utc::now()));
     }
 }
 

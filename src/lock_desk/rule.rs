@@ -68,7 +68,7 @@ mod tests {
     use chrono::{DateTime, Utc};
 
     use super::*;
-    use crate::domain::event::EventId;
+    use crate::domain::event::{Details, EventId};
 
     fn event(event_type: EventType, confidence: Option<f64>) -> Event {
         Event {
@@ -84,6 +84,7 @@ mod tests {
             detection_id: None,
             detected_at: None,
             created_at: DateTime::UNIX_EPOCH,
+            details: Details::default(),
         }
     }
 

@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use crate::{
     domain::{
         bolt::door::Alarm,
-        event::{EventType, Occurrence},
+        event::{Details, EventType, Kind, Occurrence},
         lock::LockStatus,
     },
     wire::{lock::Status, time},
@@ -19,6 +19,8 @@ pub struct LockState {
     pub status: Status,
     /// When the status changed last, by the hub's clock; none before the worker has spoken.
     pub changed_at: Option<DateTime<Utc>>,
+    /// At whose command the door was opened last, as far as is known; none if at nobody's.
+    pub opened_by: Option<String>,
 }
 
 impl LockState {
@@ -26,7 +28,7 @@ impl LockState {
     #[must_use]
     pub fn unknown(pin: u32, now: DateTime<Utc>) -> Self {
         let status = Status::offline(pin, false, "no lock worker has spoken yet", now);
-        Self { status, changed_at: None }
+        Self { status, changed_at: None, opened_by: None }
     }
 }
 
@@ -52,8 +54,8 @@ pub struct News {
 
 impl News {
     #[must_use]
-    pub fn alert(subject: Subject, description: String, at: DateTime<Utc>) -> Self {
-        Self { subject, occurrence: Occurrence::alert(description, at) }
+    pub fn alert(subject: Subject, kind: Kind, description: String, at: DateTime<Utc>) -> Self {
+        Self { subject, occurrence: Occurrence::alert(kind, description, at) }
     }
 }
 
@@ -105,6 +107,22 @@ impl Follower {
         self.movement(&status, heard)
     }
 
+    /// Who opened the door last before this process began, which counts until the worker tells of an opening.
+    pub fn remember_opener(&mut self, stored: Option<String>) {
+        if self.state.opened_by.is_none() && self.state.status.status != LockStatus::Open {
+            self.state.opened_by = stored;
+        }
+    }
+
+    /// Who has opened the door last, now that this is said.
+    fn opener(&self, status: &Status) -> Option<String> {
+        match (status.status, &status.requested_by) {
+            (LockStatus::Open, Some(name)) => Some(clean(name)),
+            (LockStatus::Open, None) if self.state.status.status == LockStatus::Closed => None,
+            _ => self.state.opened_by.clone(),
+        }
+    }
+
     #[must_use]
     pub fn state(&self) -> &LockState {
         &self.state
@@ -127,7 +145,8 @@ impl Follower {
         let same = status.status == self.state.status.status && self.state.changed_at.is_some();
         let untold = !status.online && self.state.changed_at.is_none();
         let changed_at = if same || untold { self.state.changed_at } else { Some(now) };
-        self.state = LockState { status, changed_at };
+        let opened_by = self.opener(&status);
+        self.state = LockState { status, changed_at, opened_by };
         news.into_iter().flatten().collect()
     }
 
@@ -139,24 +158,24 @@ impl Follower {
     }
 
     fn presence(&mut self, status: &Status, now: DateTime<Utc>) -> Option<News> {
-        let description = match (self.state.status.online, status.online) {
+        let (kind, description) = match (self.state.status.online, status.online) {
             (true, false) => {
                 self.lost = true;
-                format!("The lock worker is lost{}", because(status))
+                (Kind::LockAgentLost, format!("The lock worker is lost{}", because(status)))
             }
             (false, true) if std::mem::take(&mut self.lost) => {
-                format!("The lock worker is back; the lock is {}", status.status)
+                (Kind::LockAgentReturned, format!("The lock worker is back; the lock is {}", status.status))
             }
             _ => return None,
         };
-        Some(News::alert(Subject::Worker, description, now))
+        Some(News::alert(Subject::Worker, kind, description, now))
     }
 
     fn blindness(&self, status: &Status, now: DateTime<Utc>) -> Option<News> {
         let before = &self.state.status;
         let blind = |status: &Status| status.online && status.status == LockStatus::Unknown;
         let description = format!("The lock worker cannot read the relay{}", because(status));
-        (blind(status) && !blind(before)).then(|| News::alert(Subject::Relay, description, now))
+        (blind(status) && !blind(before)).then(|| News::alert(Subject::Relay, Kind::RelayUnreadable, description, now))
     }
 
     fn movement(&mut self, status: &Status, now: DateTime<Utc>) -> Option<News> {
@@ -176,7 +195,13 @@ impl Follower {
             _ => return None,
         };
         let by = status.requested_by.as_deref().map(|name| format!(" by {}", clean(name))).unwrap_or_default();
-        let occurrence = Occurrence::new(event_type, format!("{verb}{by}{}", because(status)), now);
+        let details = Details {
+            requested_by: status.requested_by.as_deref().map(clean),
+            command_id: status.command_id,
+            ..Details::default()
+        };
+        let description = format!("{verb}{by}{}", because(status));
+        let occurrence = Occurrence { details, ..Occurrence::new(event_type, description, now) };
         Some(News { subject: Subject::Movement, occurrence })
     }
 
@@ -185,16 +210,17 @@ impl Follower {
             return None;
         }
         let before = std::mem::replace(&mut self.door, status.door);
-        let description = match (before, status.door) {
+        let (kind, description) = match (before, status.door) {
             (before, Some(LockStatus::Unknown)) if before != Some(LockStatus::Unknown) => {
-                "The door's contact cannot be read: nobody knows whether the door stands open".to_owned()
+                let words = "The door's contact cannot be read: nobody knows whether the door stands open";
+                (Kind::ContactLost, words.to_owned())
             }
             (Some(LockStatus::Unknown), Some(door)) if door != LockStatus::Unknown => {
-                format!("The door's contact can be read again; the door is {door}")
+                (Kind::ContactReturned, format!("The door's contact can be read again; the door is {door}"))
             }
             _ => return None,
         };
-        Some(News::alert(Subject::Contact, description, now))
+        Some(News::alert(Subject::Contact, kind, description, now))
     }
 
     fn door(&mut self, status: &Status, now: DateTime<Utc>) -> Option<News> {
@@ -202,39 +228,42 @@ impl Follower {
         if !status.online || std::mem::replace(&mut self.alarm, alarm) == alarm {
             return None;
         }
-        let (kind, since) = alarm?;
-        if since.is_some() && self.heard.contains(&(kind, since)) {
+        let (alarm, since) = alarm?;
+        if since.is_some() && self.heard.contains(&(alarm, since)) {
             return None;
         }
         if self.heard.len() >= HEARD {
             self.heard.pop_front();
         }
-        self.heard.push_back((kind, since));
-        let (key, began) = (since.map(|since| kind.key(since)), since.unwrap_or(now));
+        self.heard.push_back((alarm, since));
+        let (key, began) = (since.map(|since| alarm.key(since)), since.unwrap_or(now));
         let since = since.map(|since| format!(" since {}", time::text(since))).unwrap_or_default();
         let shut = if status.door == Some(LockStatus::Closed) { "; it is shut now" } else { "" };
-        let description = match kind {
-            Alarm::DoorForced => format!("DOOR_FORCED{since}: the door was opened while it was locked{shut}"),
-            Alarm::DoorHeldOpen => {
-                format!("DOOR_HELD_OPEN{since}: the door stood open though it should be locked{shut}")
-            }
+        let (kind, what) = match alarm {
+            Alarm::DoorForced => (Kind::DoorForced, "the door was opened while it was locked"),
+            Alarm::DoorHeldOpen => (Kind::DoorHeldOpen, "the door stood open though it should be locked"),
         };
+        let description = format!("{kind}{since}: {what}{shut}");
         // What this hub has not heard yet, the one before its restart may have.
-        let occurrence = Occurrence { key, ..Occurrence::alert(description, began) };
+        let occurrence = Occurrence { key, ..Occurrence::alert(kind, description, began) };
         Some(News { subject: Subject::Door, occurrence })
     }
 
     fn clock(&mut self, status: &Status, now: DateTime<Utc>) -> Option<News> {
         // A worker that has just started has not measured yet.
         let offset = status.clock_offset_ms.filter(|_| status.online)?;
-        let description = match (std::mem::replace(&mut self.clock_alert, status.clock_alert), status.clock_alert) {
+        let words = match (std::mem::replace(&mut self.clock_alert, status.clock_alert), status.clock_alert) {
             (false, true) => {
-                format!("The lock worker's clock is {offset} ms off the hub's; above 2 s it refuses commands")
+                let words =
+                    format!("The lock worker's clock is {offset} ms off the hub's; above 2 s it refuses commands");
+                (Kind::LockClockWrong, words)
             }
-            (true, false) => format!("The lock worker's clock is right again, {offset} ms off the hub's"),
+            (true, false) => {
+                (Kind::LockClockRight, format!("The lock worker's clock is right again, {offset} ms off the hub's"))
+            }
             _ => return None,
         };
-        Some(News::alert(Subject::Clock, description, now))
+        Some(News::alert(Subject::Clock, words.0, words.1, now))
     }
 }
 
@@ -422,6 +451,49 @@ mod tests {
         assert_eq!(kinds(&follower.take(status(LockStatus::Unknown, true), Utc::now())), [EventType::SystemAlert]);
         assert_eq!(follower.take(status(LockStatus::Unknown, true), Utc::now()), []);
         assert_eq!(follower.take(status(LockStatus::Closed, true), Utc::now()), []);
+    }
+
+    #[test]
+    fn who_opened_the_door_last_is_known_until_it_is_opened_anew() {
+        let said = |relay, by: Option<&str>| Status { requested_by: by.map(str::to_owned), ..status(relay, true) };
+        let mut follower = follower();
+        follower.remember_opener(Some("user:9".to_owned()));
+        let mut known = vec![follower.state().opened_by.clone()];
+        for (relay, by) in [
+            (LockStatus::Closed, None),
+            (LockStatus::Open, Some("user:1")),
+            (LockStatus::Closed, Some("device:pad")),
+            (LockStatus::Unknown, None),
+            (LockStatus::Closed, None),
+            (LockStatus::Open, None),
+            (LockStatus::Open, Some("user:2\n")),
+        ] {
+            let told = follower.take(said(relay, by), Utc::now());
+            assert!(told.iter().all(|news| news.occurrence.details.requested_by.as_deref() != Some("user:2\n")));
+            known.push(follower.state().opened_by.clone());
+        }
+        let known: Vec<_> = known.iter().map(|by| by.as_deref().unwrap_or("nobody")).collect();
+        assert_eq!(known, ["user:9", "user:9", "user:1", "user:1", "user:1", "user:1", "nobody", "user:2 "]);
+        // What was stored does not take the place of what was heard.
+        follower.remember_opener(Some("user:9".to_owned()));
+        assert_eq!(follower.state().opened_by.as_deref(), Some("user:2 "));
+    }
+
+    #[test]
+    fn a_movement_says_at_whose_command_and_an_alert_what_it_is_about() {
+        let mut follower = remembering(LockStatus::Closed);
+        let id = uuid::Uuid::now_v7();
+        let opened =
+            Status { requested_by: Some("user:1".to_owned()), command_id: Some(id), ..status(LockStatus::Open, true) };
+        let news = follower.take(opened, Utc::now());
+        let expected = Details { requested_by: Some("user:1".to_owned()), command_id: Some(id), ..Details::default() };
+        assert_eq!(news[0].occurrence.details, expected);
+        let kinds: Vec<_> = [status(LockStatus::Unknown, false), status(LockStatus::Open, true)]
+            .into_iter()
+            .flat_map(|status| follower.take(status, Utc::now()))
+            .filter_map(|news| news.occurrence.details.kind)
+            .collect();
+        assert_eq!(kinds, [Kind::LockAgentLost, Kind::LockAgentReturned]);
     }
 
     #[test]

@@ -125,7 +125,7 @@ impl Publishing {
 /// Whether the topic's last message is kept: the users' own topics', and those of the hub's that say how things are.
 fn may_be_retained(name: &str) -> bool {
     match Topic::parse(name) {
-        Some(Topic::CameraStatus(_) | Topic::LockStatus | Topic::HubStatus) => true,
+        Some(Topic::CameraStatus(_) | Topic::CameraOccupancy(_) | Topic::LockStatus | Topic::HubStatus) => true,
         Some(_) => false,
         None => !topic::is_reserved(name),
     }

@@ -11,7 +11,7 @@ use uuid::Uuid;
 use crate::{
     domain::{
         detection::{Detection, classify},
-        event::{Event, EventId},
+        event::{Details, Event, EventId},
     },
     events::{Announcer, Arrival, Channel, Item, Malformed, Outcome, Sighting, StoredEvent, Submission},
     store::{
@@ -145,9 +145,11 @@ impl Group {
             if place % AT_ONCE == AT_ONCE - 1 {
                 tokio::task::yield_now().await;
             }
-            if let (Item::Detection(detection), false) = (&submission.item, matches!(answer, Answer::UnknownCamera)) {
-                let Detection { camera_id: camera, person_count, .. } = *detection;
-                announcer.sighted(Sighting { camera, person_count });
+            if let Item::Detection(Detection { camera_id: camera, person_count, .. }) = submission.item
+                && !matches!(answer, Answer::UnknownCamera)
+            {
+                let is_new = !matches!(answer, Answer::Duplicate(_));
+                announcer.sighted(Sighting { camera, person_count, is_new, at: submission.arrival.at });
             }
             let Submission { arrival, reply, .. } = submission;
             let outcome = match answer {
@@ -215,6 +217,7 @@ fn to_event(item: &Item, key: Uuid) -> Option<NewEvent> {
             is_resolved: false,
             detection_id: detection.detection_id,
             detected_at: detection.detected_at,
+            details: Details::default(),
             key,
         }),
         Item::Occurrence(occurrence) => Some(NewEvent {
@@ -227,6 +230,7 @@ fn to_event(item: &Item, key: Uuid) -> Option<NewEvent> {
             is_resolved: occurrence.is_resolved(),
             detection_id: None,
             detected_at: Some(wire::time::millis(occurrence.at)),
+            details: occurrence.details.clone(),
             key,
         }),
     }

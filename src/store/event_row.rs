@@ -6,7 +6,7 @@ use uuid::Uuid;
 use super::{Error, unreadable};
 use crate::domain::{
     camera::{CameraId, CameraLabel},
-    event::{Event, EventId},
+    event::{Details, Event, EventId},
 };
 
 /// As `query_as!` fills it.
@@ -25,12 +25,22 @@ pub struct Row {
     pub camera_id: Option<i32>,
     pub camera_name: Option<String>,
     pub camera_location: Option<String>,
+    pub kind: Option<String>,
+    pub subject_camera_id: Option<i32>,
+    pub requested_by: Option<String>,
+    pub command_id: Option<Uuid>,
 }
 
 impl TryFrom<Row> for Event {
     type Error = Error;
 
     fn try_from(row: Row) -> Result<Self, Error> {
+        let details = Details {
+            kind: row.kind.map(|kind| kind.parse().map_err(unreadable)).transpose()?,
+            subject_camera: row.subject_camera_id.map(CameraId),
+            requested_by: row.requested_by,
+            command_id: row.command_id,
+        };
         let label = |(id, name)| CameraLabel { id: CameraId(id), name, location: row.camera_location };
         Ok(Self {
             id: EventId(row.id),
@@ -45,6 +55,7 @@ impl TryFrom<Row> for Event {
             detection_id: row.detection_id,
             detected_at: row.detected_at,
             created_at: row.created_at,
+            details,
         })
     }
 }
@@ -59,7 +70,8 @@ macro_rules! select_events {
                              confidence, snapshot_path, events.description, is_resolved AS "is_resolved!", resolved_at,
                              detection_id, detected_at, events.created_at AS "created_at!",
                              events.camera_id AS "camera_id?", cameras.name AS "camera_name?",
-                             cameras.location AS "camera_location?" "#
+                             cameras.location AS "camera_location?", events.kind, subject_camera_id, requested_by,
+                             command_id "#
                 $(+ $rest)+
             $(, $argument)*
         )

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::domain::{
     camera::CameraId,
-    event::{Event, EventId, EventType},
+    event::{Event, EventId, EventType, Kind},
 };
 
 /// Which events are asked for; `None` does not narrow.
@@ -23,12 +23,25 @@ pub struct Filter {
     pub camera_id: Option<CameraId>,
     pub event_type: Option<EventType>,
     pub is_resolved: Option<bool>,
+    /// Of the hub's own events.
+    pub kind: Option<Kind>,
+    pub subject_camera: Option<CameraId>,
     /// Made at this time or later.
     pub from: Option<DateTime<Utc>>,
     /// Made at this time or earlier.
     pub to: Option<DateTime<Utc>>,
     /// Only ids below this one, whether or not it exists.
     pub before: Option<EventId>,
+}
+
+impl Filter {
+    /// The type that all have which are asked for. Alerts alone have a kind and a subject, and the index of types finds
+    /// them among millions of detections.
+    #[must_use]
+    pub fn event_type(&self) -> Option<EventType> {
+        let is_of_alerts = self.kind.is_some() || self.subject_camera.is_some();
+        self.event_type.or(is_of_alerts.then_some(EventType::SystemAlert))
+    }
 }
 
 /// The newest events that the filter lets through, after `offset` of them.
@@ -80,6 +93,7 @@ async fn page(
     limit: i64,
     offset: i64,
 ) -> Result<Vec<Event>, Error> {
+    let event_type = filter.event_type();
     // Times as ids: a page that begins or ends in the midst of a run finds its place by the index of times, and walks
     // by the index of ids from there. `IS TRUE` keeps the planner from sorting all that lies between the times.
     let rows = select_events!(
@@ -89,6 +103,8 @@ async fn page(
            AND ($2::text IS NULL OR event_type = $2::text::event_type)
            AND ($11 OR event_type <> 'PERSON_DETECTED')
            AND ($3::bool IS NULL OR is_resolved = $3)
+           AND ($14::text IS NULL OR events.kind = $14)
+           AND ($15::int4 IS NULL OR subject_camera_id = $15)
            AND events.created_at >= $4 AND events.created_at < $5
            AND ($6::timestamptz IS NULL OR (events.created_at >= $6) IS TRUE)
            AND ($7::timestamptz IS NULL OR (events.created_at <= $7) IS TRUE)
@@ -103,7 +119,7 @@ async fn page(
            AND events.id >= $12 AND events.id < $8
          ORDER BY events.id DESC LIMIT $9 OFFSET $10",
         filter.camera_id.map(|id| id.0),
-        filter.event_type.map(EventType::as_str),
+        event_type.map(EventType::as_str),
         filter.is_resolved,
         window.from,
         window.to,
@@ -113,9 +129,11 @@ async fn page(
         limit,
         offset,
         // Says what is plain, for the planner, which takes an index of some types for no more than it can prove.
-        filter.event_type.is_none_or(|kind| kind == EventType::PersonDetected),
+        event_type.is_none_or(|kind| kind == EventType::PersonDetected),
         window.first.0,
         sorted,
+        filter.kind.map(Kind::as_str),
+        filter.subject_camera.map(|id| id.0),
     );
     events(rows.fetch_all(db).await?)
 }
@@ -202,6 +220,17 @@ pub async fn newest_movement(db: impl PgExecutor<'_>) -> Result<Option<EventType
            WHERE camera_id IS NULL AND event_type IN ('DOOR_OPENED', 'DOOR_CLOSED') ORDER BY id DESC LIMIT 1"#
     );
     newest.fetch_optional(db).await?.map(|kind| kind.parse().map_err(unreadable)).transpose()
+}
+
+/// At whose command the door was opened last; none if it never was, by nobody's, or before the hub noted it.
+///
+/// # Errors
+/// When the database is away.
+pub async fn newest_opener(db: impl PgExecutor<'_>) -> Result<Option<String>, Error> {
+    let newest = sqlx::query_scalar!(
+        "SELECT requested_by FROM events WHERE camera_id IS NULL AND event_type = 'DOOR_OPENED' ORDER BY id DESC LIMIT 1"
+    );
+    Ok(newest.fetch_optional(db).await?.flatten())
 }
 
 /// Marks an event as resolved; one that is resolved already stays as it is.

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::domain::{
     camera::{CameraId, CameraLabel},
-    event::{Event, EventId, EventType},
+    event::{Details, Event, EventId, EventType, Kind},
 };
 
 /// An event that has no id yet.
@@ -31,6 +31,7 @@ pub struct NewEvent {
     pub is_resolved: bool,
     pub detection_id: Option<Uuid>,
     pub detected_at: Option<DateTime<Utc>>,
+    pub details: Details,
     /// Under which it is stored once for its camera, however often it is tried: the detection id, or, where there is
     /// none, one of the hub's own.
     pub key: Uuid,
@@ -49,6 +50,7 @@ pub struct Rejected<'a> {
 
 /// What became of one event of a group.
 #[derive(Debug, Clone, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "nearly all are stored")]
 pub enum Row {
     Stored(Event),
     /// Its key was there already, from before or from the same group.
@@ -91,6 +93,28 @@ impl<'a> Columns<'a> {
     }
 }
 
+/// What the hub's own events have beyond the columns of all.
+#[derive(Default)]
+struct DetailColumns<'a> {
+    kind: Vec<Option<&'static str>>,
+    subject_camera_id: Vec<Option<i32>>,
+    requested_by: Vec<Option<&'a str>>,
+    command_id: Vec<Option<Uuid>>,
+}
+
+impl<'a> DetailColumns<'a> {
+    fn of(events: &'a [NewEvent]) -> Self {
+        let mut columns = Self::default();
+        for NewEvent { details, .. } in events {
+            columns.kind.push(details.kind.map(Kind::as_str));
+            columns.subject_camera_id.push(details.subject_camera.map(|id| id.0));
+            columns.requested_by.push(details.requested_by.as_deref());
+            columns.command_id.push(details.command_id);
+        }
+        columns
+    }
+}
+
 /// How long one try to commit a group may take, which on a small machine under load takes a tenth of a second.
 pub const ATTEMPT: Duration = Duration::from_secs(15);
 
@@ -115,7 +139,7 @@ pub fn connection(database: &Database) -> Kept {
 /// # Errors
 /// When the database is away or refuses a row; then nothing of the group is stored.
 pub async fn insert(db: &mut PgConnection, events: &[NewEvent], at: DateTime<Utc>) -> Result<Vec<Row>, Error> {
-    let columns = Columns::of(events);
+    let (columns, details) = (Columns::of(events), DetailColumns::of(events));
     // `IN (SELECT …)` where it stands is answered from a hash table whatever the planner thinks of the group's size; a join
     // might be a loop of a million rounds. That no camera goes meanwhile is seen to by the trigger of its deletion.
     let found = sqlx::query!(
@@ -123,9 +147,10 @@ pub async fn insert(db: &mut PgConnection, events: &[NewEvent], at: DateTime<Utc
         WITH input AS MATERIALIZED (
             SELECT nextval('events_id_seq') AS id, sent.*
             FROM UNNEST($1::int4[], $2::text[], $3::int4[], $4::float8[], $5::text[], $6::text[], $7::bool[], $8::uuid[],
-                        $9::timestamptz[], $10::uuid[])
+                        $9::timestamptz[], $10::uuid[], $12::text[], $13::int4[], $14::text[], $15::uuid[])
                 WITH ORDINALITY AS sent (camera_id, event_type, person_count, confidence, snapshot_path, description,
-                                         is_resolved, detection_id, detected_at, key, place)
+                                         is_resolved, detection_id, detected_at, key, kind, subject_camera_id,
+                                         requested_by, command_id, place)
         ), known AS MATERIALIZED (
             SELECT id, name, location FROM cameras
             WHERE id IN (SELECT camera_id FROM input)
@@ -137,9 +162,11 @@ pub async fn insert(db: &mut PgConnection, events: &[NewEvent], at: DateTime<Utc
             RETURNING event_id
         ), stored AS (
             INSERT INTO events (id, camera_id, event_type, person_count, confidence, snapshot_path, description,
-                                is_resolved, resolved_at, detection_id, detected_at, created_at)
+                                is_resolved, resolved_at, detection_id, detected_at, created_at, kind, subject_camera_id,
+                                requested_by, command_id)
             SELECT id, camera_id, event_type::event_type, person_count, confidence, snapshot_path, description,
-                   is_resolved, CASE WHEN is_resolved THEN $11::timestamptz END, detection_id, detected_at, $11
+                   is_resolved, CASE WHEN is_resolved THEN $11::timestamptz END, detection_id, detected_at, $11, kind,
+                   subject_camera_id, requested_by, command_id
             FROM input WHERE (id IN (SELECT event_id FROM keyed)) IS TRUE
         )
         SELECT place AS "place!", input.id AS "id!", known.name AS "name?", known.location AS "location?",
@@ -158,6 +185,10 @@ pub async fn insert(db: &mut PgConnection, events: &[NewEvent], at: DateTime<Utc
         &columns.detected_at as &[Option<DateTime<Utc>>],
         &columns.key,
         at,
+        &details.kind as &[Option<&str>],
+        &details.subject_camera_id as &[Option<i32>],
+        &details.requested_by as &[Option<&str>],
+        &details.command_id as &[Option<Uuid>],
     )
     .fetch_all(db)
     .await?;
@@ -189,6 +220,7 @@ fn stored_event(id: EventId, new: &NewEvent, camera: Option<CameraLabel>, at: Da
         detection_id: new.detection_id,
         detected_at: new.detected_at,
         created_at: at,
+        details: new.details.clone(),
     }
 }
 

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::domain::{
     camera::Camera,
-    event::{Event, EventType},
+    event::{Details, Event, EventType, Kind},
     stream_url,
     user::Role,
 };
@@ -97,12 +97,33 @@ pub struct CameraJson {
     pub created_at: DateTime<Utc>,
     #[serde(serialize_with = "time::serialize")]
     pub updated_at: DateTime<Utc>,
+    /// As far as can be told.
+    pub online: bool,
+    /// When the hub last heard of it; to within half a minute what `camera/<id>/status` says.
+    #[serde(serialize_with = "time::serialize_option")]
+    #[schema(required)]
+    pub last_seen: Option<DateTime<Utc>>,
+    /// Whether somebody is before it.
+    pub occupied: bool,
+    /// How many persons its engine's newest report shows; 0 while it is not occupied.
+    pub person_count: u32,
+    /// The engine that its detections come from; null until one has named itself.
+    #[schema(required)]
+    pub source: Option<String>,
+}
+
+/// How a camera is now, as its JSON says it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Now {
+    pub online: bool,
+    pub last_seen: Option<DateTime<Utc>>,
+    pub persons: u32,
 }
 
 impl CameraJson {
     /// The camera as a user of this role may see it.
     #[must_use]
-    pub fn of(camera: Camera, reader: Role) -> Self {
+    pub fn of(camera: Camera, now: Now, reader: Role) -> Self {
         let shown = |url: String| if reader > Role::User { Some(url) } else { stream_url::harmless(&url) };
         Self {
             id: camera.id.0,
@@ -114,6 +135,11 @@ impl CameraJson {
             is_active: camera.is_active,
             created_at: camera.created_at,
             updated_at: camera.updated_at,
+            online: now.online,
+            last_seen: now.last_seen,
+            occupied: now.persons > 0,
+            person_count: now.persons,
+            source: None,
         }
     }
 }
@@ -152,10 +178,19 @@ pub struct EventOfCamera {
     #[serde(serialize_with = "time::serialize_option")]
     #[schema(required)]
     pub detected_at: Option<DateTime<Utc>>,
+    #[schema(required)]
+    pub kind: Option<Kind>,
+    #[schema(required)]
+    pub subject_camera_id: Option<i32>,
+    #[schema(required)]
+    pub requested_by: Option<String>,
+    #[schema(required)]
+    pub command_id: Option<uuid::Uuid>,
 }
 
 impl From<Event> for EventOfCamera {
     fn from(event: Event) -> Self {
+        let Details { kind, subject_camera, requested_by, command_id } = event.details;
         Self {
             id: event.id.0,
             camera_id: event.camera.map(|camera| camera.id.0),
@@ -169,6 +204,10 @@ impl From<Event> for EventOfCamera {
             resolved_at: event.resolved_at,
             detection_id: event.detection_id,
             detected_at: event.detected_at,
+            kind,
+            subject_camera_id: subject_camera.map(|id| id.0),
+            requested_by,
+            command_id,
         }
     }
 }

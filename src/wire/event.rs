@@ -7,7 +7,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::time;
-use crate::domain::event::{Event, EventType};
+use crate::domain::event::{Details, Event, EventType, Kind};
 
 /// The contract's event object.
 #[derive(Debug, Serialize, ToSchema)]
@@ -36,6 +36,18 @@ pub struct EventJson<'a> {
     #[serde(serialize_with = "time::serialize_option")]
     #[schema(required)]
     pub detected_at: Option<DateTime<Utc>>,
+    /// What an event of the hub's own is about; null of a detection, and of one from before the hub noted it.
+    #[schema(required)]
+    pub kind: Option<Kind>,
+    /// The camera that an alert is about, which may be deleted since.
+    #[schema(required)]
+    pub subject_camera_id: Option<i32>,
+    /// At whose command the door moved: `user:ID` or `device:NAME`.
+    #[schema(required)]
+    pub requested_by: Option<&'a str>,
+    /// Under which the lock's history has that command.
+    #[schema(required)]
+    pub command_id: Option<Uuid>,
 }
 
 /// What an event says of its camera; the hub's own name where no camera is concerned.
@@ -51,6 +63,7 @@ pub struct CameraLabelJson<'a> {
 impl<'a> From<&'a Event> for EventJson<'a> {
     fn from(event: &'a Event) -> Self {
         let camera = event.camera.as_ref();
+        let Details { kind, subject_camera, ref requested_by, command_id } = event.details;
         Self {
             id: event.id.0,
             camera_id: camera.map(|camera| camera.id.0),
@@ -69,6 +82,10 @@ impl<'a> From<&'a Event> for EventJson<'a> {
             },
             detection_id: event.detection_id,
             detected_at: event.detected_at,
+            kind,
+            subject_camera_id: subject_camera.map(|id| id.0),
+            requested_by: requested_by.as_deref(),
+            command_id,
         }
     }
 }
@@ -101,11 +118,17 @@ mod tests {
             detection_id: None,
             detected_at: None,
             created_at: DateTime::UNIX_EPOCH,
+            details: Details {
+                kind: Some(Kind::DoorForced),
+                requested_by: Some("user:1".to_owned()),
+                ..Details::default()
+            },
         };
         let expected = concat!(
             r#"{"id":7,"cameraId":null,"eventType":"DOOR_OPENED","personCount":0,"confidence":null,"snapshotPath":null,"#,
             r#""description":"opened by user:1","isResolved":true,"createdAt":"1970-01-01T00:00:00.000Z","resolvedAt":null,"#,
-            r#""camera":{"id":null,"name":"Portcullis","location":null},"detectionId":null,"detectedAt":null}"#,
+            r#""camera":{"id":null,"name":"Portcullis","location":null},"detectionId":null,"detectedAt":null,"#,
+            r#""kind":"DOOR_FORCED","subjectCameraId":null,"requestedBy":"user:1","commandId":null}"#,
         );
         assert_eq!(encode(&event).expect("json").get(), expected);
     }

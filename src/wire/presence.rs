@@ -1,9 +1,10 @@
-//! Who is there: `camera/<id>/status` and `hub/status`, both retained.
+//! Who is there: `camera/<id>/status`, `camera/<id>/occupancy` and `hub/status`, all retained; and `camera:status`.
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use super::time;
+use crate::domain::camera::CameraId;
 
 /// `camera/<id>/status`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -13,6 +14,30 @@ pub struct CameraStatus {
     /// When the hub last heard of the camera.
     #[serde(serialize_with = "time::serialize_option")]
     pub last_seen: Option<DateTime<Utc>>,
+}
+
+/// `camera/<id>/occupancy`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CameraOccupancy {
+    pub occupied: bool,
+    /// How many persons the newest report shows; 0 while it is not occupied.
+    pub person_count: u32,
+    /// When the hub last heard of a person there; none if it never did.
+    #[serde(serialize_with = "time::serialize_option")]
+    pub last_person: Option<DateTime<Utc>>,
+}
+
+/// `camera:status` on Socket.io.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CameraStatusNotice {
+    pub camera_id: CameraId,
+    pub online: bool,
+    #[serde(serialize_with = "time::serialize_option")]
+    pub last_seen: Option<DateTime<Utc>>,
+    pub occupied: bool,
+    pub person_count: u32,
 }
 
 /// `hub/status`, with the hub's own will: offline.

@@ -134,6 +134,9 @@ pub struct LockStatusJson {
     pub changed_at: Option<DateTime<Utc>>,
     #[schema(required)]
     pub reason: Option<String>,
+    /// At whose command the door was opened last, `user:ID` or `device:NAME`; null if it never was, or by nobody's.
+    #[schema(required)]
+    pub opened_by: Option<String>,
     /// When the door closes by itself; null while it is closed, or where the lock worker does not say.
     #[serde(serialize_with = "time::serialize_option")]
     #[schema(required)]
@@ -154,7 +157,7 @@ pub struct LockStatusJson {
 
 impl LockStatusJson {
     #[must_use]
-    pub fn of(status: &Status, changed_at: Option<DateTime<Utc>>) -> Self {
+    pub fn of(status: &Status, changed_at: Option<DateTime<Utc>>, opened_by: Option<String>) -> Self {
         Self {
             status: status.status,
             pin: status.pin,
@@ -162,6 +165,7 @@ impl LockStatusJson {
             online: status.online,
             changed_at,
             reason: status.reason.clone(),
+            opened_by,
             opens_until: status.opens_until,
             held: status.held,
             door: status.door,

@@ -7,7 +7,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use portcullis::{
     domain::{
         camera::CameraId,
-        event::{EventId, EventType},
+        event::{EventId, EventType, Kind},
     },
     store::{
         self, Database,
@@ -76,7 +76,7 @@ async fn explain(database: &Database, page: &str, filter: &Filter, window: Windo
     let query = format!("EXPLAIN (ANALYZE, BUFFERS, TIMING OFF, FORMAT JSON) {page}");
     let plan: Value = sqlx::query_scalar(sqlx::AssertSqlSafe(query))
         .bind(filter.camera_id.map(|id| id.0))
-        .bind(filter.event_type.map(EventType::as_str))
+        .bind(filter.event_type().map(EventType::as_str))
         .bind(filter.is_resolved)
         .bind(window.from)
         .bind(window.to)
@@ -85,9 +85,11 @@ async fn explain(database: &Database, page: &str, filter: &Filter, window: Windo
         .bind(filter.before.map_or(window.end, |before| before.min(window.end)).0)
         .bind(limit)
         .bind(0_i64)
-        .bind(filter.event_type.is_none_or(|kind| kind == EventType::PersonDetected))
+        .bind(filter.event_type().is_none_or(|kind| kind == EventType::PersonDetected))
         .bind(window.first.0)
         .bind(true)
+        .bind(filter.kind.map(Kind::as_str))
+        .bind(filter.subject_camera.map(|id| id.0))
         .fetch_one(database)
         .await
         .expect("a plan");
@@ -108,6 +110,8 @@ async fn a_page_of_whatever_filter_is_read_without_going_through_the_table() {
     let filters = [
         ("all", none, PAGE),
         ("alerts", kind(EventType::SystemAlert), PAGE),
+        ("alerts of a kind that there is none of", Filter { kind: Some(Kind::DoorForced), ..none }, 0),
+        ("alerts about a camera", Filter { subject_camera: Some(CameraId(3)), ..none }, 0),
         ("doors", kind(EventType::DoorOpened), PAGE),
         ("unresolved doors", Filter { is_resolved: Some(false), ..kind(EventType::DoorOpened) }, 0),
         ("resolved", Filter { is_resolved: Some(true), ..none }, PAGE),

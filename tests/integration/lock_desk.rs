@@ -13,7 +13,7 @@ use portcullis::{
     auth::chain::{Fault, Head, Report},
     domain::{
         camera::{CameraId, CameraLabel},
-        event::{Event, EventId, EventType, Occurrence},
+        event::{Details, Event, EventId, EventType, Occurrence},
         lock::{Action, LockStatus},
     },
     events::{
@@ -699,6 +699,7 @@ fn person(confidence: f64) -> Arc<StoredEvent> {
         detection_id: None,
         detected_at: None,
         created_at: Utc::now(),
+        details: Details::default(),
     };
     let json = wire::event::encode(&event).expect("json");
     let arrival = Arrival { channel: Channel::Http, at: Instant::now(), span: tracing::Span::none() };

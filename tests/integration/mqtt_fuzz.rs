@@ -229,6 +229,7 @@ fn topic(random: &mut Random) -> &'static str {
         "$SYS/a",
         "camera/1/detections",
         "camera/2/status",
+        "camera/2/occupancy",
         "lock/command",
         "lock/status",
         "hub/status",

@@ -171,7 +171,7 @@ pub async fn record_all(mut submissions: mpsc::Receiver<Submission>) {
 
 /// Some committed event.
 pub fn stored() -> Outcome {
-    use portcullis::domain::event::{Event, EventId, EventType};
+    use portcullis::domain::event::{Details, Event, EventId, EventType};
     let event = Event {
         id: EventId(1),
         camera: None,
@@ -185,6 +185,7 @@ pub fn stored() -> Outcome {
         detection_id: None,
         detected_at: None,
         created_at: DateTime::UNIX_EPOCH,
+        details: Details::default(),
     };
     let json = portcullis::wire::event::encode(&event).expect("json");
     let arrival = Arrival { channel: Channel::Mqtt, at: std::time::Instant::now(), span: tracing::Span::none() };

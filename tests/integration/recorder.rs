@@ -12,7 +12,7 @@ use portcullis::{
     domain::{
         camera::CameraId,
         detection::Detection,
-        event::{EventType, Occurrence},
+        event::{Details, EventType, Kind, Occurrence},
     },
     events::{Announcer, Channel, Item, Malformed, Outcome, StoredEvent, intake::Intake},
     recorder::Recorder,
@@ -120,6 +120,7 @@ fn new_event(camera: Option<CameraId>, key: Uuid) -> NewEvent {
         is_resolved: false,
         detection_id: Some(key),
         detected_at: None,
+        details: Details::default(),
         key,
     }
 }
@@ -227,7 +228,7 @@ async fn a_camera_is_known_as_it_is_now() {
 #[tokio::test]
 async fn a_camera_does_not_go_while_its_event_is_being_stored() {
     let bench = bench().await;
-    let alert = Occurrence::alert("the first of its month".to_owned(), Utc::now());
+    let alert = Occurrence::alert(Kind::DiskLow, "the first of its month".to_owned(), Utc::now());
     bench.record(Item::Occurrence(alert)).await;
     let (mut storing, mut removing) = (begin(&bench).await, begin(&bench).await);
     let (group, mut cameras) = ([new_event(Some(bench.camera), Uuid::new_v4())], Cameras::default());
@@ -245,7 +246,7 @@ async fn a_camera_does_not_go_while_its_event_is_being_stored() {
 async fn no_event_is_stored_of_a_camera_that_goes_meanwhile() {
     let bench = bench().await;
     for _ in 0..2 {
-        let alert = Occurrence::alert("so that the cameras are known".to_owned(), Utc::now());
+        let alert = Occurrence::alert(Kind::DiskLow, "so that the cameras are known".to_owned(), Utc::now());
         bench.record(Item::Occurrence(alert)).await;
     }
     let mut removing = begin(&bench).await;
@@ -350,7 +351,7 @@ async fn an_alarm_that_is_told_twice_is_stored_and_announced_once() {
     let bench = bench().await;
     let mut news = bench.announcer.listen();
     let key = Some(uuid::Uuid::from_u128(7));
-    let alarm = Occurrence { key, ..Occurrence::alert("DOOR_FORCED".to_owned(), chrono::Utc::now()) };
+    let alarm = Occurrence { key, ..Occurrence::alert(Kind::DoorForced, "DOOR_FORCED".to_owned(), chrono::Utc::now()) };
     let first = stored(bench.record(Item::Occurrence(alarm.clone())).await);
     assert_eq!(news.recv().await.expect("news").event.id, first.event.id);
     let again = bench.record(Item::Occurrence(alarm)).await;
@@ -436,4 +437,51 @@ async fn a_million_rows_are_stored_once_and_in_order() {
     .await
     .expect("sums");
     assert_eq!(sums, [(i64::from(rows), i64::from(rows)); 4], "of all and of the camera");
+}
+
+#[tokio::test]
+async fn what_an_alert_and_a_movement_are_about_is_stored_and_found_beside_detections() {
+    use portcullis::store::events::{self, Filter};
+    let bench = bench().await;
+    let about = |kind, camera| Details { kind: Some(kind), subject_camera: camera, ..Details::default() };
+    let alert = |details: Details| {
+        let kind = details.kind.expect("a kind");
+        Item::Occurrence(Occurrence { details, ..Occurrence::alert(kind, "words".to_owned(), Utc::now()) })
+    };
+    let moved =
+        Details { requested_by: Some("user:1".to_owned()), command_id: Some(Uuid::now_v7()), ..Details::default() };
+    let lost = about(Kind::CameraLost, Some(bench.camera));
+    // Of a camera that is not there (any more): it keeps none.
+    let other = about(Kind::CameraLost, Some(CameraId(999)));
+    let opened = Occurrence {
+        details: moved.clone(),
+        ..Occurrence::new(EventType::DoorOpened, "opened".to_owned(), Utc::now())
+    };
+    let items = [
+        Item::Detection(detection(bench.camera, 1)),
+        alert(lost.clone()),
+        alert(other.clone()),
+        Item::Occurrence(opened),
+        alert(about(Kind::DiskLow, None)),
+        Item::Detection(detection(bench.camera, 1)),
+    ];
+    // At once, so that they share commits.
+    let outcomes = futures_util::future::join_all(items.into_iter().map(|item| bench.record(item))).await;
+    let expected = [Details::default(), lost, other, moved, about(Kind::DiskLow, None), Details::default()];
+    for (outcome, details) in outcomes.into_iter().zip(expected) {
+        let announced = stored(outcome);
+        assert_eq!(announced.event.details, details);
+        let read = events::by_id(&bench.database, announced.event.id).await.expect("a database").expect("an event");
+        assert_eq!(read, announced.event);
+    }
+    let count = async |filter: Filter| events::list(&bench.database, &filter, 50, 0).await.expect("a page").len();
+    let none = Filter::default();
+    assert_eq!(count(Filter { kind: Some(Kind::CameraLost), ..none }).await, 2);
+    assert_eq!(count(Filter { kind: Some(Kind::CameraLost), subject_camera: Some(bench.camera), ..none }).await, 1);
+    assert_eq!(count(Filter { subject_camera: Some(CameraId(999)), ..none }).await, 1);
+    assert_eq!(count(Filter { kind: Some(Kind::DiskLow), event_type: Some(EventType::DoorOpened), ..none }).await, 0);
+    assert_eq!(count(Filter { kind: Some(Kind::DoorForced), ..none }).await, 0);
+    assert_eq!(count(none).await, 6);
+    let opener = events::newest_opener(&bench.database).await.expect("a database");
+    assert_eq!(opener.as_deref(), Some("user:1"));
 }

@@ -6,7 +6,11 @@ use std::sync::{
 };
 
 use portcullis::{
-    domain::{camera::CameraId, detection::Detection, event::Occurrence},
+    domain::{
+        camera::CameraId,
+        detection::Detection,
+        event::{Kind, Occurrence},
+    },
     events::{Announcer, Channel, Item, Malformed, Outcome, intake::Intake},
     recorder::Recorder,
     store::{self, Address},
@@ -108,7 +112,7 @@ async fn a_commit_whose_answer_is_lost_stores_nothing_twice() {
         reason: MARK.to_owned(),
         source: "device:front-door".to_owned(),
     };
-    let alert = Occurrence::alert(MARK.to_owned(), chrono::Utc::now());
+    let alert = Occurrence::alert(Kind::DiskLow, MARK.to_owned(), chrono::Utc::now());
     let cases: [Vec<Item>; 4] = [
         vec![detection("before")],
         vec![detection(MARK), detection("beside"), detection("beside")],

@@ -178,13 +178,15 @@ async fn what_is_asked_for_is_answered_as_written() {
     let event = json!({
         "id": 1, "cameraId": 1, "eventType": "PERSON_DETECTED", "personCount": 1, "confidence": null,
         "snapshotPath": null, "description": null, "isResolved": false, "createdAt": "<time>", "resolvedAt": null,
-        "camera": camera, "detectionId": null, "detectedAt": null,
+        "camera": camera, "detectionId": null, "detectedAt": null, "kind": null, "subjectCameraId": null,
+        "requestedBy": null, "commandId": null,
     });
     let mut plain_event = event.clone();
     plain_event.as_object_mut().expect("an object").remove("camera");
     let back_door = json!({
         "id": 2, "name": "Back door", "location": null, "streamUrl": null, "webrtcUrl": null, "description": null,
-        "isActive": true, "createdAt": "<time>", "updatedAt": "<time>",
+        "isActive": true, "createdAt": "<time>", "updatedAt": "<time>", "online": false, "lastSeen": null,
+        "occupied": false, "personCount": 0, "source": null,
     });
     let with_events = |mut camera: Value, events: Value| {
         camera["events"] = events;
@@ -202,6 +204,7 @@ async fn what_is_asked_for_is_answered_as_written() {
     }});
     let lock = json!({
         "status": "CLOSED", "pin": 17, "simulated": true, "online": true, "changedAt": "<any>", "reason": "played",
+        "openedBy": "<any>",
         "opensUntil": null, "held": false, "door": null, "alarm": null, "alarmSince": null,
     });
     let device = json!({
@@ -569,6 +572,7 @@ async fn what_is_made_and_changed_is_answered_as_written() {
         json!({
             "id": 3, "name": "Yard", "location": location, "streamUrl": "rtsp://u:p@cam/1", "webrtcUrl": "wss://cam/1",
             "description": "at the back", "isActive": active, "createdAt": "<time>", "updatedAt": "<time>",
+            "online": false, "lastSeen": null, "occupied": false, "personCount": 0, "source": null,
         })
     };
     let new_yard = json!({

@@ -27,6 +27,7 @@ async fn a_detection_is_stored_once_and_no_person_is_no_event() {
         "snapshotPath": "/a.jpg", "description": "three", "isResolved": false, "createdAt": "<time>", "resolvedAt": null,
         "camera": {"id": camera, "name": "Front", "location": null},
         "detectionId": "6f9619ff-8b86-d011-b42d-00cf4fc964ff", "detectedAt": "2026-11-22T09:00:00.123Z",
+        "kind": null, "subjectCameraId": null, "requestedBy": null, "commandId": null,
     });
     for expected in [StatusCode::CREATED, StatusCode::OK] {
         let (status, answer) = hub.ask(Method::POST, "/api/events", &hub.operator, Some(body.clone())).await;

@@ -19,7 +19,9 @@ use portcullis::{
         lock::{Action, LockStatus},
         user::{Role, UserId},
     },
-    events::{Announcer, alerts::Alerts, intake::Intake, presence::Presence, revocations::Revocations},
+    events::{
+        Announcer, alerts::Alerts, cameras::Cameras, intake::Intake, presence::Presence, revocations::Revocations,
+    },
     health::{Finding, Health},
     identities::Identities,
     lifecycle::Lifecycle,
@@ -49,6 +51,7 @@ pub struct Hub {
     pub revocations: Revocations,
     pub identities: Identities,
     pub announcer: Announcer,
+    pub cameras: Cameras,
     /// Whether the played lock worker refuses.
     pub refusing: Arc<AtomicBool>,
     pub client: reqwest::Client,
@@ -116,7 +119,7 @@ impl Hub {
             version: "0.0.0-test",
             metrics_elsewhere: options.metrics_elsewhere,
         };
-        let revocations = Revocations::default();
+        let (revocations, cameras) = (Revocations::default(), Cameras::default());
         let keys = Keys::new(b"0f8a6c1e9b7d5324a1b2c3d4e5f60718", options.token_lifetime).expect("a key");
         let identities = Identities::new(database.clone(), keys);
         let parts = Parts {
@@ -125,6 +128,7 @@ impl Hub {
             lock: lock.clone(),
             announcer: announcer.clone(),
             presence: Presence::default(),
+            cameras: cameras.clone(),
             front: None,
             identities: identities.clone(),
             settings,
@@ -147,6 +151,7 @@ impl Hub {
             revocations,
             identities,
             announcer,
+            cameras,
             refusing,
             client: reqwest::Client::new(),
             admin: String::new(),

@@ -157,7 +157,7 @@ async fn a_gap_is_closed_while_detections_stream_in() {
 /// Announces events as the recorder would after their commits.
 fn announce(hub: &Hub, event: &Value, count: usize) {
     use portcullis::{
-        domain::event::{Event, EventId, EventType},
+        domain::event::{Details, Event, EventId, EventType},
         events::{Arrival, Channel, StoredEvent},
     };
     let stored = Event {
@@ -173,6 +173,7 @@ fn announce(hub: &Hub, event: &Value, count: usize) {
         detection_id: None,
         detected_at: None,
         created_at: chrono::Utc::now(),
+        details: Details::default(),
     };
     let json = portcullis::wire::event::encode(&stored).expect("JSON");
     let span = tracing::Span::none();
@@ -380,4 +381,95 @@ async fn closing_ends_open_sockets_at_once() {
     hub.realtime.close().await;
     while socket.packet().await.is_some() {}
     assert!(begun.elapsed() < Duration::from_secs(1));
+}
+
+#[tokio::test]
+async fn cameras_and_parts_are_told_to_each_as_far_as_they_may_know() {
+    use portcullis::{
+        domain::camera::CameraId,
+        events::cameras::{CameraState, News},
+        store::{self, cameras::NewCamera},
+    };
+    let hub = Hub::start().await;
+    let url = "rtsp://admin:secret@cam/1";
+    let new = NewCamera { name: "Yard", stream_url: Some(url), ..NewCamera::default() };
+    let camera = store::cameras::create(&hub.database, &new).await.expect("a camera");
+    let id = camera.id;
+    let state = CameraState { online: true, persons: 2, ..CameraState::default() };
+    hub.cameras.set(id, state);
+    let present = json!({"cameraId": id, "online": true, "lastSeen": null, "occupied": true, "personCount": 2});
+    let mut sockets = Vec::new();
+    for token in [&hub.user, &hub.operator, &hub.admin] {
+        let mut socket = Socket::welcome(&hub, token).await;
+        assert_eq!(socket.event("camera:status").await, present, "what is so already");
+        sockets.push(socket);
+    }
+    let health = sockets[2].event("system:health").await;
+    let names: Vec<_> =
+        health["parts"].as_array().expect("parts").iter().map(|part| part["name"].as_str().expect("a name")).collect();
+    assert_eq!((&health["status"], names), (&json!("up"), vec!["database", "broker"]));
+    assert_eq!(health["parts"][1]["detail"], "0 clients");
+
+    let camera = std::sync::Arc::new(camera);
+    hub.cameras.tell(News::Changed(camera.clone(), state));
+    hub.cameras.tell(News::Removed(camera, CameraState::default()));
+    hub.cameras.tell(News::State(CameraId(77), CameraState::default()));
+    for (socket, (shown, is_admin)) in sockets.iter_mut().zip([("rtsp://cam/1", false), (url, false), (url, true)]) {
+        let mut seen = Vec::new();
+        loop {
+            let packet = socket.packet().await.expect("a packet");
+            let event: Value = serde_json::from_str(packet.strip_prefix("42").expect("an event")).expect("JSON");
+            let name = event[0].as_str().expect("a name").to_owned();
+            if name == "camera:status" {
+                assert_eq!(event[1]["cameraId"], 77);
+                break;
+            }
+            // Nothing but what is told here; an ADMIN may be told of the parts anew, and nobody else.
+            if name == "system:health" && is_admin {
+                continue;
+            }
+            let told = &event[1]["camera"];
+            assert_eq!((&told["id"], &told["streamUrl"]), (&json!(id), &json!(shown)), "{event}");
+            seen.push((
+                name,
+                told["occupied"].as_bool().expect("whether"),
+                told["personCount"].as_u64().expect("a count"),
+            ));
+        }
+        assert_eq!(seen, [("camera:changed".to_owned(), true, 2), ("camera:removed".to_owned(), false, 0)]);
+    }
+    let shown = hub.get(&format!("/api/cameras/{id}"), &hub.user).await;
+    assert_eq!((&shown["online"], &shown["occupied"], &shown["personCount"]), (&json!(true), &json!(true), &json!(2)));
+    assert_eq!(hub.get("/api/cameras", &hub.user).await[0]["personCount"], 2);
+}
+
+#[tokio::test]
+async fn who_is_no_admin_any_more_hears_as_the_user_that_they_are() {
+    use portcullis::{
+        domain::camera::CameraId,
+        events::cameras::{CameraState, News},
+        store::{self, cameras::NewCamera},
+    };
+    let hub = Hub::start().await;
+    let new = NewCamera { name: "Yard", stream_url: Some("rtsp://admin:secret@cam/1"), ..NewCamera::default() };
+    let camera = std::sync::Arc::new(store::cameras::create(&hub.database, &new).await.expect("a camera"));
+    hub.cameras.set(camera.id, CameraState::default());
+    let mut socket = Socket::welcome(&hub, &hub.operator).await;
+    socket.event("camera:status").await;
+    // Past the hub, which leaves the token good.
+    let id: i32 = sqlx::query_scalar("UPDATE users SET role = 'USER' WHERE username = 'oto' RETURNING id")
+        .fetch_one(&hub.database)
+        .await
+        .expect("a user");
+    hub.revocations.user_changed(portcullis::domain::user::UserId(id));
+    let deadline = Instant::now() + DEADLINE;
+    loop {
+        hub.cameras.tell(News::Changed(camera.clone(), CameraState::default()));
+        if socket.event("camera:changed").await["camera"]["streamUrl"] == "rtsp://cam/1" {
+            break;
+        }
+        assert!(Instant::now() < deadline, "still told what only an OPERATOR may see");
+    }
+    hub.cameras.tell(News::State(CameraId(1), CameraState::default()));
+    socket.event("camera:status").await;
 }

@@ -128,6 +128,8 @@ def test_detections_and_events_are_those_of_rest(hub):
     body["required"].remove("cameraId")
     assert essence(ours["Detection"]) == body
     assert essence(ours["Event"]) == essence(schemas["EventJson"], schemas)
+    assert essence(ours["Kind"]) == essence(schemas["Kind"], schemas)
+    assert essence(ours["Camera"]) == essence(schemas["CameraJson"], schemas)
 
 
 @pytest.fixture(scope="module")
@@ -173,7 +175,7 @@ def test_what_the_hub_says_by_mqtt_is_as_described(remote, worker, paho):
     """Each channel of the document is heard once at least, and what is heard has its shape."""
     watcher = paho(remote, {"username": "admin", "password": remote.token()})
     engine = paho(remote, remote.device("engine", "ai-engine"))
-    for filter in ("camera/+/events", "camera/+/status", "lock/status", "lock/response", "hub/events", "hub/status"):
+    for filter in ("camera/+/events", "camera/+/status", "camera/+/occupancy", "lock/status", "lock/response", "hub/events", "hub/status"):
         for session in (watcher, engine):
             session.subscribe(filter)
     held = paho(remote, remote.device("camera", "camera", camera=1))
@@ -188,6 +190,7 @@ def test_what_the_hub_says_by_mqtt_is_as_described(remote, worker, paho):
     watcher.wait("hub/events")
     watcher.wait("camera/1/events")
     watcher.wait("camera/1/status")
+    watcher.wait("camera/1/occupancy")
     said = {"lockCommand"}
     for session in (watcher, engine):
         for topic, message in list(session.heard):
@@ -237,6 +240,14 @@ def test_what_the_hub_says_by_socket_io_is_as_described(hub, devices, detection,
     id = hub.get("/api/users/me", hub.token(name, password))["id"]
     client = dashboard(hub.url, hub.token(name))
     client.wait("lock:status")
+    admin = dashboard(hub.url, hub.token())
+    admin.wait("system:health")
+    camera = hub.post("/api/cameras", {"name": "of a moment"})["id"]
+    hub.call("DELETE", f"/api/cameras/{camera}")
+    for session in (client, admin):
+        session.wait("camera:status")
+        session.wait("camera:changed", lambda told: told["camera"]["id"] == camera)
+        session.wait("camera:removed", lambda told: told["camera"]["id"] == camera)
     sent = detection(1)
     hub.post("/api/events", {"cameraId": 1, **sent}, token=devices.engine["token"])
     client.wait("event:detected", lambda event: event["detectionId"] == sent["detectionId"])
@@ -254,7 +265,7 @@ def test_what_the_hub_says_by_socket_io_is_as_described(hub, devices, detection,
     for operation in operations("receive", True):
         answers = [resolved(message) for message in operation["reply"]["messages"]]
         described |= {message["name"]: message for message in answers}
-    heard = [(event, content) for event, content in client.heard if not event.startswith("(")]
+    heard = [(event, content) for event, content in [*client.heard, *admin.heard] if not event.startswith("(")]
     for event, content in heard:
         validate(described[event]["payload"], content)
     assert {event for event, _ in heard} == set(described)

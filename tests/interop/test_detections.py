@@ -11,7 +11,7 @@ from waiting import until
 
 EVENT_KEYS = {
     "id", "cameraId", "eventType", "personCount", "confidence", "snapshotPath", "description", "isResolved",
-    "createdAt", "resolvedAt", "camera", "detectionId", "detectedAt",
+    "createdAt", "resolvedAt", "camera", "detectionId", "detectedAt", "kind", "subjectCameraId", "requestedBy", "commandId",
 }  # fmt: skip
 
 

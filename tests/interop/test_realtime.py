@@ -133,6 +133,7 @@ EVENT = {
     "id": 0, "cameraId": 1, "eventType": "MULTIPLE_PERSONS", "personCount": 2, "confidence": None, "snapshotPath": None,
     "description": "<text>", "isResolved": False, "createdAt": "<time>", "resolvedAt": None,
     "camera": {"id": 1, "name": "Front door", "location": "Entrance"}, "detectionId": "<text>", "detectedAt": None,
+    "kind": None, "subjectCameraId": None, "requestedBy": None, "commandId": None,
 }  # fmt: skip
 
 
@@ -162,6 +163,7 @@ def test_every_answer_is_as_the_contract_has_it(hub, devices, dashboard, detecti
     assert lock.keys() == {"status", "metadata", "timestamp"} and lock["status"] in ("OPEN", "CLOSED", "UNKNOWN")
     assert lock["metadata"].keys() == {
         "reason", "requestedBy", "commandId", "pin", "simulated", "online", "opensUntil", "held", "door", "alarm", "alarmSince",
+        "changedAt", "openedBy",
     }
     assert is_as("<time>", lock["timestamp"])
     event = hub.post("/api/events", {"cameraId": 1, **detection(2)}, token=devices.engine["token"])
@@ -223,6 +225,9 @@ def test_a_movement_of_the_lock_is_told_to_all(hub, client):
     event = client.wait("event:detected", lambda event: event["eventType"] == "DOOR_OPENED")
     assert (event["cameraId"], event["personCount"], event["isResolved"]) == (None, 0, True)
     assert event["camera"] == {"id": None, "name": "Portcullis", "location": None}
+    assert (event["requestedBy"], event["commandId"]) == ("user:1", opened["metadata"]["commandId"])
+    assert opened["metadata"]["openedBy"] == "user:1" and opened["metadata"]["changedAt"]
+    assert hub.get("/api/lock/status")["openedBy"] == "user:1"
     # By itself, a second later.
     client.wait("lock:status", lambda status: status["status"] == "CLOSED", seconds=SECONDS)
     until(lambda: hub.get("/api/lock/status")["status"] == "CLOSED", "the door is closed")

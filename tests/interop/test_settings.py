@@ -104,6 +104,7 @@ def set_hub(tmp_path_factory):
         LOCK_ON_DETECTION="close",
         PERSON_DETECTION_THRESHOLD="0.9",
         CAMERA_TIMEOUT="1",
+        OCCUPANCY_SECONDS="3",
         RUST_LOG="debug",
     )
     broker = hub.folder / "rights.toml"
@@ -278,6 +279,19 @@ def test_a_silent_camera_is_lost(set_hub, detection):
         return [event for event in alerts if event["description"] == "Camera 2 (Back yard) is lost"]
 
     until(alert, "an alert of camera 2")
+
+
+@exercises("OCCUPANCY_SECONDS")
+def test_somebody_is_there_for_so_long(set_hub, detection):
+    engine = set_hub.device("glimpse", "ai-engine")
+    camera = set_hub.post("/api/cameras", {"name": "of glimpses"})["id"]
+
+    def occupied():
+        return set_hub.get(f"/api/cameras/{camera}")["occupied"]
+
+    set_hub.post("/api/events", {"cameraId": camera, **detection(1)}, token=engine["token"])
+    until(occupied, "somebody is there")
+    until(lambda: not occupied(), "nobody is there any more", 20)
 
 
 @exercises("TIMEZONE", "RUST_LOG", "LOG_FORMAT", "BROKER_CONFIG")

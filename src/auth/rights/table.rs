@@ -18,6 +18,7 @@ pub(super) fn reached(filter: &str) -> Vec<Topic> {
         Topic::Detections(id),
         Topic::CameraEvents(id),
         Topic::CameraStatus(id),
+        Topic::CameraOccupancy(id),
         Topic::LockCommand,
         Topic::LockStatus,
         Topic::LockResponse,
@@ -50,7 +51,9 @@ pub(super) fn reader(who: &Identity, topic: Topic) -> Option<&'static str> {
     match topic {
         _ if *who == Identity::Hub => Some("the hub"),
         Topic::Detections(_) => matches!(who, Identity::Device(_)).then(|| events_read(who)).flatten(),
-        Topic::CameraEvents(_) | Topic::CameraStatus(_) | Topic::HubEvents => events_read(who),
+        Topic::CameraEvents(_) | Topic::CameraStatus(_) | Topic::CameraOccupancy(_) | Topic::HubEvents => {
+            events_read(who)
+        }
         Topic::LockCommand => match who {
             Identity::Device(device) if device.role == DeviceRole::LockAgent => Some("role lock-agent"),
             _ => None,
@@ -104,6 +107,7 @@ pub(super) fn pattern(topic: Topic) -> &'static str {
         Topic::Detections(_) => "camera/+/detections",
         Topic::CameraEvents(_) => "camera/+/events",
         Topic::CameraStatus(_) => "camera/+/status",
+        Topic::CameraOccupancy(_) => "camera/+/occupancy",
         Topic::LockCommand => "lock/command",
         Topic::LockStatus => "lock/status",
         Topic::LockResponse => "lock/response",

@@ -3,7 +3,7 @@
 use utoipa::{IntoParams, IntoResponses, ToSchema};
 
 use crate::{
-    domain::event::EventType,
+    domain::event::{EventType, Kind},
     wire::{event::EventJson, rest::Ignored},
 };
 
@@ -19,6 +19,10 @@ pub struct EventQuery {
     camera_id: Option<i32>,
     event_type: Option<EventType>,
     is_resolved: Option<bool>,
+    /// Only events of the hub's own of this kind.
+    kind: Option<Kind>,
+    /// Only alerts about this camera.
+    subject_camera_id: Option<i32>,
     /// Made at this time or later.
     from: Option<chrono::DateTime<chrono::Utc>>,
     /// Made at this time or earlier.

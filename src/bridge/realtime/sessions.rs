@@ -24,7 +24,7 @@ use super::{super::line::Line, Context, LOOK_EVERY};
 use crate::{
     domain::{
         pool::{Bounds, Full, Listed, Pool, Share, Standing, Unit},
-        user::UserId,
+        user::{Role, UserId},
     },
     events::revocations::Revoked,
     telemetry::reading::Reading,
@@ -35,6 +35,7 @@ use crate::{
 #[derive(Debug, Clone)]
 pub struct Session {
     pub user: UserId,
+    pub role: Role,
     pub expires_at: DateTime<Utc>,
     pub token: Arc<str>,
     pub standing: Standing,
@@ -158,6 +159,13 @@ impl Sessions {
         self.sockets.lock().insert(socket, entry);
     }
 
+    /// The socket's user has another role now.
+    fn has_role(&self, socket: Sid, role: Role) {
+        if let Some(entry) = self.sockets.lock().get_mut(&socket) {
+            entry.session.role = role;
+        }
+    }
+
     pub fn end(&self, socket: Sid) {
         self.sockets.lock().remove(&socket);
         self.upgrades.lines.lock().remove(&socket);
@@ -271,7 +279,13 @@ pub async fn watch(
 async fn check(io: &SocketIo, context: &Context, wanted: impl Fn(&Entry) -> bool) {
     for (socket, session) in context.sessions.of(wanted) {
         match context.identities.by_user_token(&session.token).await {
-            Ok(Some(_)) => {}
+            // The token may be good and the role another one, where the account was changed past the hub.
+            Ok(Some(user)) => {
+                if let Some(socket) = io.get_socket(socket).filter(|_| user.role != session.role) {
+                    context.sessions.has_role(socket.id, user.role);
+                    super::cameras::place(&socket, user.role);
+                }
+            }
             Ok(None) => expire(io, &context.sessions, socket),
             Err(error) => tracing::warn!("whether a socket's token is still good could not be looked up: {error}"),
         }
@@ -282,6 +296,7 @@ fn expire(io: &SocketIo, sessions: &Sessions, socket: Sid) {
     let Some(socket) = io.get_socket(socket) else { return sessions.end(socket) };
     let said = socket.emit("auth:expired", &json!({"message": "Unauthorized", "timestamp": time::text(Utc::now())}));
     socket.leave(super::EVERYBODY);
+    super::cameras::displace(&socket);
     if said.is_ok() && socket.clone().disconnect().is_ok() {
         sessions.end(socket.id);
     } else {

@@ -12,7 +12,9 @@ use crate::{
     clock_watch,
     commands::data::Data,
     config::ServeOptions,
-    events::{Announcer, alerts::Alerts, intake::Intake, presence::Presence, revocations::Revocations},
+    events::{
+        Announcer, alerts::Alerts, cameras::Cameras, intake::Intake, presence::Presence, revocations::Revocations,
+    },
     health::Health,
     identities::{self, Identities},
     lifecycle::Lifecycle,
@@ -34,6 +36,8 @@ pub struct Parts {
     pub recorder: Intake,
     announcer: Announcer,
     presence: Presence,
+    /// How each camera is.
+    cameras: Cameras,
     pub metrics: Metrics,
     pub alerts: Alerts,
     identities: Identities,
@@ -56,6 +60,7 @@ impl Parts {
             recorder: intake,
             announcer,
             presence: Presence::default(),
+            cameras: Cameras::default(),
             metrics,
             alerts: Alerts::kept_in(data.folder.join("alerts-waiting")),
             identities: Identities::new(data.database.clone(), tokens),
@@ -130,9 +135,11 @@ impl Parts {
             announcer: self.announcer.clone(),
             presence: self.presence.clone(),
             alerts: self.alerts.clone(),
+            cameras: self.cameras.clone(),
             cameras_changed: cameras,
             stalled: self.stalled.clone(),
             timeout: Duration::from_secs(options.hub.camera_timeout),
+            hold: Duration::from_secs(options.hub.occupancy_seconds),
         };
         hub.keep("camera watch", camera_watch::run(watched, hub.soft.clone()));
         ChangeFeed {
@@ -178,6 +185,7 @@ impl Parts {
             lock: lock.clone(),
             announcer: self.announcer.clone(),
             presence: self.presence.clone(),
+            cameras: self.cameras.clone(),
             front: Some(front.clone()),
             identities: self.identities.clone(),
             settings,

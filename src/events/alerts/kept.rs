@@ -11,7 +11,10 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::domain::event::Occurrence;
+use crate::domain::{
+    camera::CameraId,
+    event::{Details, EventType, Kind, Occurrence},
+};
 
 /// More bytes than as many alerts as may wait have: whatever is longer is none of ours.
 const LONGEST: u64 = 4 << 20;
@@ -21,6 +24,11 @@ struct Alert {
     description: String,
     at: DateTime<Utc>,
     key: Option<Uuid>,
+    /// Alerts that an older version has kept have none.
+    #[serde(default)]
+    kind: Option<Kind>,
+    #[serde(default)]
+    subject_camera: Option<CameraId>,
 }
 
 /// Those that were kept; none where there is no file.
@@ -36,7 +44,10 @@ pub(super) fn read(file: &Path) -> io::Result<Vec<Occurrence>> {
     let mut text = String::new();
     opened.take(LONGEST).read_to_string(&mut text)?;
     let alerts: Vec<Alert> = serde_json::from_str(&text)?;
-    let occurrence = |alert: Alert| Occurrence { key: alert.key, ..Occurrence::alert(alert.description, alert.at) };
+    let occurrence = |alert: Alert| {
+        let details = Details { kind: alert.kind, subject_camera: alert.subject_camera, ..Details::default() };
+        Occurrence { key: alert.key, details, ..Occurrence::new(EventType::SystemAlert, alert.description, alert.at) }
+    };
     Ok(alerts.into_iter().map(occurrence).collect())
 }
 
@@ -52,7 +63,13 @@ pub(super) fn write(file: &Path, alerts: &[Occurrence]) -> io::Result<()> {
             done => done,
         };
     }
-    let alert = |alert: &Occurrence| Alert { description: alert.description.clone(), at: alert.at, key: alert.key };
+    let alert = |alert: &Occurrence| Alert {
+        description: alert.description.clone(),
+        at: alert.at,
+        key: alert.key,
+        kind: alert.details.kind,
+        subject_camera: alert.details.subject_camera,
+    };
     let text = serde_json::to_vec(&alerts.iter().map(alert).collect::<Vec<_>>())?;
     let new = file.with_extension("new");
     let mut opened = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
@@ -72,11 +89,15 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let file = folder.path().join("alerts");
         assert_eq!(read(&file).expect("none"), []);
-        let alert =
-            Occurrence { key: Some(Uuid::nil()), ..Occurrence::alert("\"lost\"".to_owned(), DateTime::UNIX_EPOCH) };
+        let alert = Occurrence::alert(Kind::DiskFull, "\"full\"".to_owned(), DateTime::UNIX_EPOCH);
+        let alert = Occurrence { key: Some(Uuid::nil()), ..alert };
         write(&file, std::slice::from_ref(&alert)).expect("kept");
         let mode = fs::metadata(&file).expect("a file").permissions().mode();
         assert_eq!((read(&file).expect("kept"), mode & 0o777), (vec![alert], 0o600));
+        fs::write(&file, r#"[{"description":"of an older version","at":"2026-11-22T10:00:00Z","key":null}]"#)
+            .expect("kept");
+        let older = read(&file).expect("kept");
+        assert_eq!((older.len(), &older[0].details), (1, &Details::default()));
         write(&file, &[]).expect("none");
         assert!(!file.exists());
         fs::write(&file, "[{").expect("half of a file");

@@ -16,6 +16,7 @@ use super::{
 };
 use crate::{
     auth::chain::{ChainKey, Head},
+    domain::event,
     events::Announcer,
     store::{
         self, Connection, Database,
@@ -323,8 +324,8 @@ impl Writer {
         tracing::info!(audit.head = %self.head, "the lock's audit goes on from here");
         if let Some(fault) = fault {
             tracing::error!("the lock's audit is not intact: {fault}");
-            let advice = "run `portcullis lock audit verify`";
-            self.reports.alert(Subject::Audit, format!("The lock's audit is not intact: {fault}; {advice}"));
+            let description = format!("The lock's audit is not intact: {fault}; run `portcullis lock audit verify`");
+            self.reports.alert(Subject::Audit, event::Kind::AuditBroken, description);
         }
         Ok(())
     }

@@ -26,6 +26,7 @@ use crate::{
         rights::Rights,
     },
     domain::{
+        event,
         pool::{Account, Standing},
         topic::{self, Topic},
     },
@@ -121,7 +122,7 @@ impl Handshake {
     fn alert(&self, who: &Identity, address: Address, description: String) {
         // Whoever claims to be the lock agent is no more than anybody here.
         if self.alert_throttle.pass(Holder::of(who, address), Standing::Common, std::time::Instant::now()).is_some() {
-            self.alerts.raise(Subject::Intruder, description, Utc::now());
+            self.alerts.raise(Subject::Intruder, event::Kind::LockAgentRefused, description, Utc::now());
         } else {
             tracing::warn!("{description}");
         }

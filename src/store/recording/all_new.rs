@@ -10,7 +10,7 @@ use uuid::Uuid;
 use super::{Columns, Error, NewEvent, Row, stored_event};
 use crate::domain::{
     camera::{CameraId, CameraLabel},
-    event::{EventId, EventType},
+    event::{Details, EventId, EventType},
 };
 
 /// The cameras as the recorder knows them, without a look at their table for each group. Each change of a camera raises
@@ -105,8 +105,8 @@ struct SumColumns {
 }
 
 /// Stores a group of events in one statement, in the group's order, if all of it is new and the cameras are as they are
-/// known; at less than the price of [`super::insert`], which looks at each event. None if something is not: then nothing is
-/// stored.
+/// known; at less than the price of [`super::insert`], which looks at each event. None if something is not, or if an event
+/// has details, as only the hub's own have: then nothing is stored.
 ///
 /// # Errors
 /// When the database is away or refuses a row; then nothing of the group is stored.
@@ -116,7 +116,8 @@ pub async fn insert_new(
     at: DateTime<Utc>,
     cameras: &mut Cameras,
 ) -> Result<Option<Vec<Row>>, Error> {
-    if !cameras.know(db, events).await? {
+    let plain = Details::default();
+    if events.iter().any(|event| event.details != plain) || !cameras.know(db, events).await? {
         return Ok(None);
     }
     let stored = store(db, &Columns::of(events), &Sums::of(events).columns(), at, cameras.version).await;
@@ -219,6 +220,7 @@ mod tests {
             is_resolved,
             detection_id: None,
             detected_at: None,
+            details: Details::default(),
             key: Uuid::nil(),
         };
         let sums = Sums::of(&[
