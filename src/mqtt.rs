@@ -22,5 +22,5 @@ pub use connection::{
     credentials::{Authenticate, BoxFuture, Credentials, Refusal},
 };
 pub use front::{Front, Hooks};
-pub use router::Pulse;
+pub use router::RouterHeartbeat;
 pub use settings::Settings;

@@ -33,7 +33,7 @@ use super::{
     metrics::FrontMetrics,
     pools::{self, Pools},
     publish::{Publishing, detection::DetectionIntake, lock_command::LockCommandIntake},
-    router::{Pulse, Router},
+    router::{Router, RouterHeartbeat},
     session::{agent_slot::LockAgentSlot, registry::SessionRegistry, shared_groups::SharedGroups},
     settings::Settings,
     subscribe::Subscribing,
@@ -339,8 +339,8 @@ impl Front {
 
     /// The router's signs of life.
     #[must_use]
-    pub fn pulse(&self) -> Pulse {
-        self.0.router.pulse()
+    pub fn heartbeat(&self) -> RouterHeartbeat {
+        self.0.router.heartbeat()
     }
 
     #[must_use]

@@ -5,7 +5,7 @@
 use std::{sync::Arc, time::Instant};
 
 use super::{
-    codec::packet::{Fault, Reason, RetainHandling, Subscribe, Wanted},
+    codec::packet::{Fault, Reason, RetainHandling, Subscribe, SubscriptionRequest},
     link::QoS,
     log_throttle::LogThrottle,
     metrics::FrontMetrics,
@@ -84,7 +84,7 @@ impl Subscribing {
     async fn subscribe_one(
         &self,
         session: &mut Session,
-        wanted: &Wanted,
+        wanted: &SubscriptionRequest,
         id: Option<u32>,
         dropped: &mut u64,
     ) -> Result<Result<(), Reason>, Dead> {
@@ -133,7 +133,7 @@ impl Subscribing {
         Ok(Ok(()))
     }
 
-    /// Subscribes in the router, or in a group. Answers the place of the last message before.
+    /// Subscribes in the router, or in a group. Answers the sequence number of the last message before.
     async fn begin(&self, session: &mut Session, parsed: Parsed<'_>, number: usize) -> Result<u64, NotSubscribed> {
         if let Some(group) = parsed.group {
             let member = Member {

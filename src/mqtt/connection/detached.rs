@@ -7,7 +7,7 @@ use chrono::Utc;
 use futures_util::StreamExt as _;
 use tokio::time::{Instant, sleep_until};
 
-use super::{End, Goodbye, broker::Broker};
+use super::{ClientDisconnect, DisconnectCause, broker::Broker};
 use crate::{
     domain::topic::Topic,
     mqtt::{
@@ -40,19 +40,19 @@ enum WaitOutcome {
 
 impl DetachedSession {
     /// Does what the connection's end demands, until the session is handed over or over.
-    pub async fn begin(mut self, end: End) {
+    pub async fn begin(mut self, end: DisconnectCause) {
         match end {
-            End::Clean(goodbye) => self.heed(goodbye),
-            End::Lost(_) | End::Faulty(_) | End::Silent(_) => {}
-            End::TakenOver { control, goodbye } => {
-                if let Some(goodbye) = goodbye {
-                    self.heed(goodbye);
+            DisconnectCause::Clean(disconnect) => self.heed(disconnect),
+            DisconnectCause::Lost(_) | DisconnectCause::Faulty(_) | DisconnectCause::Silent(_) => {}
+            DisconnectCause::TakenOver { control, disconnect } => {
+                if let Some(disconnect) = disconnect {
+                    self.heed(disconnect);
                 }
                 return self.obey(control).await;
             }
-            End::Ended(_) => return self.over().await,
-            End::Revoked(_) => return self.revoked().await,
-            End::Stopping => return self.finish().await,
+            DisconnectCause::Ended(_) => return self.over().await,
+            DisconnectCause::Revoked(_) => return self.revoked().await,
+            DisconnectCause::Stopping => return self.finish().await,
         }
         let mut expiry = self.session.expiry;
         if let Some(left) = self.publisher.who.remaining(Utc::now()) {
@@ -70,7 +70,7 @@ impl DetachedSession {
     }
 
     /// The client's own word makes its will void, unless it asked for it.
-    fn heed(&mut self, Goodbye { with_will }: Goodbye) {
+    fn heed(&mut self, ClientDisconnect { with_will }: ClientDisconnect) {
         self.will = self.will.take().filter(|_| with_will);
     }
 

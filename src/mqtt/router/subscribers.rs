@@ -68,7 +68,7 @@ struct Subscriber {
     link: LinkNumber,
     /// The link's number for the subscription.
     number: usize,
-    /// The place of the last message before the subscription.
+    /// The sequence number of the last message before the subscription.
     since: u64,
     holder: Holder,
     mailbox: Mailbox,
@@ -263,7 +263,7 @@ impl Subscribers {
         let (mut missed, mut is_behind) = (0, false);
         for filter in wild.chain([&message.topic]) {
             let subscribers = table.filters.get(filter).into_iter().flat_map(|entry| &entry.list);
-            for subscriber in subscribers.filter(|subscriber| subscriber.since < message.place) {
+            for subscriber in subscribers.filter(|subscriber| subscriber.since < message.sequence) {
                 let put = subscriber.mailbox.put(Arrival { subscription: subscriber.number, message: message.clone() });
                 is_behind |= put != Put::Well;
                 missed += u64::from(put == Put::Missed);
