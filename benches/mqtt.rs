@@ -19,7 +19,7 @@ use portcullis::{
         rights::Rights,
     },
     domain::device::{DeviceId, DeviceRole},
-    events::{accounts::Accounts, alerts::Alerts, presence::Presence},
+    events::{alerts::Alerts, intake::Intake, presence::Presence},
     lifecycle::Lifecycle,
     mqtt::{Front, Hooks, Settings},
 };
@@ -67,8 +67,7 @@ async fn front() -> (SocketAddr, Lifecycle) {
     };
     let hooks = Hooks {
         authenticate: Arc::new(move |_| Box::pin(async move { Ok(Identity::Device(who())) })),
-        submissions: mpsc::channel(1).0,
-        accounts: Accounts::default(),
+        recorder: Intake::with_room(1).0,
         lock: mpsc::channel(1).0,
         presence: Presence::default(),
         alerts: Alerts::default(),

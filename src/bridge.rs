@@ -5,6 +5,7 @@
 
 mod accounts;
 mod bare_answer;
+mod bodies;
 mod cameras;
 mod content_encoding;
 mod dashboard;
@@ -15,9 +16,9 @@ mod events;
 mod health;
 mod hosts;
 mod input;
-mod keyholder;
 mod line;
 mod lock;
+mod lock_operator;
 mod log_level;
 mod metrics;
 mod middleware;
@@ -34,7 +35,6 @@ use std::{ops::Deref, sync::Arc, time::Duration};
 use axum::{Router, extract::FromRef, routing::get};
 use chrono_tz::Tz;
 use parking_lot::Mutex;
-use tokio::sync::broadcast;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 pub use self::{
@@ -51,14 +51,13 @@ use crate::{
         password::{self, Passwords},
         rights::Rights,
     },
-    domain::{pool::Listed, user::UserId},
-    events::{Announcer, presence::Presence},
+    domain::pool::Listed,
+    events::{Announcer, intake::Intake, presence::Presence, revocations::Revocations},
     health::Health,
     identities::Identities,
     lifecycle::Lifecycle,
     lock_desk::LockDesk,
     mqtt::Front,
-    recorder::Recorder,
     store::Database,
     telemetry::{log::Log, metrics::Metrics},
 };
@@ -111,48 +110,11 @@ pub struct Settings {
     pub metrics_elsewhere: bool,
 }
 
-/// How many changes of users may wait to be looked at. When there are more, everybody who is connected is looked at.
-const CHANGES: usize = 1024;
-
-/// Tells the bridge that a user's row has changed, by whomever.
-#[derive(Debug, Clone)]
-pub struct Revocations(broadcast::Sender<Revoked>);
-
-/// Whose row has changed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Revoked {
-    User(UserId),
-    Everybody,
-}
-
-impl Default for Revocations {
-    fn default() -> Self {
-        Self(broadcast::channel(CHANGES).0)
-    }
-}
-
-impl Revocations {
-    /// The user's row has changed: what was known is forgotten, and sockets whose token is void now are ended.
-    pub fn user_changed(&self, id: UserId) {
-        // No listener is no fault: then there is nobody to end.
-        let _ = self.0.send(Revoked::User(id));
-    }
-
-    /// Nothing is sure of anybody any more: every socket's token is looked at again.
-    pub fn all_changed(&self) {
-        let _ = self.0.send(Revoked::Everybody);
-    }
-
-    fn listen(&self) -> broadcast::Receiver<Revoked> {
-        self.0.subscribe()
-    }
-}
-
 /// What the bridge is built from.
 #[derive(Debug)]
 pub struct Parts {
     pub database: Database,
-    pub recorder: Recorder,
+    pub recorder: Intake,
     pub lock: LockDesk,
     pub announcer: Announcer,
     pub presence: Presence,
@@ -168,12 +130,12 @@ pub struct Parts {
 
 /// What handlers ask for by `State`. Copied several times for each request, so it is one handle.
 #[derive(Debug, Clone)]
-struct Shared(Arc<Everything>);
+struct Shared(Arc<AppState>);
 
 impl Deref for Shared {
-    type Target = Everything;
+    type Target = AppState;
 
-    fn deref(&self) -> &Everything {
+    fn deref(&self) -> &AppState {
         &self.0
     }
 }
@@ -182,7 +144,7 @@ impl Deref for Shared {
 macro_rules! asked_for {
     ($($part:ident: $kind:ty,)+) => {
         #[derive(Debug)]
-        struct Everything {
+        struct AppState {
             $($part: $kind,)+
         }
 
@@ -196,7 +158,7 @@ macro_rules! asked_for {
 
 asked_for! {
     database: Database,
-    recorder: Recorder,
+    recorder: Intake,
     lock: LockDesk,
     presence: Presence,
     front: Option<Front>,
@@ -211,7 +173,7 @@ asked_for! {
 
 /// The bridge, to be served and closed.
 #[derive(Debug)]
-pub struct Hub {
+pub struct Bridge {
     /// To be served by [`serve`], which tells it who is at the other end.
     pub router: Router,
     /// What the hub is told by the configuration.
@@ -226,12 +188,12 @@ pub struct Hub {
 ///
 /// # Errors
 /// When the system gives no random bytes.
-pub fn build(parts: Parts, lifecycle: &Lifecycle) -> Result<Hub, password::Refused> {
+pub fn build(parts: Parts, lifecycle: &Lifecycle) -> Result<Bridge, password::Refused> {
     let settings = Arc::new(parts.settings);
     let connections = Connections::new(settings.connections, settings.trusted_proxies.clone());
     let counted = connections.clone();
     parts.metrics.ask(move || counted.readings());
-    let shared = Shared(Arc::new(Everything {
+    let shared = Shared(Arc::new(AppState {
         database: parts.database,
         recorder: parts.recorder,
         lock: parts.lock,
@@ -252,7 +214,7 @@ pub fn build(parts: Parts, lifecycle: &Lifecycle) -> Result<Hub, password::Refus
     let mqtt = get(mqtt_socket::upgrade).with_state(shared.clone());
     let (upgrades, database) = (realtime.upgrades(), shared.database.clone());
     let router = middleware::around(router, layer, mqtt, &settings, upgrades, database, &shared.metrics);
-    Ok(Hub { router, settings, connections, realtime })
+    Ok(Bridge { router, settings, connections, realtime })
 }
 
 /// Every route of the REST side, each with its description.

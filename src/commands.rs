@@ -2,9 +2,7 @@
 //!
 //! Must not know how anything is done, only who does it.
 
-pub mod archive;
 pub mod backup;
-pub mod bench;
 pub mod clock;
 pub mod config;
 pub mod data;
@@ -26,8 +24,9 @@ use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use self::config::Verdict;
 use crate::{
+    bench,
     config::{
-        DataOptions, Fault, LockAgentOptions, LogFormat, LogOptions, RetentionOptions, ServeOptions, effective,
+        DataOptions, Fault, LockAgentOptions, LogFormat, LogOptions, RetentionOptions, ServeOptions, reading,
         sources::Sources,
     },
     telemetry::log::Log,
@@ -89,7 +88,7 @@ pub enum Refusal {
 /// # Errors
 /// When either is wrong.
 pub fn read(line: Vec<OsString>, sources: &Sources) -> Result<CommandLine, Refusal> {
-    let reading = effective::read(CommandLine::command(), line, sources)?;
+    let reading = reading::read(CommandLine::command(), line, sources)?;
     let mut faults = reading.faults.clone();
     faults.extend(config::files::faults(&reading.effective));
     if reading.effective.command() == config::NAME {

@@ -7,6 +7,7 @@ pub mod catalogue;
 pub mod dot_env;
 pub mod effective;
 pub mod page;
+pub mod reading;
 pub mod rules;
 pub mod secrets;
 pub mod sources;

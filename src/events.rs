@@ -3,9 +3,11 @@
 //!
 //! Must not know who sends and who receives. Every channel is bounded; each bound says what happens when it is full.
 
-pub mod accounts;
 pub mod alerts;
+pub mod counters;
+pub mod intake;
 pub mod presence;
+pub mod revocations;
 
 use std::{fmt, net::IpAddr, sync::Arc, time::Instant};
 
@@ -17,7 +19,7 @@ use tokio::sync::{broadcast, oneshot};
 use tracing::{Span, field::Empty};
 use uuid::Uuid;
 
-use self::accounts::Ticket;
+use self::counters::{Disposition, InFlight};
 use crate::domain::{
     camera::CameraId,
     detection::Detection,
@@ -87,17 +89,41 @@ pub struct Submission {
     pub arrival: Arrival,
     pub item: Item,
     /// Answered after the commit, never before.
-    pub reply: oneshot::Sender<Outcome>,
-    /// Of a detection that counts; settled before the reply.
-    pub ticket: Option<Ticket>,
+    pub reply: Reply,
 }
 
 impl Submission {
-    /// A submission that is not in the accounts, and where its answer will come.
-    #[must_use]
-    pub fn new(channel: Channel, item: Item) -> (Self, oneshot::Receiver<Outcome>) {
-        let (reply, answer) = oneshot::channel();
-        (Self { arrival: Arrival::now(channel, &item), item, reply, ticket: None }, answer)
+    /// A submission that is not counted, and where its answer will come.
+    fn new(channel: Channel, item: Item) -> (Self, oneshot::Receiver<Outcome>) {
+        let (sender, answer) = oneshot::channel();
+        let reply = Reply { sender, in_flight: None };
+        (Self { arrival: Arrival::now(channel, &item), item, reply }, answer)
+    }
+}
+
+/// Where the answer to a submission goes; the counters hear of it first.
+#[derive(Debug)]
+pub struct Reply {
+    sender: oneshot::Sender<Outcome>,
+    /// Of a detection that counts.
+    in_flight: Option<InFlight>,
+}
+
+impl Reply {
+    /// Counts what became of it and tells its sender.
+    ///
+    /// # Errors
+    /// When nobody waits for the answer any more, which is no fault.
+    pub fn send(self, outcome: Outcome) -> Result<(), Outcome> {
+        if let Some(in_flight) = self.in_flight {
+            in_flight.settle(match outcome {
+                Outcome::Stored(_) => Disposition::Stored,
+                Outcome::Duplicate(_) => Disposition::Duplicate,
+                Outcome::Ignored => Disposition::Ignored,
+                Outcome::Rejected(_) | Outcome::UnknownCamera => Disposition::Rejected,
+            });
+        }
+        self.sender.send(outcome)
     }
 }
 
@@ -247,6 +273,8 @@ pub enum LockAsk {
         /// The sender's own id for the command, or none: then the desk makes one.
         command_id: Option<Uuid>,
     },
+    /// Opens the door and holds it open until then, which only an ADMIN may.
+    Hold { until: DateTime<Utc>, reason: String },
     /// Something on `lock/command` that the front refused. It goes nowhere, but into the audit.
     Refused { what: String, reason: String },
 }

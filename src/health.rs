@@ -152,10 +152,8 @@ fn length(time: Duration) -> String {
 
 #[cfg(test)]
 mod tests {
-    use tokio::sync::mpsc;
-
     use super::*;
-    use crate::events::Item;
+    use crate::events::{Item, intake::Intake};
 
     const WORDS: Words = Words { down: "The part is lost", degraded: "The part limps", up: "The part has returned" };
 
@@ -177,7 +175,7 @@ mod tests {
         *found.lock() = Finding::new(Condition::Down, "it is silent");
         let down = health.look();
         assert!(down[0].condition == Condition::Down && down[0].since >= up[0].since);
-        let (recorder, mut queue) = mpsc::channel(1);
+        let (recorder, mut queue) = Intake::with_room(1);
         let tasks =
             [tokio::spawn(health.clone().run(stop.clone())), tokio::spawn(alerts.deliver(recorder, stop.clone()))];
         let told = tokio::time::timeout(Duration::from_secs(30), queue.recv()).await.expect("told").expect("a queue");

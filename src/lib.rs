@@ -11,6 +11,7 @@ pub mod domain;
 pub mod private_file;
 pub mod said;
 // Rank 1: formats, decisions about who may do what, settings, and the channels between workers.
+pub mod archive;
 pub mod auth;
 pub mod config;
 pub mod events;
@@ -24,6 +25,7 @@ pub mod store;
 // Rank 3: the workers.
 pub mod camera_watch;
 pub mod clock_watch;
+pub mod database_opener;
 pub mod health;
 pub mod identities;
 pub mod lock_agent;
@@ -31,8 +33,10 @@ pub mod lock_desk;
 pub mod publisher;
 pub mod recorder;
 pub mod retention;
-// Rank 4: what people and their programs talk to.
-// Rank 4: REST and Socket.io.
+// Rank 4: what people and their programs talk to; what looks after the workers; the load generator.
+pub mod bench;
 pub mod bridge;
+pub mod changes;
+pub mod readiness;
 // Rank 5: the command line.
 pub mod commands;

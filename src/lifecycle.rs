@@ -3,6 +3,7 @@
 //! The soft stop asks: take nothing new, finish what was begun. The hard stop, a while later or at a second signal,
 //! ends what is left. Must not know what the tasks do.
 
+mod backoff;
 pub mod service_manager;
 
 use std::{
@@ -16,6 +17,7 @@ use parking_lot::Mutex;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+pub use self::backoff::Backoff;
 use crate::said;
 
 /// How long the soft stop may take before the hard one: less than the 10 s that `docker stop` grants.

@@ -16,7 +16,10 @@ use tokio_util::sync::CancellationToken;
 use worker::Worker;
 
 use crate::{
-    domain::bolt::{Limits, Moment},
+    domain::{
+        bolt::{Limits, Moment},
+        device::DeviceId,
+    },
     gpio::Relay,
     lifecycle::service_manager::ServiceManager,
     mqtt::link::{Link, Message, QoS},
@@ -25,6 +28,9 @@ use crate::{
 
 /// What the worker listens to: its commands, and the hub's own status, by which it measures its clock.
 pub const FILTERS: &[&str] = &["lock/command", "hub/status"];
+
+/// The id of an agent in the hub's own process: none that Postgres gives out.
+pub const EMBEDDED: DeviceId = DeviceId(0);
 
 /// How long the last status and responses may take to leave at the end.
 const FAREWELL: Duration = Duration::from_millis(500);

@@ -6,11 +6,11 @@
 //! source of the lock's state. Must not know HTTP, nor who may do what: whoever asks here is allowed to.
 
 mod audit;
+mod command;
+mod dispatcher;
 pub mod flood;
 mod hearing;
-mod intake;
 mod ledger;
-mod order;
 mod pending;
 pub mod reports;
 mod rule;
@@ -30,10 +30,10 @@ use tokio_util::sync::CancellationToken;
 
 pub use self::{audit::verify, rule::closes, state::LockState};
 use self::{
-    audit::{Audit, Backlog, Writer, Written},
+    audit::{Backlog, Writer},
+    command::refusal,
+    dispatcher::{Dispatcher, Tools},
     hearing::Hearing,
-    intake::{Intake, Request, conclude},
-    order::{Order, refusal},
     pending::Pending,
     reports::Reports,
     state::Follower,
@@ -44,7 +44,7 @@ use crate::{
         lock::{Action, LockStatus},
         topic::Topic,
     },
-    events::{Announcer, Channel, LockAsk, LockDone, LockFailure, LockRequest, Requester, Submission},
+    events::{Announcer, Channel, LockAsk, LockDone, LockFailure, LockRequest, Requester, intake::Intake},
     lifecycle::Lifecycle,
     mqtt::link::{Link, Message, QoS},
     store::{self, Database},
@@ -52,8 +52,8 @@ use crate::{
     wire::lock::Status,
 };
 
-/// How many requests may wait. When it is full the next is refused, and recorded: it would be too old when its turn came.
-const WAITING: usize = 64;
+/// How many requests may be on their way to the desk, which takes each at once. When it is full who asks waits.
+const REQUESTS: usize = 64;
 /// Before the database is asked again.
 const PAUSE: Duration = Duration::from_millis(500);
 /// Who has shown nothing that says who they are, as the audit has it.
@@ -80,6 +80,29 @@ pub struct DeskSettings {
     pub hold_open: bool,
 }
 
+/// The one queue of requests to the desk.
+#[derive(Debug)]
+pub struct Requests {
+    sender: mpsc::Sender<LockRequest>,
+    receiver: mpsc::Receiver<LockRequest>,
+}
+
+impl Default for Requests {
+    fn default() -> Self {
+        let (sender, receiver) = mpsc::channel(REQUESTS);
+        Self { sender, receiver }
+    }
+}
+
+impl Requests {
+    /// The end for those who ask, as the front does for MQTT clients. What is asked here is recorded, whatever becomes
+    /// of it.
+    #[must_use]
+    pub fn sender(&self) -> mpsc::Sender<LockRequest> {
+        self.sender.clone()
+    }
+}
+
 /// What the desk works with.
 #[derive(Debug)]
 pub struct Parts {
@@ -89,9 +112,9 @@ pub struct Parts {
     pub link: Link,
     /// Whether a lock worker has a session now, by those who would know without its word.
     pub worker_is_there: watch::Receiver<bool>,
-    /// From MQTT clients, through the front.
-    pub requests: mpsc::Receiver<LockRequest>,
-    pub submissions: mpsc::Sender<Submission>,
+    /// Of every way in, the front has an end of it.
+    pub requests: Requests,
+    pub recorder: Intake,
     pub announcer: Announcer,
     /// `DATA_DIR`: the audit's key and newest head are there.
     pub folder: PathBuf,
@@ -102,7 +125,7 @@ pub struct Parts {
 /// A handle by which the lock is worked and looked at.
 #[derive(Debug, Clone)]
 pub struct LockDesk {
-    asks: mpsc::Sender<Request>,
+    requests: mpsc::Sender<LockRequest>,
     state: watch::Receiver<LockState>,
     backlog: Backlog,
     metrics: Metrics,
@@ -122,10 +145,10 @@ impl LockDesk {
         drop(lifecycle.track(lifecycle.soft.clone().run_until_cancelled_owned(asking)));
         let (reports, reported) = Reports::new();
         let (audit, writer) = Writer::new(parts.database, parts.announcer.clone(), &parts.folder, reports.clone())?;
-        let (asks, asked) = mpsc::channel(WAITING);
+        let Requests { sender, receiver } = parts.requests;
         let (state, watched) = watch::channel(unknown.clone());
         let desk = Self {
-            asks,
+            requests: sender,
             state: watched,
             backlog: audit.backlog(),
             metrics: parts.metrics.clone(),
@@ -146,13 +169,13 @@ impl LockDesk {
             stopping: lifecycle.soft.clone(),
             settled: settled.clone(),
         };
-        let (state, metrics) = (desk.state.clone(), parts.metrics.clone());
-        let intake = Intake::new(parts.link.outgoing, audit.clone(), pending, state, metrics, parts.settings.hold_open);
+        let (state, metrics) = (desk.state.clone(), parts.metrics);
+        let tools = Tools { outgoing: parts.link.outgoing, audit, pending, state, metrics };
+        let dispatcher = Dispatcher::new(tools, parts.settings.hold_open);
         lifecycle.keep("the lock's audit", writer.run(lifecycle.hard.clone()));
-        lifecycle.keep("the lock's events", reports::run(reported, parts.submissions));
+        lifecycle.keep("the lock's events", reports::run(reported, parts.recorder));
         lifecycle.keep("the lock worker's words", hearing.run());
-        lifecycle.keep("the lock's commands", intake.run(asked, lifecycle.soft.clone(), settled));
-        lifecycle.keep("lock/command", forward(desk.clone(), parts.requests, audit, lifecycle.soft.clone()));
+        lifecycle.keep("the lock's commands", dispatcher.run(receiver, lifecycle.soft.clone(), settled));
         if parts.settings.on_detection == OnDetection::Close {
             let soft = lifecycle.soft.clone();
             lifecycle.keep("the lock's rule", rule::run(desk.clone(), parts.announcer, parts.settings.threshold, soft));
@@ -174,12 +197,13 @@ impl LockDesk {
     /// # Errors
     /// Says why nothing happened, or that it is not known whether it did.
     pub async fn command(&self, requester: Requester, action: Action) -> Result<LockDone, LockFailure> {
-        self.ask(requester, Order::new(action)).await
+        self.ask(requester, LockAsk::Command { action, command_id: None }).await
     }
 
     /// Records that somebody was refused who had no right to ask, or asked for what can't be read.
     pub async fn refused(&self, requester: Requester, what: &str, reason: String) {
-        self.record_refused(&requester, what, &LockFailure::Refused(reason)).wait().await;
+        self.metrics.lock_command("other", "refused");
+        self.backlog.refusal(refusal(&requester, what, &LockFailure::Refused(reason))).wait().await;
     }
 
     /// Records that somebody asked whom nobody knows, and does not wait for it: who has no credential costs no time.
@@ -199,7 +223,7 @@ impl LockDesk {
         until: DateTime<Utc>,
         reason: String,
     ) -> Result<LockDone, LockFailure> {
-        self.ask(requester, Order { hold: Some((until, reason)), ..Order::new(Action::Open) }).await
+        self.ask(requester, LockAsk::Hold { until, reason }).await
     }
 
     /// What the worker said last.
@@ -220,24 +244,12 @@ impl LockDesk {
         self.state.clone()
     }
 
-    async fn ask(&self, requester: Requester, order: Order) -> Result<LockDone, LockFailure> {
+    async fn ask(&self, requester: Requester, ask: LockAsk) -> Result<LockDone, LockFailure> {
         let (reply, answer) = oneshot::channel();
-        self.take_in(Request { requester, order, arrived: Instant::now(), reply }).wait().await;
+        let request = LockRequest { requester, ask, arrived: Instant::now(), expires_at: None, reply };
+        // Where the desk is gone the answer says so.
+        let _ = self.requests.send(request).await;
         answer.await.unwrap_or(Err(LockFailure::TooLate))
-    }
-
-    /// Passes a request on; what there is no room for is refused, and recorded.
-    fn take_in(&self, request: Request) -> Written {
-        let Err(refused) = self.asks.try_send(request) else { return Written::nothing() };
-        let Request { requester, order, reply, .. } = refused.into_inner();
-        conclude(&self.metrics, order.name(), Err(LockFailure::Full), reply);
-        self.backlog.refusal(order.refusal(&requester, &LockFailure::Full))
-    }
-
-    /// What was refused may have asked for anything, so it counts as `other`.
-    fn record_refused(&self, requester: &Requester, what: &str, failure: &LockFailure) -> Written {
-        self.metrics.lock_command("other", "refused");
-        self.backlog.refusal(refusal(requester, what, failure))
     }
 }
 
@@ -265,47 +277,4 @@ async fn newest_movement(database: Database, stored: oneshot::Sender<LockStatus>
         Some(EventType::DoorClosed) => LockStatus::Closed,
         _ => LockStatus::Unknown,
     });
-}
-
-/// Takes the requests of MQTT clients. Never waits, so that none is ever left with the front and lost; holds the audit
-/// open until the last of them has its row.
-async fn forward(
-    desk: LockDesk,
-    mut requests: mpsc::Receiver<LockRequest>,
-    _open: Audit,
-    stop: CancellationToken,
-) -> anyhow::Result<()> {
-    loop {
-        let request = tokio::select! {
-            request = requests.recv() => request,
-            () = stop.cancelled() => break,
-        };
-        match request {
-            Some(request) => take(request, &desk),
-            // No front in this process: requests come over HTTP alone.
-            None => stop.cancelled().await,
-        }
-    }
-    requests.close();
-    while let Some(request) = requests.recv().await {
-        take(request, &desk);
-    }
-    Ok(())
-}
-
-fn take(request: LockRequest, desk: &LockDesk) {
-    let LockRequest { requester, ask, arrived, expires_at, reply } = request;
-    let (action, command_id) = match ask {
-        LockAsk::Command { action, command_id } => (action, command_id),
-        LockAsk::Refused { what, reason } => {
-            let failure = LockFailure::Refused(reason);
-            desk.record_refused(&requester, &what, &failure);
-            // Nobody waiting any more is no fault.
-            let _ = reply.send(Err(failure));
-            return;
-        }
-    };
-    let order = Order { expires_at, ..Order::new(action) };
-    let order = Order { command_id: command_id.unwrap_or(order.command_id), ..order };
-    desk.take_in(Request { requester, order, arrived, reply });
 }

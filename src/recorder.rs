@@ -20,7 +20,8 @@ use self::{
     progress::Progress,
 };
 use crate::{
-    events::{Announcer, Channel, Item, Outcome, Submission, accounts::Accounts},
+    events::{Announcer, Submission},
+    lifecycle::Backoff,
     store::{
         self, Database, Kept,
         recording::{self, ATTEMPT},
@@ -28,71 +29,14 @@ use crate::{
     telemetry::metrics::Metrics,
 };
 
-/// How many submissions may wait. When it is full, MQTT clients feel it as later PUBACKs and HTTP as 503.
-pub const WAITING: usize = 4096;
 /// The largest group for one commit: larger ones no longer raise throughput, but delay the first of the group.
 const GROUP: usize = 1000;
-/// How long a submission over HTTP waits for its commit.
-const PATIENCE: Duration = Duration::from_secs(5);
 /// Pauses between tries while Postgres is away.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
 
-/// The recorder cannot take it now; to be tried again soon.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the recorder is busy or the database is away")]
-pub struct Busy;
-
-/// A handle by which detections and occurrences are submitted.
-#[derive(Debug, Clone)]
-pub struct Recorder {
-    queue: mpsc::Sender<Submission>,
-    accounts: Accounts,
-}
-
-impl Recorder {
-    /// The handle, and the queue behind it, for [`Worker::run`].
-    #[must_use]
-    pub fn new() -> (Self, mpsc::Receiver<Submission>) {
-        let (sender, receiver) = mpsc::channel(WAITING);
-        (Self { queue: sender, accounts: Accounts::default() }, receiver)
-    }
-
-    /// The way in for workers that wait for their answers by themselves.
-    #[must_use]
-    pub fn sender(&self) -> mpsc::Sender<Submission> {
-        self.queue.clone()
-    }
-
-    /// The accounts of the detections that went through the queue, or were refused before it.
-    #[must_use]
-    pub fn accounts(&self) -> &Accounts {
-        &self.accounts
-    }
-
-    /// Has an item recorded and says what became of it, after the commit.
-    ///
-    /// # Errors
-    /// [`Busy`] at once when the queue is full, or when there is no commit within 5 s. Then it may still be stored
-    /// later: who tries again with the same detection id stores it once.
-    pub async fn record(&self, channel: Channel, item: Item) -> Result<Outcome, Busy> {
-        let (submission, answer) = Submission::new(channel, item);
-        let counts = channel == Channel::Http && matches!(submission.item, Item::Detection(_));
-        let room = self.queue.try_reserve().map_err(|_| {
-            if counts {
-                self.accounts.http.turn_away();
-            }
-            Busy
-        })?;
-        tracing::debug!(parent: &submission.arrival.span, "submitted");
-        let ticket = counts.then(|| self.accounts.http.receive());
-        room.send(Submission { ticket, ..submission });
-        tokio::time::timeout(PATIENCE, answer).await.map_err(|_| Busy)?.map_err(|_| Busy)
-    }
-}
-
 /// What the recorder works with.
 #[derive(Debug)]
-pub struct Worker {
+pub struct Recorder {
     connection: Kept,
     announcer: Announcer,
     /// Why a group cannot be stored, while it cannot: the database is away, or its disk is full.
@@ -101,7 +45,7 @@ pub struct Worker {
     progress: Progress,
 }
 
-impl Worker {
+impl Recorder {
     #[must_use]
     pub fn new(database: &Database, announcer: Announcer, stalled: watch::Sender<Option<String>>) -> Self {
         Self {
@@ -195,7 +139,7 @@ impl Worker {
     /// # Errors
     /// Only what would come again: a row that the database refuses.
     async fn store(&mut self, group: &Group) -> Result<Vec<Answer>, store::Error> {
-        let mut pause = PAUSE.0;
+        let mut backoff = Backoff::new(PAUSE.0, PAUSE.1);
         loop {
             let begun = Instant::now();
             let error = match self.attempt(group).await {
@@ -214,8 +158,7 @@ impl Worker {
             self.metrics.retried();
             // It may have been stored without our hearing of it.
             self.progress.be_wary();
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(PAUSE.1);
+            tokio::time::sleep(backoff.pause()).await;
         }
     }
 

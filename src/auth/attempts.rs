@@ -1,12 +1,12 @@
 //! How often somebody may sign in, and fail to: decisions on counts, with time as an argument.
 
 use std::{
-    collections::{HashMap, VecDeque},
     hash::{BuildHasher as _, Hash, RandomState},
     time::{Duration, Instant},
 };
 
 use super::{holder::Holder, origin::Address};
+use crate::domain::window::SlidingWindow;
 
 /// How long a failed login is remembered.
 const LOGIN_WINDOW: Duration = Duration::from_mins(5);
@@ -29,50 +29,8 @@ const KEYS: usize = 10_000;
 #[error("too many attempts, try again in {} s", .0.as_secs())]
 pub struct TooMany(pub Duration);
 
-/// Times of the newest uses of each key, at most `limit` of them, none older than `length`.
-#[derive(Debug)]
-struct Window<K> {
-    limit: usize,
-    length: Duration,
-    uses: HashMap<K, VecDeque<Instant>>,
-}
-
-impl<K: Eq + Hash + Clone> Window<K> {
-    fn new(limit: usize, length: Duration) -> Self {
-        Self { limit, length, uses: HashMap::new() }
-    }
-
-    fn check(&self, key: &K, now: Instant) -> Result<(), TooMany> {
-        let Some(uses) = self.uses.get(key) else { return Ok(()) };
-        let recent = uses.iter().filter(|at| now.saturating_duration_since(**at) < self.length);
-        match recent.clone().next() {
-            Some(first) if recent.count() >= self.limit => {
-                Err(TooMany((*first + self.length).saturating_duration_since(now)))
-            }
-            _ => Ok(()),
-        }
-    }
-
-    fn note(&mut self, key: &K, now: Instant) {
-        if !self.uses.contains_key(key) && self.uses.len() >= KEYS {
-            self.forget(now);
-        }
-        let uses = self.uses.entry(key.clone()).or_default();
-        if uses.len() == self.limit {
-            uses.pop_front();
-        }
-        uses.push_back(now);
-    }
-
-    /// Forgets what no longer counts, or else the key that was used longest ago.
-    fn forget(&mut self, now: Instant) {
-        let length = self.length;
-        self.uses.retain(|_, uses| uses.back().is_some_and(|last| now.saturating_duration_since(*last) < length));
-        if self.uses.len() >= KEYS {
-            let oldest = self.uses.iter().min_by_key(|(_, uses)| uses.back().copied()).map(|(key, _)| key.clone());
-            oldest.map(|key| self.uses.remove(&key));
-        }
-    }
+fn check<K: Eq + Hash + Clone>(window: &SlidingWindow<K>, key: &K, now: Instant) -> Result<(), TooMany> {
+    window.wait(key, now).map_or(Ok(()), |wait| Err(TooMany(wait)))
 }
 
 /// An account's name as a key: of one size, however long the name is that somebody sends.
@@ -82,20 +40,20 @@ type Account = u64;
 #[derive(Debug)]
 pub struct Logins {
     hasher: RandomState,
-    accounts: Window<(Account, Holder)>,
-    addresses: Window<Holder>,
-    rate_of_accounts: Window<Account>,
-    rate_of_addresses: Window<Holder>,
+    accounts: SlidingWindow<(Account, Holder)>,
+    addresses: SlidingWindow<Holder>,
+    rate_of_accounts: SlidingWindow<Account>,
+    rate_of_addresses: SlidingWindow<Holder>,
 }
 
 impl Default for Logins {
     fn default() -> Self {
         Self {
             hasher: RandomState::new(),
-            accounts: Window::new(ACCOUNT_FAILURES, LOGIN_WINDOW),
-            addresses: Window::new(ADDRESS_FAILURES, LOGIN_WINDOW),
-            rate_of_accounts: Window::new(ACCOUNT_LOGINS, RATE_WINDOW),
-            rate_of_addresses: Window::new(ADDRESS_LOGINS, RATE_WINDOW),
+            accounts: SlidingWindow::new(ACCOUNT_FAILURES, LOGIN_WINDOW, KEYS),
+            addresses: SlidingWindow::new(ADDRESS_FAILURES, LOGIN_WINDOW, KEYS),
+            rate_of_accounts: SlidingWindow::new(ACCOUNT_LOGINS, RATE_WINDOW, KEYS),
+            rate_of_addresses: SlidingWindow::new(ADDRESS_LOGINS, RATE_WINDOW, KEYS),
         }
     }
 }
@@ -112,8 +70,8 @@ impl Logins {
     /// [`TooMany`], whether the account exists or not.
     pub fn check(&self, account: &str, address: impl Into<Address>, now: Instant) -> Result<(), TooMany> {
         let holder = Holder::at(address);
-        self.addresses.check(&holder, now)?;
-        self.accounts.check(&(self.key(account), holder), now)
+        check(&self.addresses, &holder, now)?;
+        check(&self.accounts, &(self.key(account), holder), now)
     }
 
     /// Whether anything may be tried from this address now.
@@ -121,7 +79,7 @@ impl Logins {
     /// # Errors
     /// [`TooMany`].
     pub fn check_address(&self, address: impl Into<Address>, now: Instant) -> Result<(), TooMany> {
-        self.addresses.check(&Holder::at(address), now)
+        check(&self.addresses, &Holder::at(address), now)
     }
 
     /// Whether a password may be worked on: as [`check`](Self::check), and not more often than anybody has to sign in.
@@ -130,7 +88,7 @@ impl Logins {
     /// [`TooMany`], whether the account exists or not.
     pub fn check_password(&self, account: &str, address: impl Into<Address>, now: Instant) -> Result<(), TooMany> {
         let address = address.into();
-        self.rate_of_addresses.check(&Holder::at(address), now)?;
+        check(&self.rate_of_addresses, &Holder::at(address), now)?;
         self.check_own_password(account, address, now)
     }
 
@@ -140,25 +98,25 @@ impl Logins {
     /// [`TooMany`].
     pub fn check_own_password(&self, account: &str, address: impl Into<Address>, now: Instant) -> Result<(), TooMany> {
         self.check(account, address, now)?;
-        self.rate_of_accounts.check(&self.key(account), now)
+        check(&self.rate_of_accounts, &self.key(account), now)
     }
 
     /// Counts a failure.
     pub fn failed(&mut self, account: &str, address: impl Into<Address>, now: Instant) {
         let holder = Holder::at(address);
-        self.addresses.note(&holder, now);
-        self.accounts.note(&(self.key(account), holder), now);
+        self.addresses.count(&holder, now);
+        self.accounts.count(&(self.key(account), holder), now);
     }
 
     /// Counts a failure that named no account.
     pub fn failed_at(&mut self, address: impl Into<Address>, now: Instant) {
-        self.addresses.note(&Holder::at(address), now);
+        self.addresses.count(&Holder::at(address), now);
     }
 
     /// Counts a right password.
     pub fn succeeded(&mut self, account: &str, address: impl Into<Address>, now: Instant) {
-        self.rate_of_addresses.note(&Holder::at(address), now);
-        self.rate_of_accounts.note(&self.key(account), now);
+        self.rate_of_addresses.count(&Holder::at(address), now);
+        self.rate_of_accounts.count(&self.key(account), now);
     }
 }
 
@@ -245,7 +203,7 @@ mod tests {
         for count in 0..KEYS + 50 {
             logins.failed(&count.to_string().repeat(1000), HERE, now);
         }
-        assert!(logins.accounts.uses.len() <= KEYS);
-        assert_eq!(size_of_val(logins.accounts.uses.keys().next().expect("a key")), size_of::<(u64, IpAddr)>());
+        assert!(logins.accounts.known() <= KEYS);
+        assert_eq!(size_of::<(Account, Holder)>(), size_of::<(u64, IpAddr)>());
     }
 }

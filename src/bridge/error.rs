@@ -12,7 +12,8 @@ use axum::{
 use crate::{
     auth::{attempts::TooMany, password},
     domain::text::cut_to_bytes,
-    recorder, store,
+    events::intake::Busy,
+    store,
     wire::{
         rest::{ErrorBody, Message},
         validation::{Faults, Unreadable},
@@ -136,8 +137,8 @@ impl From<password::Refused> for ApiError {
     }
 }
 
-impl From<recorder::Busy> for ApiError {
-    fn from(busy: recorder::Busy) -> Self {
+impl From<Busy> for ApiError {
+    fn from(busy: Busy) -> Self {
         tracing::warn!("a report was turned away: {busy}");
         Self::unavailable("The event cannot be stored now")
     }

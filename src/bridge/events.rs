@@ -26,9 +26,8 @@ use crate::{
         detection::Detection,
         event::{Event, EventId, EventType},
     },
-    events::{Channel, Item, Outcome, StoredEvent},
+    events::{Channel, Item, Outcome, StoredEvent, intake::Intake},
     identities::{Caller, Identities},
-    recorder::Recorder,
     store::{self, Database, events::Filter},
     wire::{
         detection,
@@ -45,14 +44,14 @@ use crate::{
         (status = 200, description = "Stored before, or no person", body = super::document::Taken)))]
 pub async fn create(
     Known(caller): Known,
-    State(recorder): State<Recorder>,
+    State(recorder): State<Intake>,
     State(identities): State<Identities>,
     body: Result<JsonBytes, ApiError>,
 ) -> Result<Response, ApiError> {
-    // What somebody known sends is in the accounts, whatever it is.
-    let (reporter, detection) = reported(caller, body).inspect_err(|_| recorder.accounts().http.reject())?;
+    // What somebody known sends is counted, whatever it is.
+    let (reporter, detection) = reported(caller, body).inspect_err(|_| recorder.counters().http.reject())?;
     let camera = detection.camera_id;
-    let outcome = recorder.record(Channel::Http, Item::Detection(detection)).await?;
+    let outcome = recorder.try_submit(Channel::Http, Item::Detection(detection)).await?;
     if let Reporter::Device(device) = &reporter
         && let Err(error) = identities.seen(device).await
     {

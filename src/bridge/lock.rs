@@ -5,7 +5,7 @@ use axum::{Json, extract::State, http::StatusCode};
 use super::{
     error::ApiError,
     input::{Checked, Query},
-    keyholder::{Doorkeeper, Keyholder},
+    lock_operator::{self, Close, LockOperator, Open, Operation as _, Toggle},
     who::{Operator, SignedIn},
 };
 use crate::{
@@ -37,7 +37,10 @@ impl From<LockFailure> for ApiError {
 /// Opens the door; answered once the lock worker has confirmed it.
 #[utoipa::path(post, path = "/api/lock/open", tag = "lock", security(("bearer" = [])),
     responses((status = 200, body = LockAnswer), super::document::LockFailures))]
-pub async fn open(Keyholder(requester): Keyholder, State(lock): State<LockDesk>) -> Result<Json<LockAnswer>, ApiError> {
+pub async fn open(
+    LockOperator { requester, .. }: LockOperator<Open>,
+    State(lock): State<LockDesk>,
+) -> Result<Json<LockAnswer>, ApiError> {
     let done = lock.command(requester, Action::Open).await?;
     Ok(Json(LockAnswer { status: "SUCCESS", message: "Door opened successfully", pin: done.pin }))
 }
@@ -46,7 +49,7 @@ pub async fn open(Keyholder(requester): Keyholder, State(lock): State<LockDesk>)
 #[utoipa::path(post, path = "/api/lock/close", tag = "lock", security(("bearer" = [])),
     responses((status = 200, body = LockAnswer), super::document::LockFailures))]
 pub async fn close(
-    Keyholder(requester): Keyholder,
+    LockOperator { requester, .. }: LockOperator<Close>,
     State(lock): State<LockDesk>,
 ) -> Result<Json<LockAnswer>, ApiError> {
     let done = lock.command(requester, Action::Close).await?;
@@ -57,7 +60,7 @@ pub async fn close(
 #[utoipa::path(post, path = "/api/lock/toggle", tag = "lock", security(("bearer" = [])),
     responses((status = 200, body = ToggleAnswer), super::document::LockFailures))]
 pub async fn toggle(
-    Keyholder(requester): Keyholder,
+    LockOperator { requester, .. }: LockOperator<Toggle>,
     State(lock): State<LockDesk>,
 ) -> Result<Json<ToggleAnswer>, ApiError> {
     let done = lock.command(requester, Action::Toggle).await?;
@@ -68,14 +71,14 @@ pub async fn toggle(
 #[utoipa::path(post, path = "/api/lock/hold", tag = "lock", security(("bearer" = [])), request_body = Hold,
     responses((status = 200, body = LockStatusJson), super::document::LockFailures))]
 pub async fn hold(
-    Doorkeeper(requester): Doorkeeper,
+    LockOperator { requester, .. }: LockOperator<lock_operator::Hold>,
     State(lock): State<LockDesk>,
     body: Result<Checked<Hold>, ApiError>,
 ) -> Result<Json<LockStatusJson>, ApiError> {
     let hold = match body {
         Ok(Checked(hold)) => hold,
         Err(error) => {
-            lock.refused(requester, "hold", error.message.to_string()).await;
+            lock.refused(requester, lock_operator::Hold::NAME, error.message.to_string()).await;
             return Err(error);
         }
     };

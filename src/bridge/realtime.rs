@@ -29,12 +29,12 @@ use tokio_util::sync::CancellationToken;
 use self::sessions::{Session, Sessions};
 pub use self::sessions::{Upgrades, listed};
 use super::{
-    Revocations, Shared,
+    Shared,
     line::Peer,
     who::{self, bearer},
 };
 use crate::{
-    events::{Announcer, Arrival, Channel, StoredEvent},
+    events::{Announcer, Arrival, Channel, StoredEvent, revocations::Revocations},
     identities::Identities,
     lifecycle::Lifecycle,
     lock_desk::{LockDesk, LockState},

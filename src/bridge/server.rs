@@ -21,8 +21,9 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::ServiceExt as _;
 
 use super::{
+    bodies::{Answered, Arriving},
     line::{Cuttable, Handle, Peer},
-    stages::{Answered, Arriving, Times},
+    stages::Times,
 };
 use crate::{
     auth::{holder::Holder, origin::Proxies},

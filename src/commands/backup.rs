@@ -10,11 +10,9 @@ use anyhow::{Context as _, ensure};
 use chrono::Utc;
 use clap::Args;
 
-use super::{
-    archive::{self, Manifest, Secret},
-    data::Data,
-};
+use super::data::Data;
 use crate::{
+    archive::{self, Manifest, Secret},
     config::DataOptions,
     private_file,
     store::dump::{self, Tools},

@@ -9,9 +9,8 @@ use serde_json::json;
 
 use super::CommandLine;
 use crate::config::{
-    Fault, catalogue,
-    effective::{self, Reading},
-    page,
+    Fault, catalogue, page,
+    reading::{self, Reading},
     sources::Sources,
 };
 
@@ -72,7 +71,7 @@ pub fn run(command: ConfigCommand, sources: &Sources) -> anyhow::Result<Verdict>
     if line.len() == 1 {
         line.push("serve".into());
     }
-    let mut reading = effective::read(root, line, sources)?;
+    let mut reading = reading::read(root, line, sources)?;
     reading.faults.extend(files::faults(&reading.effective));
     if command.json {
         writeln!(out, "{}", as_json(&reading))?;

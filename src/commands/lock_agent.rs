@@ -5,7 +5,7 @@ use url::{Host, Url};
 
 use super::{
     log_level,
-    serve::relay::{agent_settings, relay_settings},
+    serve::embedded_agent::{agent_settings, relay_settings},
 };
 use crate::{
     config::{LockAgentOptions, secrets},

@@ -10,11 +10,9 @@ use std::{
 use anyhow::{Context as _, bail, ensure};
 use clap::Args;
 
-use super::{
-    archive::{self, Manifest, Secret, beside},
-    data::Data,
-};
+use super::data::Data;
 use crate::{
+    archive::{self, Manifest, Secret, beside},
     config::{DataOptions, secrets},
     private_file::Folder,
     store::{

@@ -37,6 +37,12 @@ impl<K: Eq + Hash + Clone> SlidingWindow<K> {
         self.length.checked_sub(now.saturating_duration_since(*first)).filter(|wait| !wait.is_zero())
     }
 
+    /// How many keys are known now.
+    #[must_use]
+    pub fn known(&self) -> usize {
+        self.counted.len()
+    }
+
     /// Whether the key is known, or can be without another being forgotten that still counts.
     pub fn has_room_for<Q: ?Sized + Eq + Hash>(&mut self, key: &Q, now: Instant) -> bool
     where

@@ -13,11 +13,11 @@ use std::{
 
 use chrono::{DateTime, Utc};
 use parking_lot::Mutex;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::{Channel, Item, Submission};
+use super::{Channel, Item, intake::Intake};
 use crate::domain::{camera::CameraId, event::Occurrence};
 
 /// How many may wait. When it is full the oldest of the subject that fills it most goes, so that the newest word on each
@@ -126,13 +126,13 @@ impl Alerts {
     ///
     /// # Errors
     /// None.
-    pub async fn deliver(self, recorder: mpsc::Sender<Submission>, stop: CancellationToken) -> anyhow::Result<()> {
+    pub async fn deliver(self, recorder: Intake, stop: CancellationToken) -> anyhow::Result<()> {
         self.deliver_until(recorder, stop).await;
         self.keep();
         Ok(())
     }
 
-    async fn deliver_until(&self, recorder: mpsc::Sender<Submission>, stop: CancellationToken) {
+    async fn deliver_until(&self, recorder: Intake, stop: CancellationToken) {
         let delivering = async {
             loop {
                 if self.deliver_all(&recorder).await {
@@ -162,10 +162,9 @@ impl Alerts {
     }
 
     /// Whether all are stored.
-    async fn deliver_all(&self, recorder: &mpsc::Sender<Submission>) -> bool {
+    async fn deliver_all(&self, recorder: &Intake) -> bool {
         while let Some(alert) = self.oldest() {
-            let (submission, outcome) = Submission::new(Channel::Internal, Item::Occurrence(alert.1.clone()));
-            if recorder.send(submission).await.is_err() || outcome.await.is_err() {
+            if recorder.submit(Channel::Internal, Item::Occurrence(alert.1.clone())).outcome().await.is_none() {
                 return false;
             }
             self.stored(&alert);
@@ -186,8 +185,10 @@ fn fullest(waiting: &VecDeque<(Subject, Occurrence)>) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use tokio::sync::mpsc;
+
     use super::*;
-    use crate::events::Outcome;
+    use crate::events::{Outcome, Submission};
 
     fn raise(alerts: &Alerts, camera: i32, text: &str) {
         alerts.raise(Subject::Camera(CameraId(camera)), text.to_owned(), DateTime::UNIX_EPOCH);
@@ -209,7 +210,7 @@ mod tests {
             raise(&alerts, 2, &format!("camera 2, {number}"));
         }
         raise(&alerts, 3, "camera 3 is lost");
-        let (recorder, mut queue) = mpsc::channel(1);
+        let (recorder, mut queue) = Intake::with_room(1);
         let delivering = tokio::spawn(alerts.clone().deliver(recorder, stop.clone()));
         let mut told = Vec::new();
         for _ in 0..WAITING {
@@ -228,7 +229,7 @@ mod tests {
     #[tokio::test]
     async fn one_that_the_recorder_did_not_store_stays_and_the_stop_does_not_wait_for_it() {
         let (alerts, stop) = (Alerts::default(), CancellationToken::new());
-        let (recorder, mut queue) = mpsc::channel(8);
+        let (recorder, mut queue) = Intake::with_room(8);
         let delivering = tokio::spawn(alerts.clone().deliver(recorder, stop.clone()));
         raise(&alerts, 1, "camera 1 is lost");
         let kept = queue.recv().await.expect("a submission");
@@ -243,7 +244,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let file = folder.path().join("alerts");
         let (alerts, stop) = (Alerts::kept_in(file.clone()), CancellationToken::new());
-        let (recorder, mut queue) = mpsc::channel(8);
+        let (recorder, mut queue) = Intake::with_room(8);
         raise(&alerts, 1, "camera 1 is lost");
         raise(&alerts, 2, "camera 2 is lost");
         let delivering = tokio::spawn(alerts.deliver(recorder, stop.clone()));
@@ -258,7 +259,7 @@ mod tests {
         let told = again.0.waiting.lock().clone();
         assert_eq!(again.waiting(), 2);
         assert!(told.iter().all(|(_, alert)| alert.key.is_some() && alert.at == DateTime::UNIX_EPOCH));
-        let (recorder, mut queue) = mpsc::channel(8);
+        let (recorder, mut queue) = Intake::with_room(8);
         let stop = CancellationToken::new();
         let delivering = tokio::spawn(again.clone().deliver(recorder, stop.clone()));
         for (_, alert) in &told {

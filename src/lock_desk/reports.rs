@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     domain::event::{EventType, Occurrence},
-    events::{Channel, Item, Submission},
+    events::{Channel, Item, intake::Intake},
 };
 
 /// How many may wait while the recorder does. When it is full the newest is dropped, and the log says so.
@@ -43,7 +43,7 @@ impl Reports {
 }
 
 /// Hands reports to the recorder, one after the other, until nobody can report any more.
-pub(super) async fn run(mut reports: mpsc::Receiver<News>, recorder: mpsc::Sender<Submission>) -> anyhow::Result<()> {
+pub(super) async fn run(mut reports: mpsc::Receiver<News>, recorder: Intake) -> anyhow::Result<()> {
     let mut flood = Flood::new(ALERTS, WINDOW);
     loop {
         let due = flood.next_due();
@@ -92,10 +92,9 @@ fn counted((alert, count): (Occurrence, i64)) -> Occurrence {
     Occurrence { description, key: None, ..alert }
 }
 
-async fn record(recorder: &mpsc::Sender<Submission>, occurrence: Occurrence) {
+async fn record(recorder: &Intake, occurrence: Occurrence) {
     let description = occurrence.description.clone();
-    let (submission, outcome) = Submission::new(Channel::Internal, Item::Occurrence(occurrence));
-    if recorder.send(submission).await.is_err() || outcome.await.is_err() {
+    if recorder.submit(Channel::Internal, Item::Occurrence(occurrence)).outcome().await.is_none() {
         tracing::warn!(description, "an event of the lock was not recorded");
     }
 }

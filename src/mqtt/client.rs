@@ -3,13 +3,11 @@
 //! Each connection is a client of its own, so that nothing of a lost one, neither message nor acknowledgement, turns up
 //! in the next. What waits in the link while there is no connection is sent by the next one.
 
-mod backoff;
 mod tls;
 
 use std::{collections::VecDeque, future::Future, path::PathBuf, time::Duration};
 
 use anyhow::{Context as _, bail, ensure};
-use backoff::Backoff;
 use rumqttc::{
     AsyncClient, ConnectReturnCode, ConnectionError, Event, EventLoop, LastWill, MqttOptions, NetworkOptions, Outgoing,
     Packet, Publish, SubscribeFilter, SubscribeReasonCode, Transport,
@@ -22,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use url::{Host, Url};
 
 use super::link::{self, Incoming, Link, LinkPeer, Message, QoS, WAITING};
-use crate::{domain::topic::Topic, wire::lock::Status};
+use crate::{domain::topic::Topic, lifecycle::Backoff, wire::lock::Status};
 
 /// How long the connection may be silent before it is tried, and how long again before it is given up.
 const KEEP_ALIVE: Duration = Duration::from_secs(5);
@@ -36,6 +34,11 @@ const LONGEST: usize = 256 * 1024;
 const FAREWELL: Duration = Duration::from_secs(3);
 /// After DISCONNECT, how long the hub may take to close the connection.
 const CLOSE: Duration = Duration::from_secs(1);
+
+/// Pauses between tries. A lock that can't be worked is noticed at once, so the longest is short.
+const PAUSE: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(5));
+/// A connection that lived this long was a good one; a shorter one may be refused again and again.
+const STABLE: Duration = Duration::from_secs(30);
 
 /// Where the hub is and who this is.
 pub struct RemoteSettings {
@@ -119,7 +122,7 @@ async fn drive(
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
     let (host, port) = options.broker_address();
-    let mut backoff = Backoff::default();
+    let mut backoff = Backoff::new(PAUSE.0, PAUSE.1);
     let too_late = async {
         stop.cancelled().await;
         sleep(FAREWELL).await;
@@ -132,7 +135,10 @@ async fn drive(
             () = &mut too_late => return Ok(()),
         };
         let Ended::Lost(why) = ended else { return Ok(()) };
-        let pause = backoff.after(begun.elapsed());
+        if begun.elapsed() >= STABLE {
+            backoff.reset();
+        }
+        let pause = backoff.jittered();
         tracing::warn!(host, port, "no connection to the hub: {why}; next try in {pause:.1?}");
         if peer.incoming.send(Incoming::Disconnected(why)).await.is_err() {
             return Ok(());

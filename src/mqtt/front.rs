@@ -42,7 +42,7 @@ use super::{
 use crate::{
     auth::{holder::Holder, identity::Identity, origin::Origin, rights::Rights},
     domain::places::Places,
-    events::{LockRequest, Submission, accounts::Accounts, alerts::Alerts, presence::Presence},
+    events::{LockRequest, alerts::Alerts, intake::Intake, presence::Presence},
     lifecycle::Lifecycle,
     telemetry::rate::Rate,
 };
@@ -57,9 +57,7 @@ const ALERTED: Duration = Duration::from_mins(1);
 pub struct Hooks {
     pub authenticate: Authenticate,
     /// Detections, read or malformed, to the recorder. Their acknowledgement waits for the reply.
-    pub submissions: mpsc::Sender<Submission>,
-    /// Where detections are counted that the recorder's queue has taken.
-    pub accounts: Accounts,
+    pub recorder: Intake,
     /// lock/command from clients, to the lock desk, which gives the command itself. The front never routes a client's.
     pub lock: mpsc::Sender<LockRequest>,
     pub presence: Presence,
@@ -98,8 +96,7 @@ struct Common {
 impl Common {
     fn publishing(&self, settings: &Settings, hooks: &Hooks) -> Publishing {
         let detections = DetectionIntake {
-            submissions: hooks.submissions.clone(),
-            accounts: hooks.accounts.clone(),
+            recorder: hooks.recorder.clone(),
             router: self.router.clone(),
             metrics: self.metrics.clone(),
         };

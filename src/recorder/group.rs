@@ -13,10 +13,7 @@ use crate::{
         detection::{Detection, classify},
         event::{Event, EventId},
     },
-    events::{
-        Announcer, Arrival, Channel, Item, Malformed, Outcome, Sighting, StoredEvent, Submission,
-        accounts::{Fate, Ticket},
-    },
+    events::{Announcer, Arrival, Channel, Item, Malformed, Outcome, Sighting, StoredEvent, Submission},
     store::{
         self, Connection,
         recording::{self, Cameras, NewEvent, Rejected, Row},
@@ -152,7 +149,7 @@ impl Group {
                 let Detection { camera_id: camera, person_count, .. } = *detection;
                 announcer.sighted(Sighting { camera, person_count });
             }
-            let Submission { arrival, reply, ticket, .. } = submission;
+            let Submission { arrival, reply, .. } = submission;
             let outcome = match answer {
                 Answer::Ignored => Outcome::Ignored,
                 Answer::Kept(reason) => Outcome::Rejected(reason),
@@ -166,7 +163,6 @@ impl Group {
                     })
                 }
             };
-            settle(ticket, &outcome);
             let _ = reply.send(outcome);
         }
     }
@@ -175,21 +171,9 @@ impl Group {
     pub fn refuse(self, reason: &str) {
         for (submission, _) in self.submissions {
             let outcome = Outcome::Rejected(reason.to_owned());
-            settle(submission.ticket, &outcome);
             let _ = submission.reply.send(outcome);
         }
     }
-}
-
-/// Says in the accounts what became of a detection.
-fn settle(ticket: Option<Ticket>, outcome: &Outcome) {
-    let Some(ticket) = ticket else { return };
-    ticket.settle(match outcome {
-        Outcome::Stored(_) => Fate::Stored,
-        Outcome::Duplicate(_) => Fate::Duplicate,
-        Outcome::Ignored => Fate::Ignored,
-        Outcome::Rejected(_) | Outcome::UnknownCamera => Fate::Rejected,
-    });
 }
 
 fn announce(event: &Arc<StoredEvent>, announcer: &Announcer, metrics: &Metrics) {

@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::{place::Place, server::Before};
 use super::Address;
-use crate::said;
+use crate::{lifecycle::Backoff, said};
 
 const NAME: &str = "portcullis";
 /// The pool that the server is made for where nobody says another.
@@ -128,7 +128,7 @@ impl Private {
     pub async fn supervise(&mut self, stop: &CancellationToken) -> anyhow::Result<()> {
         let Some(made) = stop.run_until_cancelled(self.make_cluster()).await else { return Ok(()) };
         made?;
-        let (mut pause, mut is_up) = (LOOK, false);
+        let (mut backoff, mut pause, mut is_up) = (Backoff::new(LOOK * 2, RETRY), LOOK, false);
         while stop.run_until_cancelled(tokio::time::sleep(pause)).await.is_some() {
             self.reap();
             if is_up && self.place.running().is_some() {
@@ -142,11 +142,12 @@ impl Private {
             match brought {
                 Ok(()) => {
                     tracing::info!("the private PostgreSQL is up");
+                    backoff.reset();
                     pause = LOOK * 5;
                 }
                 Err(error) => {
                     tracing::error!("the private PostgreSQL does not start, it is tried again: {}", said::all(&error));
-                    pause = (pause * 2).min(RETRY);
+                    pause = backoff.pause();
                 }
             }
         }

@@ -18,12 +18,12 @@ use portcullis::{
     },
     events::{
         Announcer, Arrival, Channel, Item, LockAsk, LockDone, LockFailure, LockRequest, Outcome, Requester,
-        StoredEvent, Submission,
+        StoredEvent, Submission, intake::Intake,
     },
     gpio::{self, simulated::SimulatedRelay},
     lifecycle::Lifecycle,
     lock_agent::{self, AgentSettings},
-    lock_desk::{self, DeskSettings, LockDesk, OnDetection, Parts},
+    lock_desk::{self, DeskSettings, LockDesk, OnDetection, Parts, Requests},
     mqtt::link::{self, Incoming, LinkPeer, Message, QoS},
     store::{Database, lock_audit::history},
     telemetry::metrics::Metrics,
@@ -106,8 +106,9 @@ impl Hub {
     fn start(database: &Database, folder: &TempDir, settings: DeskSettings) -> Self {
         let (link, carrier) = link::pair();
         let (session, worker_is_there) = watch::channel(true);
-        let (front, requests) = mpsc::channel(32);
-        let (submissions, mut submitted) = mpsc::channel::<Submission>(32);
+        let requests = Requests::default();
+        let front = requests.sender();
+        let (intake, mut submitted) = Intake::with_room(32);
         let (announcer, lifecycle) = (Announcer::default(), Lifecycle::default());
         let recorded = Arc::new(Mutex::new(Vec::new()));
         let (kept, metrics) = (recorded.clone(), Metrics::default());
@@ -124,7 +125,7 @@ impl Hub {
             link,
             worker_is_there,
             requests,
-            submissions,
+            recorder: intake,
             announcer: announcer.clone(),
             folder: folder.path().to_owned(),
             settings,
@@ -464,6 +465,33 @@ async fn without_a_worker_many_attempts_are_few_rows() {
 /// Of whom each attempt has its row, and how often.
 fn counted(history: &[LockAttempt]) -> i64 {
     history.iter().map(|attempt| attempt.times).sum()
+}
+
+#[tokio::test]
+async fn what_was_refused_on_its_way_takes_no_place_in_the_queue() {
+    let place = Place::new().await;
+    let hub = place.hub_with_worker().await;
+    let mut blocker = place.database.begin().await.expect("a transaction");
+    blocker.execute("LOCK TABLE lock_audit IN ACCESS EXCLUSIVE MODE").await.expect("a lock");
+    let first = hub.ask("user:1", Action::Open);
+    // More than find room, while the first waits for its row; each is answered at once all the same.
+    for _ in 0..200 {
+        let (what, reason) = ("EXPLODE".to_owned(), "unknown action".to_owned());
+        assert_eq!(
+            hub.mqtt(LockAsk::Refused { what, reason: reason.clone() }).await,
+            Err(LockFailure::Refused(reason))
+        );
+    }
+    let second = hub.ask("user:2", Action::Open);
+    blocker.rollback().await.expect("an end");
+    for answer in [first, second] {
+        let answer = answer.await.expect("a task");
+        assert_ne!(answer, Err(LockFailure::Full));
+    }
+    // What came too often from one sender is counted, and written at the end.
+    hub.stop().await;
+    assert_eq!(counted(&place.history().await), 202);
+    place.intact().await;
 }
 
 #[tokio::test]

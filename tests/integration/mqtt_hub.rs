@@ -19,7 +19,7 @@ use portcullis::{
         user::{Role, UserId},
     },
     events::{
-        Arrival, Channel, Item, LockRequest, Outcome, StoredEvent, Submission, accounts::Accounts, alerts::Alerts,
+        Arrival, Channel, Item, LockRequest, Outcome, StoredEvent, Submission, alerts::Alerts, intake::Intake,
         presence::Presence,
     },
     lifecycle::Lifecycle,
@@ -62,15 +62,14 @@ impl Hub {
         std::fs::write(&path, toml).expect("written");
         let settings = Settings::read(&path).expect("settings");
         let rights = Rights::new(settings.rights.clone());
-        let (to_recorder, submissions) = mpsc::channel(1000);
+        let (to_recorder, submissions) = Intake::with_room(1000);
         let (to_desk, lock) = mpsc::channel(100);
         let (presence, lifecycle) = (Presence::default(), Lifecycle::default());
         let alerts = Alerts::default();
         lifecycle.keep("alerts", alerts.clone().deliver(to_recorder.clone(), lifecycle.soft.clone()));
         let hooks = Hooks {
             authenticate: Arc::new(|credentials| Box::pin(async move { identify(&credentials) })),
-            submissions: to_recorder,
-            accounts: Accounts::default(),
+            recorder: to_recorder,
             lock: to_desk,
             presence: presence.clone(),
             alerts,

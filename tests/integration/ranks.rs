@@ -9,11 +9,12 @@ use std::{
 
 const RANKS: &[&[&str]] = &[
     &["domain", "private_file", "said"],
-    &["auth", "config", "events", "lifecycle", "telemetry", "wire"],
+    &["archive", "auth", "config", "events", "lifecycle", "telemetry", "wire"],
     &["gpio", "mqtt", "store"],
     &[
         "camera_watch",
         "clock_watch",
+        "database_opener",
         "health",
         "identities",
         "lock_agent",
@@ -22,7 +23,7 @@ const RANKS: &[&[&str]] = &[
         "recorder",
         "retention",
     ],
-    &["bridge"],
+    &["bench", "bridge", "changes", "readiness"],
     &["commands"],
 ];
 

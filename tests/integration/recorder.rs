@@ -14,8 +14,8 @@ use portcullis::{
         detection::Detection,
         event::{EventType, Occurrence},
     },
-    events::{Announcer, Channel, Item, Malformed, Outcome, StoredEvent, Submission},
-    recorder::{Recorder, Worker},
+    events::{Announcer, Channel, Item, Malformed, Outcome, StoredEvent, intake::Intake},
+    recorder::Recorder,
     store::{
         Database,
         recording::{self, Cameras, NewEvent, Row},
@@ -29,7 +29,7 @@ use crate::{lock_desk::eventually_async, server};
 
 struct Bench {
     database: Database,
-    recorder: Recorder,
+    recorder: Intake,
     announcer: Announcer,
     stalled: watch::Receiver<Option<String>>,
     stop: CancellationToken,
@@ -43,8 +43,8 @@ async fn bench() -> Bench {
     let camera = CameraId(camera.fetch_one(&database).await.expect("a camera"));
     let (announcer, stop) = (Announcer::default(), CancellationToken::new());
     let (stalled, is_stalled) = watch::channel(None);
-    let (recorder, queue) = Recorder::new();
-    let worker = Worker::new(&database, announcer.clone(), stalled);
+    let (recorder, queue) = Intake::new();
+    let worker = Recorder::new(&database, announcer.clone(), stalled);
     let worker = tokio::spawn(worker.run(queue, stop.clone(), CancellationToken::new()));
     Bench { database, recorder, announcer, stalled: is_stalled, stop, worker, camera }
 }
@@ -63,7 +63,7 @@ fn detection(camera_id: CameraId, person_count: u32) -> Detection {
 
 impl Bench {
     async fn record(&self, item: Item) -> Outcome {
-        self.recorder.record(Channel::Internal, item).await.expect("an answer")
+        self.recorder.try_submit(Channel::Internal, item).await.expect("an answer")
     }
 
     async fn count(&self, table: &'static str) -> i64 {
@@ -366,7 +366,7 @@ async fn while_the_table_is_locked_detections_wait_and_none_is_lost() {
     sqlx::query("LOCK TABLE events IN ACCESS EXCLUSIVE MODE").execute(&mut *blocker).await.unwrap();
     let recorder = bench.recorder.clone();
     let item = Item::Detection(detection(bench.camera, 1));
-    let waiting = tokio::spawn(async move { recorder.record(Channel::Internal, item).await });
+    let waiting = tokio::spawn(async move { recorder.try_submit(Channel::Internal, item).await });
     assert!(!waiting.is_finished());
     blocker.rollback().await.unwrap();
     stored(waiting.await.unwrap().expect("an answer"));
@@ -379,7 +379,7 @@ async fn what_waits_at_the_stop_is_still_stored() {
     let records: Vec<_> = (0..100)
         .map(|_| {
             let (recorder, item) = (bench.recorder.clone(), Item::Detection(detection(bench.camera, 1)));
-            tokio::spawn(async move { recorder.record(Channel::Internal, item).await })
+            tokio::spawn(async move { recorder.try_submit(Channel::Internal, item).await })
         })
         .collect();
     let first = stored(bench.record(Item::Detection(detection(bench.camera, 1))).await);
@@ -397,7 +397,6 @@ async fn what_waits_at_the_stop_is_still_stored() {
 async fn a_million_rows_are_stored_once_and_in_order() {
     let rows: u32 = std::env::var("PORTCULLIS_ROWS").map_or(1_000_000, |rows| rows.parse().expect("a number"));
     let bench = bench().await;
-    let sender = bench.recorder.sender();
     let mut answers = VecDeque::new();
     let (mut stored, mut duplicates) = (0, 0);
     let mut count = |outcome| match outcome {
@@ -408,9 +407,8 @@ async fn a_million_rows_are_stored_once_and_in_order() {
     for number in 1..=rows {
         let detection = Detection { detected_at: Some(chrono::Utc::now()), ..detection(bench.camera, number) };
         for _ in 0..=u32::from(number % 20 == 0) {
-            let (submission, answer) = Submission::new(Channel::Internal, Item::Detection(detection.clone()));
-            sender.send(submission).await.expect("a recorder");
-            answers.push_back(answer);
+            let submitted = bench.recorder.submit(Channel::Internal, Item::Detection(detection.clone()));
+            answers.push_back(submitted.placed().await.expect("a recorder"));
         }
         while answers.len() > 5000 {
             count(answers.pop_front().expect("an answer").await);

@@ -7,8 +7,8 @@ use std::sync::{
 
 use portcullis::{
     domain::{camera::CameraId, detection::Detection, event::Occurrence},
-    events::{Announcer, Channel, Item, Malformed, Outcome},
-    recorder::{Recorder, Worker},
+    events::{Announcer, Channel, Item, Malformed, Outcome, intake::Intake},
+    recorder::Recorder,
     store::{self, Address},
 };
 use sqlx::postgres::PgConnectOptions;
@@ -88,8 +88,8 @@ async fn a_commit_whose_answer_is_lost_stores_nothing_twice() {
     let line = line(&url, cuts.clone()).await.open(2);
     let (announcer, stop) = (Announcer::default(), CancellationToken::new());
     let mut news = announcer.listen();
-    let (recorder, queue) = Recorder::new();
-    let worker = Worker::new(&line, announcer, watch::channel(None).0);
+    let (recorder, queue) = Intake::new();
+    let worker = Recorder::new(&line, announcer, watch::channel(None).0);
     let worker = tokio::spawn(worker.run(queue, stop.clone(), CancellationToken::new()));
     let detection = |description: &str| {
         Item::Detection(Detection {
@@ -118,7 +118,7 @@ async fn a_commit_whose_answer_is_lost_stores_nothing_twice() {
     let mut new = 0;
     for (case, items) in cases.into_iter().enumerate() {
         cuts.store(if case == 0 { 0 } else { 2 }, Ordering::SeqCst);
-        let records = items.into_iter().map(|item| recorder.record(Channel::Internal, item));
+        let records = items.into_iter().map(|item| recorder.try_submit(Channel::Internal, item));
         for outcome in futures_util::future::join_all(records).await {
             match outcome.expect("an answer") {
                 Outcome::Stored(event) => {

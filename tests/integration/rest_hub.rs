@@ -13,19 +13,19 @@ use std::{
 use bytes::Bytes;
 use portcullis::{
     auth::{origin::Proxies, password, rights::Rights, token::Keys},
-    bridge::{self, ConnectionLimits, Heartbeat, Hosts, Parts, Realtime, Registration, Revocations, Settings},
+    bridge::{self, ConnectionLimits, Heartbeat, Hosts, Parts, Realtime, Registration, Settings},
     domain::{
         condition::Condition,
         lock::{Action, LockStatus},
         user::{Role, UserId},
     },
-    events::{Announcer, alerts::Alerts, presence::Presence},
+    events::{Announcer, alerts::Alerts, intake::Intake, presence::Presence, revocations::Revocations},
     health::{Finding, Health},
     identities::Identities,
     lifecycle::Lifecycle,
     lock_desk::{self, DeskSettings, LockDesk, OnDetection},
     mqtt::link::{self, Incoming, LinkPeer, Message, QoS},
-    recorder::{Recorder, Worker},
+    recorder::Recorder,
     store::{self, Database},
     telemetry::{log::Log, metrics::Metrics},
     wire::lock::{Command, Outcome, Response, Status},
@@ -97,8 +97,8 @@ impl Hub {
 
     pub async fn start_on(database: Database, options: Options) -> Self {
         let (lifecycle, announcer) = (Lifecycle::default(), Announcer::default());
-        let (recorder, queue) = Recorder::new();
-        let worker = Worker::new(&database, announcer.clone(), watch::channel(None).0);
+        let (recorder, queue) = Intake::new();
+        let worker = Recorder::new(&database, announcer.clone(), watch::channel(None).0);
         lifecycle.keep("recorder", worker.run(queue, lifecycle.soft.clone(), lifecycle.hard.clone()));
         let folder = tempfile::tempdir().expect("a folder");
         let (lock, carrier) = desk(&database, &folder, &recorder, &announcer, options.hold_open, &lifecycle);
@@ -236,7 +236,7 @@ impl Hub {
 fn desk(
     database: &Database,
     folder: &TempDir,
-    recorder: &Recorder,
+    recorder: &Intake,
     announcer: &Announcer,
     hold_open: bool,
     lifecycle: &Lifecycle,
@@ -246,8 +246,8 @@ fn desk(
         database: database.clone(),
         link,
         worker_is_there: tokio::sync::watch::channel(true).1,
-        requests: tokio::sync::mpsc::channel(1).1,
-        submissions: recorder.sender(),
+        requests: lock_desk::Requests::default(),
+        recorder: recorder.clone(),
         announcer: announcer.clone(),
         folder: folder.path().to_owned(),
         settings: DeskSettings { pin: 17, on_detection: OnDetection::Off, threshold: 0.5, hold_open },

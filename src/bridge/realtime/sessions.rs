@@ -20,15 +20,13 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
-use super::{
-    super::{Revoked, line::Line},
-    Context, LOOK_EVERY,
-};
+use super::{super::line::Line, Context, LOOK_EVERY};
 use crate::{
     domain::{
         pool::{Bounds, Full, Listed, Pool, Share, Standing, Unit},
         user::UserId,
     },
+    events::revocations::Revoked,
     telemetry::reading::Reading,
     wire::time,
 };

@@ -8,16 +8,13 @@ use std::{
 
 use chrono::Utc;
 
-use super::{
-    listeners::Addresses,
-    open_files::OpenFiles,
-    readiness::{room, size},
-};
+use super::{listeners::Addresses, open_files::OpenFiles};
 use crate::{
     commands::data::Data,
     config::{LockAgent, ServeOptions},
     domain::{condition::NEARLY_FULL, trusted_clock},
     lock_desk::LockDesk,
+    readiness::{room, size},
     store::{self, Database},
 };
 

@@ -1,11 +1,18 @@
 //! The hub's open ports, taken before anything else, so that a port in use is known at once.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, sync::Arc};
 
 use anyhow::Context as _;
 use tokio::net::TcpListener;
+use tokio_rustls::rustls::ServerConfig;
 
-use crate::config::ServeOptions;
+use crate::{
+    bridge::{self, Bridge},
+    config::ServeOptions,
+    lifecycle::Lifecycle,
+    mqtt::Front,
+    telemetry::metrics::Metrics,
+};
 
 /// What the hub listens on.
 pub struct Listeners {
@@ -60,6 +67,27 @@ impl Listeners {
             mqtt_tls: self.mqtt_tls.as_ref().map(TcpListener::local_addr).transpose()?,
             metrics: self.metrics.as_ref().map(TcpListener::local_addr).transpose()?,
         })
+    }
+
+    /// Lets clients in, until the hub stops.
+    pub fn serve(
+        self,
+        bridge: &Bridge,
+        front: &Front,
+        metrics: Metrics,
+        tls: Option<Arc<ServerConfig>>,
+        hub: &Lifecycle,
+    ) {
+        let (router, connections) = (bridge.router.clone(), bridge.connections.clone());
+        hub.keep("HTTP", bridge::serve(self.http, router, connections.clone(), hub.soft.clone()));
+        if let Some(listener) = self.metrics {
+            let alone = bridge::metrics_alone(metrics, bridge.settings.clone());
+            hub.keep("metrics", bridge::serve(listener, alone, connections, hub.soft.clone()));
+        }
+        hub.keep("MQTT", front.clone().serve(self.mqtt, None, hub.soft.clone()));
+        if let Some(listener) = self.mqtt_tls {
+            hub.keep("MQTT over TLS", front.clone().serve(listener, tls, hub.soft.clone()));
+        }
     }
 }
 

@@ -4,12 +4,12 @@ use crate::{
     commands::data::Data,
     domain::lock::LockStatus,
     events::{
-        accounts::{Accounts, Balance},
         alerts::Alerts,
+        counters::{Counts, DetectionCounters},
+        intake::Intake,
     },
     lock_desk::LockDesk,
     mqtt::Front,
-    recorder::{Recorder, WAITING},
     store::Database,
     telemetry::{log::Log, metrics::Metrics, reading::Reading},
 };
@@ -19,7 +19,7 @@ pub fn ask(
     metrics: &Metrics,
     log: &Log,
     data: &Data,
-    recorder: &Recorder,
+    recorder: &Intake,
     alerts: &Alerts,
     front: &Front,
     lock: &LockDesk,
@@ -29,11 +29,10 @@ pub fn ask(
     metrics.ask(move || vec![log.errors()]);
     let database = data.database.clone();
     metrics.ask(move || vec![pool(&database)]);
-    let (accounts, queue) = (recorder.accounts().clone(), recorder.sender().downgrade());
+    let (counters, queue) = (recorder.counters().clone(), recorder.queue());
     metrics.ask(move || {
-        let free = queue.upgrade().map_or(WAITING, |queue| queue.capacity());
-        let waiting = u64::try_from(WAITING - free).unwrap_or(u64::MAX);
-        let mut readings = detections(&accounts);
+        let waiting = u64::try_from(queue.taken()).unwrap_or(u64::MAX);
+        let mut readings = detections(&counters);
         readings.push(Reading::gauge("portcullis_queue_length", "Submissions that wait for the recorder", waiting));
         readings
     });
@@ -69,7 +68,7 @@ fn pool(database: &Database) -> Reading {
         .with([("state", "used")], all.saturating_sub(idle))
 }
 
-fn detections(accounts: &Accounts) -> Vec<Reading> {
+fn detections(counters: &DetectionCounters) -> Vec<Reading> {
     let mut readings = [
         Reading::counters(
             "portcullis_detections_received",
@@ -82,13 +81,13 @@ fn detections(accounts: &Accounts) -> Vec<Reading> {
             "Detections not received for want of room, to be sent again",
         ),
     ];
-    for (account, name) in [(&accounts.mqtt, "mqtt"), (&accounts.http, "http")] {
-        let Balance { received, stored, duplicate, rejected, ignored, in_flight, turned_away } = account.balance();
+    for (channel, name) in [(&counters.mqtt, "mqtt"), (&counters.http, "http")] {
+        let Counts { received, stored, duplicate, rejected, ignored, in_flight, turned_away } = channel.counts();
         let source = ("source", name);
-        let [all, fates, flying, away] = readings;
+        let [all, outcomes, flying, away] = readings;
         readings = [
             all.with([source], received),
-            fates
+            outcomes
                 .with([source, ("outcome", "stored")], stored)
                 .with([source, ("outcome", "duplicate")], duplicate)
                 .with([source, ("outcome", "rejected")], rejected)

@@ -2,11 +2,11 @@
 
 use std::{io::Write as _, path::PathBuf};
 
-use super::{
-    first_start::{FirstAdmin, has_password_file, password_file},
-    listeners::Addresses,
+use super::listeners::Addresses;
+use crate::{
+    config::LockAgent,
+    database_opener::{FirstAdmin, has_password_file, password_file},
 };
-use crate::config::LockAgent;
 
 /// Where things are.
 pub struct Welcome {

@@ -67,11 +67,6 @@ impl Waiting {
 pub(in super::super) struct Written(Option<oneshot::Receiver<()>>);
 
 impl Written {
-    /// There is no row to wait for.
-    pub(in super::super) fn nothing() -> Self {
-        Self(None)
-    }
-
     /// Waits for it, but not for long; it will be written all the same. A row that is only counted is not waited for.
     pub(in super::super) async fn wait(self) {
         let Some(written) = self.0 else { return };

@@ -5,12 +5,14 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     domain::{camera::CameraId, text::cut_to_bytes},
-    events::{Channel, Item, Malformed, Outcome, Submission, accounts::Accounts},
+    events::{
+        Channel, Item, Malformed, Outcome,
+        intake::{Intake, Submitted},
+    },
     mqtt::{
         codec::packet::Reason,
         metrics::FrontMetrics,
@@ -35,10 +37,8 @@ const OVERHEAD: usize = 600;
 /// The way to the recorder for detections that come by MQTT, and all that it may touch.
 #[derive(Debug)]
 pub struct DetectionIntake {
-    /// Detections, read or malformed, to the recorder.
-    pub submissions: mpsc::Sender<Submission>,
-    /// Where detections are counted that the recorder's queue has taken.
-    pub accounts: Accounts,
+    /// Detections, read or malformed, to the recorder. Their acknowledgement waits for the reply.
+    pub recorder: Intake,
     pub router: Router,
     pub metrics: Arc<FrontMetrics>,
 }
@@ -64,13 +64,13 @@ impl DetectionIntake {
         let payload = if has_subscribers { message.payload } else { head(&message.payload) };
         let message = Message { retain: false, payload, ..message };
         let held = publisher.uncommitted.hold((OVERHEAD + texts + message.cost()) as u64);
-        let submission = Submission::new(Channel::Mqtt, Item::Detection(detection));
-        tracing::debug!(parent: &submission.0.arrival.span, who = %publisher.who, "a detection came");
-        let submitted = Submitted::begin(self, publisher, submission, Counts::Yes);
+        // Takes its place in the recorder's queue at once, if there is one: so detections keep their order.
+        let submitted = self.recorder.submit(Channel::Mqtt, Item::Detection(detection));
+        tracing::debug!(parent: submitted.span(), who = %publisher.who, "a detection came");
         let (intake, publisher) = (self.clone(), publisher.clone());
         PublishDecision::Deferred(Box::pin(async move {
             let _held = held;
-            let why = match submitted.outcome(&intake).await {
+            let why = match outcome(&intake, &publisher.abandoned, submitted).await {
                 None => return unknown(),
                 Some(Outcome::Stored(_) | Outcome::Duplicate(_)) => {
                     return PublishOutcome::done(has_subscribers.then_some(message));
@@ -79,13 +79,14 @@ impl DetectionIntake {
                 Some(Outcome::Rejected(why)) => why,
                 Some(Outcome::UnknownCamera) => format!("Camera with ID {camera} not found"),
             };
-            // It is in the accounts as rejected; keeping its text is no second detection.
-            keep(&intake, &publisher, excerpt(&message, &publisher, &why), Reason::PayloadFormatInvalid, Counts::No)
-                .await
+            // It is counted as rejected; keeping its text is no second detection.
+            let malformed = excerpt(&message, &publisher, &why);
+            let submitted = intake.recorder.submit_uncounted(Channel::Mqtt, Item::Malformed(malformed));
+            kept(&intake, &publisher, submitted, why, Reason::PayloadFormatInvalid).await
         }))
     }
 
-    /// Keeps a detection that its publisher had no right to.
+    /// Keeps a detection that its sender had no right to.
     #[must_use]
     pub fn refuse(self: &Arc<Self>, publisher: &Publisher, message: &Message, why: &str) -> PublishDecision {
         malformed(self, publisher, message, why, Reason::NotAuthorized)
@@ -104,7 +105,9 @@ fn malformed(
     let (intake, publisher) = (intake.clone(), publisher.clone());
     PublishDecision::Deferred(Box::pin(async move {
         let _held = held;
-        keep(&intake, &publisher, malformed, reason, Counts::Yes).await
+        let why = malformed.reason.clone();
+        let submitted = intake.recorder.submit(Channel::Mqtt, Item::Malformed(malformed));
+        kept(&intake, &publisher, submitted, why, reason).await
     }))
 }
 
@@ -119,18 +122,16 @@ fn head(payload: &Bytes) -> Bytes {
     compact(&payload.slice(..payload.len().min(KEPT)))
 }
 
-/// Has it kept for a person to read; then its publisher is told.
-async fn keep(
+/// Waits until it is kept for a person to read; then its sender is told.
+async fn kept(
     intake: &DetectionIntake,
     publisher: &Publisher,
-    malformed: Malformed,
+    submitted: Submitted,
+    why: String,
     reason: Reason,
-    counts: Counts,
 ) -> PublishOutcome {
     intake.metrics.malformed_detections.one();
-    let why = malformed.reason.clone();
-    let submission = Submission::new(Channel::Mqtt, Item::Malformed(malformed));
-    match Submitted::begin(intake, publisher, submission, counts).outcome(intake).await {
+    match outcome(intake, &publisher.abandoned, submitted).await {
         None => unknown(),
         Some(_) => PublishOutcome::refused(reason, why),
     }
@@ -140,56 +141,15 @@ fn unknown() -> PublishOutcome {
     PublishOutcome { ack: AckResult::Unknown, route: None }
 }
 
-/// Whether a submission is a detection in the accounts.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Counts {
-    Yes,
-    No,
-}
-
-/// Something on its way to the recorder.
-struct Submitted {
-    /// What has found no room yet.
-    waiting: Option<Submission>,
-    answer: oneshot::Receiver<Outcome>,
-    abandoned: CancellationToken,
-    counts: Counts,
-}
-
-impl Submitted {
-    /// Takes its place in the recorder's queue at once, if there is one: so detections keep their order.
-    fn begin(
-        intake: &DetectionIntake,
-        publisher: &Publisher,
-        (submission, answer): (Submission, oneshot::Receiver<Outcome>),
-        counts: Counts,
-    ) -> Self {
-        let waiting = match intake.submissions.try_reserve() {
-            Ok(room) => {
-                place(intake, room, submission, counts);
-                None
-            }
-            Err(_) => Some(submission),
-        };
-        Self { waiting, answer, abandoned: publisher.abandoned.clone(), counts }
+/// Waits for room and then for the answer; none if there is no recorder any more, or if the session has ended before
+/// there was room.
+async fn outcome(intake: &DetectionIntake, abandoned: &CancellationToken, submitted: Submitted) -> Option<Outcome> {
+    if !submitted.is_waiting() {
+        return submitted.outcome().await;
     }
-
-    /// Waits for room and then for the answer; none if there is no recorder any more, or if the session has ended before
-    /// there was room.
-    async fn outcome(self, intake: &DetectionIntake) -> Option<Outcome> {
-        if let Some(submission) = self.waiting {
-            let room = tokio::select! {
-                room = intake.metrics.waiting_detections.during(intake.submissions.reserve()) => room.ok()?,
-                () = self.abandoned.cancelled() => return None,
-            };
-            place(intake, room, submission, self.counts);
-        }
-        self.answer.await.ok()
-    }
-}
-
-/// In flight from here on, whether or not somebody waits for the answer.
-fn place(intake: &DetectionIntake, room: mpsc::Permit<'_, Submission>, submission: Submission, counts: Counts) {
-    let ticket = (counts == Counts::Yes).then(|| intake.accounts.mqtt.receive());
-    room.send(Submission { ticket, ..submission });
+    let answer = tokio::select! {
+        answer = intake.metrics.waiting_detections.during(submitted.placed()) => answer?,
+        () = abandoned.cancelled() => return None,
+    };
+    answer.await.ok()
 }

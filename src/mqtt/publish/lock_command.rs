@@ -92,7 +92,7 @@ async fn settle(
 ) -> PublishOutcome {
     let refusal = match &request.ask {
         LockAsk::Refused { reason, .. } => Some(reason.clone()),
-        LockAsk::Command { .. } => None,
+        LockAsk::Command { .. } | LockAsk::Hold { .. } => None,
     };
     let asked = async {
         intake.requests.send(request).await.ok()?;

@@ -26,7 +26,7 @@ impl Delivery {
 
 /// How much may wait in one queue.
 ///
-/// Each queue has a part of the whole that nobody counts, and room for one message, whatever the others hold: so a
+/// Each queue has a part of half the whole that nobody counts, and room for one message, whatever the others hold: so a
 /// subscriber that reads loses nothing because somebody absent has filled the rest. What is beyond that part comes from
 /// the pool that all share, on the account of the session's owner.
 #[derive(Debug, Clone, Copy)]
@@ -43,7 +43,7 @@ impl QueueRoom {
         Self {
             messages: limits.queue_messages,
             bytes: limits.queue_bytes,
-            part: limits.queue_bytes_in_all / limits.sessions.max(1),
+            part: limits.queue_bytes_in_all / 2 / limits.sessions.max(1),
         }
     }
 }

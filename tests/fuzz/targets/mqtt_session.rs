@@ -16,7 +16,7 @@ use portcullis::{
         rights::Rights,
     },
     domain::device::{DeviceId, DeviceRole},
-    events::{LockRequest, Outcome, Submission, accounts::Accounts, alerts::Alerts, presence::Presence},
+    events::{LockRequest, Outcome, alerts::Alerts, intake::Intake, presence::Presence},
     lifecycle::Lifecycle,
     mqtt::{Front, Hooks, Settings},
 };
@@ -44,7 +44,7 @@ fn bench() -> &'static (Runtime, Front) {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
         let runtime = runtime.expect("a runtime");
         let inside = runtime.enter();
-        let (to_recorder, mut submissions) = mpsc::channel::<Submission>(1000);
+        let (to_recorder, mut submissions) = Intake::with_room(1000);
         let (to_desk, mut commands) = mpsc::channel::<LockRequest>(100);
         runtime.spawn(async move {
             loop {
@@ -68,8 +68,7 @@ fn bench() -> &'static (Runtime, Front) {
                 let somebody = somebody.clone();
                 Box::pin(async move { Ok(somebody) })
             }),
-            submissions: to_recorder,
-            accounts: Accounts::default(),
+            recorder: to_recorder,
             lock: to_desk,
             presence: Presence::default(),
             alerts: Alerts::default(),

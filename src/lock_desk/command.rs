@@ -1,4 +1,4 @@
-//! What somebody asks of the lock, as the audit keeps it and as the worker gets it.
+//! What somebody asks of the lock, as the audit keeps it and as the agent gets it.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use uuid::Uuid;
@@ -62,9 +62,9 @@ fn failed(failure: &LockFailure) -> &'static str {
     }
 }
 
-/// What is to be done.
+/// A command to the lock, as the desk gives it.
 #[derive(Debug, Clone)]
-pub(super) struct Order {
+pub(super) struct LockCommand {
     pub(super) command_id: Uuid,
     pub(super) action: Action,
     /// Until when to hold the door open, and why.
@@ -73,9 +73,24 @@ pub(super) struct Order {
     pub(super) expires_at: Option<DateTime<Utc>>,
 }
 
-impl Order {
+impl LockCommand {
     pub(super) fn new(action: Action) -> Self {
         Self { command_id: Uuid::now_v7(), action, hold: None, expires_at: None }
+    }
+
+    /// Opens the door and holds it open until then.
+    pub(super) fn hold(until: DateTime<Utc>, reason: String) -> Self {
+        Self { hold: Some((until, reason)), ..Self::new(Action::Open) }
+    }
+
+    /// Under the sender's own id, if it gave one.
+    pub(super) fn named(self, id: Option<Uuid>) -> Self {
+        Self { command_id: id.unwrap_or(self.command_id), ..self }
+    }
+
+    /// Over at the sender's own end, if it gave one.
+    pub(super) fn until(self, expires_at: Option<DateTime<Utc>>) -> Self {
+        Self { expires_at, ..self }
     }
 
     pub(super) fn name(&self) -> &'static str {
@@ -99,8 +114,8 @@ impl Order {
         Entry { command_id, detail, ..refusal(requester, self.name(), failure) }
     }
 
-    /// As the worker gets it.
-    pub(super) fn command(&self, requester: &Requester) -> Command {
+    /// As the agent gets it.
+    pub(super) fn for_agent(&self, requester: &Requester) -> Command {
         let issued_at = millis(Utc::now());
         Command {
             action: self.action,

@@ -1,4 +1,7 @@
-//! Carries the news of changed users, devices and cameras to those who must act on it, and notes when devices were seen.
+//! Tells of changed users, devices and cameras those who must act on it, and notes when devices were seen.
+//!
+//! Must not know who changed a row: the database tells (LISTEN/NOTIFY), so that the command line and plain SQL count too.
+//! A notice may be lost with its connection; so what there is is compared with what was known, now and then.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -11,9 +14,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     auth::identity::Identity,
-    bridge::Revocations,
-    events::presence::Presence,
+    events::{presence::Presence, revocations::Revocations},
     identities::Identities,
+    lock_agent::EMBEDDED,
     mqtt::Front,
     store::{
         self, Database,
@@ -28,7 +31,8 @@ const WAITING: usize = 256;
 const COMPARE: Duration = Duration::from_secs(15);
 
 /// Who has to hear of changes.
-pub struct News {
+#[derive(Debug)]
+pub struct ChangeFeed {
     pub database: Database,
     pub front: Front,
     pub revocations: Revocations,
@@ -37,8 +41,8 @@ pub struct News {
     pub presence: Presence,
 }
 
-impl News {
-    /// Carries news until `stop`. `known` is what the accounts were like before anybody could sign in.
+impl ChangeFeed {
+    /// Tells of changes until `stop`. `known` is what the accounts were like before anybody could sign in.
     ///
     /// # Errors
     /// None: a database that is away is waited for.
@@ -115,11 +119,11 @@ impl News {
         self.end_sessions(|_| true);
     }
 
-    /// Ends the sessions of the users and devices that are meant. The embedded lock worker is none of the database's.
+    /// Ends the sessions of the users and devices that are meant. The embedded lock agent is none of the database's.
     fn end_sessions(&self, is_meant: impl Fn(Change) -> bool) {
         self.front.end_sessions(|who| match who {
             Identity::User(user) => is_meant(Change::User(user.id)),
-            Identity::Device(device) => device.id != super::relay::EMBEDDED && is_meant(Change::Device(device.id)),
+            Identity::Device(device) => device.id != EMBEDDED && is_meant(Change::Device(device.id)),
             Identity::Hub | Identity::Anonymous => false,
         });
     }

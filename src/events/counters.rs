@@ -1,4 +1,4 @@
-//! The accounts of detections: each that was taken in is in flight until exactly one thing has become of it, so that at
+//! The counters of detections: each that was taken in is in flight until exactly one thing has become of it, so that at
 //! every moment, for each channel, received = stored + duplicate + rejected + ignored + in flight.
 //!
 //! A detection is received once the recorder's queue has taken it, or once it was refused for what it is. One that the
@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 
 /// What became of a detection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fate {
+pub enum Disposition {
     /// Committed as an event.
     Stored,
     /// Committed before, under the same detection id.
@@ -23,7 +23,7 @@ pub enum Fate {
 
 /// The counts of one channel since the process's start.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Balance {
+pub struct Counts {
     pub received: u64,
     pub stored: u64,
     pub duplicate: u64,
@@ -35,34 +35,34 @@ pub struct Balance {
     pub turned_away: u64,
 }
 
-impl Balance {
-    fn settle(&mut self, fate: Fate) {
-        let count = match fate {
-            Fate::Stored => &mut self.stored,
-            Fate::Duplicate => &mut self.duplicate,
-            Fate::Rejected => &mut self.rejected,
-            Fate::Ignored => &mut self.ignored,
+impl Counts {
+    fn settle(&mut self, disposition: Disposition) {
+        let count = match disposition {
+            Disposition::Stored => &mut self.stored,
+            Disposition::Duplicate => &mut self.duplicate,
+            Disposition::Rejected => &mut self.rejected,
+            Disposition::Ignored => &mut self.ignored,
         };
         *count += 1;
     }
 }
 
-/// The account of one channel. A handle: all clones count together.
+/// The counters of one channel. A handle: all clones count together.
 #[derive(Debug, Clone, Default)]
-pub struct Account(Arc<Mutex<Balance>>);
+pub struct ChannelCounters(Arc<Mutex<Counts>>);
 
-impl Account {
+impl ChannelCounters {
     /// Takes a detection in; it is in flight until the answer is settled.
-    pub fn receive(&self) -> Ticket {
-        let mut balance = self.0.lock();
-        balance.received += 1;
-        balance.in_flight += 1;
-        Ticket(self.clone())
+    pub fn receive(&self) -> InFlight {
+        let mut counts = self.0.lock();
+        counts.received += 1;
+        counts.in_flight += 1;
+        InFlight(self.clone())
     }
 
     /// Counts one that was refused for what it is, before the recorder saw it.
     pub fn reject(&self) {
-        self.receive().settle(Fate::Rejected);
+        self.receive().settle(Disposition::Rejected);
     }
 
     /// Counts one that there was no room for.
@@ -72,30 +72,30 @@ impl Account {
 
     /// All counts of one moment.
     #[must_use]
-    pub fn balance(&self) -> Balance {
+    pub fn counts(&self) -> Counts {
         *self.0.lock()
     }
 }
 
-/// The accounts of both channels that detections come by.
+/// The counters of both channels that detections come by.
 #[derive(Debug, Clone, Default)]
-pub struct Accounts {
-    pub mqtt: Account,
-    pub http: Account,
+pub struct DetectionCounters {
+    pub mqtt: ChannelCounters,
+    pub http: ChannelCounters,
 }
 
 /// A detection in flight. Dropped unsettled, it stays in flight for good: then the hub is ending, and its sender has
 /// no acknowledgement.
 #[derive(Debug)]
 #[must_use = "a detection in flight has to be settled"]
-pub struct Ticket(Account);
+pub struct InFlight(ChannelCounters);
 
-impl Ticket {
+impl InFlight {
     /// Says what became of it.
-    pub fn settle(self, fate: Fate) {
-        let mut balance = self.0.0.lock();
-        balance.in_flight -= 1;
-        balance.settle(fate);
+    pub fn settle(self, disposition: Disposition) {
+        let mut counts = self.0.0.lock();
+        counts.in_flight -= 1;
+        counts.settle(disposition);
     }
 }
 
@@ -105,25 +105,25 @@ mod tests {
 
     #[test]
     fn each_detection_has_one_fate() {
-        let account = Account::default();
-        let [first, second, third] = [(); 3].map(|()| account.receive());
-        first.settle(Fate::Stored);
-        second.settle(Fate::Duplicate);
-        account.reject();
-        account.turn_away();
-        let balance = account.balance();
+        let counters = ChannelCounters::default();
+        let [first, second, third] = [(); 3].map(|()| counters.receive());
+        first.settle(Disposition::Stored);
+        second.settle(Disposition::Duplicate);
+        counters.reject();
+        counters.turn_away();
+        let counts = counters.counts();
         assert_eq!(
-            balance,
-            Balance { received: 4, stored: 1, duplicate: 1, rejected: 1, ignored: 0, in_flight: 1, turned_away: 1 }
+            counts,
+            Counts { received: 4, stored: 1, duplicate: 1, rejected: 1, ignored: 0, in_flight: 1, turned_away: 1 }
         );
-        third.settle(Fate::Ignored);
-        assert_eq!((account.balance().in_flight, account.balance().ignored), (0, 1));
+        third.settle(Disposition::Ignored);
+        assert_eq!((counters.counts().in_flight, counters.counts().ignored), (0, 1));
     }
 
     #[test]
     fn a_lost_detection_stays_in_flight() {
-        let account = Account::default();
-        drop(account.receive());
-        assert_eq!((account.balance().received, account.balance().in_flight), (1, 1));
+        let counters = ChannelCounters::default();
+        drop(counters.receive());
+        assert_eq!((counters.counts().received, counters.counts().in_flight), (1, 1));
     }
 }

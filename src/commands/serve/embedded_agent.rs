@@ -1,4 +1,4 @@
-//! The lock worker in the hub's own process.
+//! The lock agent in the hub's own process.
 
 use std::time::Duration;
 
@@ -7,24 +7,21 @@ use anyhow::Context as _;
 use crate::{
     auth::identity::{DeviceIdentity, Identity},
     config::{GpioOptions, LockFailMode, OpenOptions, ServeOptions, SimulatedRelay},
-    domain::device::{DeviceId, DeviceRole},
+    domain::device::DeviceRole,
     gpio::{self, FailMode, RelaySettings, Simulated},
     lifecycle::Lifecycle,
     lock_agent::{self, AgentSettings},
     mqtt::Front,
 };
 
-/// The embedded worker's id: none that Postgres gives out.
-pub const EMBEDDED: DeviceId = DeviceId(0);
-
-/// Starts the worker on its own session.
+/// Starts the agent on its own session.
 ///
 /// # Errors
 /// When a real relay is wanted and cannot be had.
-pub fn embed(options: &ServeOptions, front: &Front, hub: &Lifecycle) -> anyhow::Result<()> {
+pub fn start(options: &ServeOptions, front: &Front, hub: &Lifecycle) -> anyhow::Result<()> {
     let relay = gpio::open(&relay_settings(&options.gpio)).context("the relay cannot be had")?;
     let who = Identity::Device(DeviceIdentity {
-        id: EMBEDDED,
+        id: lock_agent::EMBEDDED,
         name: "embedded".parse()?,
         role: DeviceRole::LockAgent,
         camera_id: None,
@@ -55,7 +52,7 @@ pub fn relay_settings(options: &GpioOptions) -> RelaySettings {
     }
 }
 
-/// The worker's settings, as `serve` and `lock-agent` read them.
+/// The agent's settings, as `serve` and `lock-agent` read them.
 #[must_use]
 pub fn agent_settings(options: &OpenOptions) -> AgentSettings {
     AgentSettings {

@@ -2,7 +2,7 @@
 //! at once.
 
 use std::{
-    fs,
+    fmt, fs,
     path::{Path, PathBuf},
 };
 
@@ -22,6 +22,13 @@ const NAME: &str = "admin";
 pub struct FirstAdmin {
     /// None when the password was given.
     pub password: Option<String>,
+}
+
+impl fmt::Debug for FirstAdmin {
+    /// Without the password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FirstAdmin").finish_non_exhaustive()
+    }
 }
 
 /// Makes the account and the cameras, if there is no user at all.
@@ -65,11 +72,13 @@ pub async fn prepare(
 }
 
 /// Where the generated password is kept.
+#[must_use]
 pub fn password_file(folder: &Path) -> PathBuf {
     folder.join("admin-password")
 }
 
 /// Whether the generated password's file is still there: a person has not read and removed it yet.
+#[must_use]
 pub fn has_password_file(folder: &Path) -> bool {
     fs::exists(password_file(folder)).unwrap_or(false)
 }

@@ -1,5 +1,9 @@
 //! Opens the hub's database whenever it is there: claims it, brings its schema up to date, makes the first account; and
 //! shuts the gate when it goes. The hub runs meanwhile, and answers that the database is away.
+//!
+//! Must not know what the hub does with the database.
+
+mod first_start;
 
 use std::{
     collections::HashMap,
@@ -11,9 +15,10 @@ use anyhow::Context as _;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
-use super::first_start::{self, FirstAdmin};
+pub use self::first_start::{FirstAdmin, has_password_file, password_file};
 use crate::{
     config::AccountOptions,
+    lifecycle::Backoff,
     said,
     store::{
         self, Address, Database, Gate,
@@ -26,8 +31,9 @@ use crate::{
 /// Pauses between tries.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
 
-/// What the opening works with.
-pub struct Opening {
+/// Opens the database and keeps it open.
+#[derive(Debug)]
+pub struct DatabaseOpener {
     pub address: Address,
     pub database: Database,
     pub gate: Gate,
@@ -40,13 +46,14 @@ pub struct Opening {
 }
 
 /// What was found or made before anybody could sign in.
+#[derive(Debug)]
 pub struct Opened {
     /// The account, if this start made it.
     pub admin: Option<FirstAdmin>,
     pub fingerprints: HashMap<Change, String>,
 }
 
-impl Opening {
+impl DatabaseOpener {
     /// Keeps the gate until `stop`.
     ///
     /// # Errors
@@ -54,7 +61,8 @@ impl Opening {
     /// first try, a wrong password or name.
     pub async fn run(self, stop: CancellationToken) -> anyhow::Result<()> {
         let Self { address, database, gate, pool, accounts, folder, opened } = self;
-        let (claimant, mut opened, mut pause) = (Claimant::default(), Some(opened), PAUSE.0);
+        let (claimant, mut opened) = (Claimant::default(), Some(opened));
+        let mut backoff = Backoff::new(PAUSE.0, PAUSE.1);
         // A private server is made and started beside this, so whatever is missing comes yet; and another that is just
         // being set up may not know its users and databases yet.
         let mut may_be_new = address.is_private();
@@ -65,7 +73,8 @@ impl Opening {
             };
             let why = match tried {
                 Ok((claim, first)) => {
-                    (pause, may_be_new) = (PAUSE.0, true);
+                    backoff.reset();
+                    may_be_new = true;
                     gate.open();
                     tracing::info!("the database is open");
                     if let Some(opened) = opened.take() {
@@ -91,10 +100,9 @@ impl Opening {
                 }
                 gate.shut(why);
             }
-            if stop.run_until_cancelled(tokio::time::sleep(pause)).await.is_none() {
+            if stop.run_until_cancelled(tokio::time::sleep(backoff.pause())).await.is_none() {
                 return Ok(());
             }
-            pause = (pause * 2).min(PAUSE.1);
         }
     }
 }

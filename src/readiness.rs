@@ -6,17 +6,19 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     domain::condition::Condition,
-    events::{Submission, alerts::Alerts},
+    events::{
+        alerts::Alerts,
+        intake::{Intake, Queue},
+    },
     health::{self, Finding, Health, Probe, Words},
     lifecycle::Lifecycle,
     lock_desk::LockDesk,
     mqtt::{Front, RouterHeartbeat},
-    recorder::WAITING,
     store::Database,
 };
 
@@ -42,14 +44,13 @@ const RECORDER: Words = Words {
 const DISK: Words =
     Words { down: "The disk is full", degraded: "The disk is nearly full", up: "The disk has room again" };
 
-/// What is asked.
-pub struct Asked {
+/// The parts that are asked.
+pub struct Probed {
     pub database: Database,
     pub front: Front,
     pub lock: LockDesk,
     pub alerts: Alerts,
-    /// To the recorder, whose queue it is.
-    pub submissions: mpsc::Sender<Submission>,
+    pub recorder: Intake,
     /// Why detections wait, while they do.
     pub stalled: watch::Receiver<Option<String>>,
     /// `DATA_DIR`.
@@ -57,10 +58,11 @@ pub struct Asked {
 }
 
 /// Watches over the parts from now on.
-pub fn watch(asked: Asked, hub: &Lifecycle) -> Health {
-    let Asked { database, front, lock, alerts, submissions, stalled, folder } = asked;
+#[must_use]
+pub fn watch(probed: Probed, hub: &Lifecycle) -> Health {
+    let Probed { database, front, lock, alerts, recorder: intake, stalled, folder } = probed;
     let (measured, room) = watch::channel(None);
-    let recorder = recorder(database.clone(), submissions.downgrade(), stalled);
+    let recorder = recorder(database.clone(), intake.queue(), stalled);
     let health = Health::new(alerts.clone())
         .with(health::DATABASE, Some(DATABASE), Box::new(move |_| of_database(&database)))
         .with("broker", Some(BROKER), Box::new(move |_| of_broker(front.heartbeat(), Instant::now())))
@@ -73,7 +75,7 @@ pub fn watch(asked: Asked, hub: &Lifecycle) -> Health {
         });
     hub.keep("the disk's room", measure(folder, measured, hub.soft.clone()));
     hub.keep("health", health.clone().run(hub.soft.clone()));
-    hub.keep("alerts", alerts.deliver(submissions, hub.soft.clone()));
+    hub.keep("alerts", alerts.deliver(intake, hub.soft.clone()));
     health
 }
 
@@ -100,14 +102,9 @@ fn of_broker(heartbeat: RouterHeartbeat, now: Instant) -> Finding {
     }
 }
 
-fn recorder(
-    database: Database,
-    queue: mpsc::WeakSender<Submission>,
-    stalled: watch::Receiver<Option<String>>,
-) -> Probe {
+fn recorder(database: Database, queue: Queue, stalled: watch::Receiver<Option<String>>) -> Probe {
     Box::new(move |_| {
-        let free = queue.upgrade().map_or(WAITING, |queue| queue.capacity());
-        let waiting = format!("{} of {WAITING} places in its queue are taken", WAITING - free);
+        let waiting = format!("{} of {} places in its queue are taken", queue.taken(), queue.places());
         match &*stalled.borrow() {
             // That the database is away is told of the database.
             Some(why) => {
@@ -172,6 +169,7 @@ pub fn room(folder: &Path) -> io::Result<(u64, u64)> {
 }
 
 /// As people read it.
+#[must_use]
 pub fn size(bytes: u64) -> String {
     const MEBIBYTE: u64 = 1 << 20;
     match bytes / MEBIBYTE {
