@@ -198,7 +198,7 @@ impl Connection {
         }
     }
 
-    /// Whether the client is read: not while as many of its messages as it may send at once wait for their fate, not
+    /// Whether the client is read: not while as many of its messages as it may send at once wait for their outcome, not
     /// while detections of all clients fill their memory and one of them is its own, and not while it does not read its
     /// answers. A 5.0 client keeps to the number by itself, and its pings are heard.
     pub fn may_read(&self) -> bool {

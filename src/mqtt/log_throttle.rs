@@ -11,7 +11,7 @@ use crate::{
     domain::pool::{Bounds, Pool, Share, Standing},
 };
 
-/// LogThrottle of one kind, shared by those whom they are about: so many in a while, and the rest is counted.
+/// Lines of one kind, shared by those whom they are about: so many in a while, and the rest is counted.
 #[derive(Debug)]
 pub struct LogThrottle {
     pool: Pool<Holder>,

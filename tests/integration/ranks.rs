@@ -51,10 +51,9 @@ const ROOMS: &[(&str, &[&[&str]])] = &[
         "bridge",
         &[
             &[],
-            &["content_encoding", "stages"],
-            &["input", "line"],
-            &["server", "who"],
-            &["cameras", "dashboard", "health", "hosts", "keyholder", "log_level", "realtime", "users"],
+            &["content_encoding", "line"],
+            &["bodies", "input", "who"],
+            &["cameras", "dashboard", "health", "hosts", "lock_operator", "log_level", "realtime", "server", "users"],
             &["accounts", "devices", "events", "lock", "metrics", "middleware", "mqtt_socket"],
         ],
     ),

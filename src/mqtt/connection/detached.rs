@@ -83,7 +83,7 @@ impl DetachedSession {
             tokio::select! {
                 control = self.lease.control.recv() => return control.map_or(WaitOutcome::Expired, WaitOutcome::Control),
                 Some(completed) = self.session.pending.next(), if !self.session.pending.is_empty() => {
-                    self.settle(completed).await;
+                    self.complete(completed).await;
                 }
                 arrival = session::arrival(&mut self.session.link) => {
                     self.broker.subscribing.deliver(&mut self.session, arrival.subscription, arrival.message, false);
@@ -132,7 +132,7 @@ impl DetachedSession {
         }
     }
 
-    /// Whoever had the session may say nothing any more, by its will neither; but for the lock worker's, which says that the
+    /// Whoever had the session may say nothing any more, by its will neither; but for the lock agent's, which says that the
     /// lock has none.
     async fn revoked(mut self) {
         self.will = self.will.filter(|will| Topic::parse(will.topic()) == Some(Topic::LockStatus));
@@ -159,7 +159,7 @@ impl DetachedSession {
         }
     }
 
-    async fn settle(&mut self, completed: CompletedPublish) {
+    async fn complete(&mut self, completed: CompletedPublish) {
         if completed.is_qos2 {
             let refused = !matches!(completed.outcome.ack, AckResult::Done);
             match self.session.received.get_mut(&completed.id) {
@@ -172,7 +172,7 @@ impl DetachedSession {
     }
 }
 
-/// Waits for the fate of everything that was begun, so that what is committed also reaches its subscribers. The hard
+/// Waits for the outcome of everything that was begun, so that what is committed also reaches its subscribers. The hard
 /// stop ends the wait.
 async fn finish(broker: &Broker, session: &mut Session) {
     let all = async {

@@ -203,7 +203,7 @@ async fn answer_no_connect<S: Stream + Unpin>(handshake: &Handshake, stream: S, 
         // Code 1 as 3.1.1 writes it, which every version's clients read.
         NoConnect::Version => encode::refuse(&mut out, ProtocolVersion::V311, Reason::UnsupportedProtocolVersion, ""),
         NoConnect::Faulty(ProtocolVersion::V5, Fault { reason, why }) => {
-            encode::refuse(&mut out, ProtocolVersion::V5, *reason, why)
+            encode::refuse(&mut out, ProtocolVersion::V5, *reason, why);
         }
         NoConnect::Faulty(ProtocolVersion::V311, Fault { reason: Reason::BadUserNameOrPassword, .. }) => {
             encode::malformed_login(&mut out);
@@ -245,7 +245,7 @@ async fn admit(handshake: &Handshake, visitor: &Visitor, mut connect: Connect) -
     let mut guards = Guards::default();
     let publisher = Publisher::new(who.clone(), visitor.origin, handshake.sessions.new_number(), &handshake.pools);
     let will = connect.will.take().map(|will| admit_will(handshake, &publisher, will)).transpose()?;
-    // The last that can refuse, so that a refused CONNECT does not free the place of the worker that has it.
+    // The last that can refuse, so that a refused CONNECT does not free the slot of the lock agent that has it.
     if is_lock_agent(&who) {
         guards.agent_slot = Some(admit_lock_agent(handshake, visitor.origin, &who, &key)?);
     }
@@ -347,7 +347,7 @@ async fn authenticate(handshake: &Handshake, visitor: &Visitor, connect: &Connec
     }
 }
 
-/// A lock worker of another machine: by TLS, and alone.
+/// A lock agent of another machine: by TLS, and alone.
 fn admit_lock_agent(
     handshake: &Handshake,
     origin: Origin,

@@ -81,11 +81,12 @@ impl LockCommandIntake {
         let requester = Requester { name: publisher.who.to_string(), channel: Channel::Mqtt, address };
         let (reply, answer) = oneshot::channel();
         let request = LockRequest { requester, ask, arrived, expires_at, reply };
-        PublishDecision::Deferred(Box::pin(async move { settle(&intake, request, answer).await }))
+        PublishDecision::Deferred(Box::pin(async move { await_desk(&intake, request, answer).await }))
     }
 }
 
-async fn settle(
+/// What the acknowledgement says once the lock desk has answered, or after a while.
+async fn await_desk(
     intake: &LockCommandIntake,
     request: LockRequest,
     answer: oneshot::Receiver<Result<LockDone, LockFailure>>,
