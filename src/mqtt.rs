@@ -1,6 +1,7 @@
 //! MQTT: the front that devices talk to, rumqttd's router behind it, and the client of a remote lock agent.
 //!
-//! Must not know SQL, HTTP or GPIO. rumqttd and rumqttc appear nowhere else. Its rooms, lowest first, are in docs/architecture.md.
+//! Must not know SQL, HTTP or GPIO. rumqttd and rumqttc appear nowhere else. Its rooms, lowest first, are in
+//! docs/architecture.md.
 
 pub mod client;
 mod codec;

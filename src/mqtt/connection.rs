@@ -69,7 +69,8 @@ pub enum DisconnectCause {
     Faulty(#[expect(dead_code, reason = "shown in the log by Debug")] &'static str),
     /// The client said nothing for longer than its keep-alive.
     Silent(&'static str),
-    /// A newer connection of the same client takes the session over; what the client said on this one before, if it did.
+    /// A newer connection of the same client takes the session over; what the client said on this one before, if it
+    /// did.
     TakenOver { control: SessionControl, disconnect: Option<ClientDisconnect> },
     /// The rights of the session's owner have ended, and the session with them.
     Revoked(#[expect(dead_code, reason = "shown in the log by Debug")] &'static str),

@@ -1,11 +1,11 @@
 //! rumqttd's router behind four methods: open, publish, subscribe, receive.
 //!
-//! Every message goes through the router, and nothing else of the front knows it. One thread of its own feeds it, because
-//! rumqttd's sending side blocks, and one takes out what it has carried and gives it to the sessions. The router knows one
-//! name and two links, whatever clients do: it keeps 9 kB for each filter, 40 kB for each link and 100 bytes for each name
-//! of a topic for ever, so who is subscribed to what is known here (`router/subscribers.rs`). After every few messages a
-//! fence goes through the router and is waited for, so that its log is never more than a little ahead of its reader, and
-//! so that a dead router is noticed.
+//! Every message goes through the router, and nothing else of the front knows it. One thread of its own feeds it,
+//! because rumqttd's sending side blocks, and one takes out what it has carried and gives it to the sessions. The
+//! router knows one name and two links, whatever clients do: it keeps 9 kB for each filter, 40 kB for each link and 100
+//! bytes for each name of a topic for ever, so who is subscribed to what is known here (`router/subscribers.rs`). After
+//! every few messages a fence goes through the router and is waited for, so that its log is never more than a little
+//! ahead of its reader, and so that a dead router is noticed.
 //!
 //! Must not know packets, sessions or rights: what is given to it has been judged.
 
@@ -179,8 +179,8 @@ impl Router {
         self.0.subscribers.has(topic)
     }
 
-    /// Gives a message to the router, and waits while the router has too much to do. A retained one is kept as well. One
-    /// that nobody is subscribed to goes no further.
+    /// Gives a message to the router, and waits while the router has too much to do. A retained one is kept as well.
+    /// One that nobody is subscribed to goes no further.
     ///
     /// # Errors
     /// When the router is dead.

@@ -67,8 +67,8 @@ impl Subscribing {
             if shared && wanted.no_local {
                 return Err(Fault::protocol("No Local on a shared subscription").into());
             }
-            // Each filter may bring every retained message, also one that is there twice: so of one packet no more count than
-            // a session may have.
+            // Each filter may bring every retained message, also one that is there twice: so of one packet no more
+            // count than a session may have.
             if index >= self.subscriptions {
                 subscribed.codes.push(Err(Reason::QuotaExceeded));
                 continue;
@@ -194,8 +194,8 @@ impl Subscribing {
         }
     }
 
-    /// Takes a message that arrived for the session into its queue, if its client may hear it. `online` is whether there is
-    /// a connection: without one, nothing at QoS 0 and no command to the lock waits.
+    /// Takes a message that arrived for the session into its queue, if its client may hear it. `online` is whether
+    /// there is a connection: without one, nothing at QoS 0 and no command to the lock waits.
     pub fn deliver(&self, session: &mut Session, subscription: usize, message: Message, online: bool) {
         if !self.rights.may_receive(&session.who, &message.topic) {
             return;

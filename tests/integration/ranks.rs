@@ -30,8 +30,8 @@ const RANKS: &[&[&str]] = &[
 /// How many rooms (files, each with the folder of its name) a module may have before their order stands in [`ROOMS`].
 const MANY: usize = 12;
 
-/// The rooms of each module that has many, lowest rank first. A room that is not named here is at the bottom: it uses none
-/// of its neighbours.
+/// The rooms of each module that has many, lowest rank first. A room that is not named here is at the bottom: it uses
+/// none of its neighbours.
 const ROOMS: &[(&str, &[&[&str]])] = &[
     (
         "mqtt",

@@ -103,8 +103,8 @@ impl DetachedSession {
     async fn obey(mut self, control: SessionControl) {
         match control {
             SessionControl::End { .. } => self.revoked().await,
-            // A session that is to live no longer than its connection ends with it (3.1.2.4 of 3.1.1, 3.1.2.11.2 of 5.0),
-            // whatever the newer connection asks for.
+            // A session that is to live no longer than its connection ends with it (3.1.2.4 of 3.1.1, 3.1.2.11.2 of
+            // 5.0), whatever the newer connection asks for.
             SessionControl::HandOver { clean, reply } if clean || self.session.expiry.is_zero() => {
                 // So does the wait for its will.
                 self.publish_will().await;
@@ -132,8 +132,8 @@ impl DetachedSession {
         }
     }
 
-    /// Whoever had the session may say nothing any more, by its will neither; but for the lock agent's, which says that the
-    /// lock has none.
+    /// Whoever had the session may say nothing any more, by its will neither; but for the lock agent's, which says that
+    /// the lock has none.
     async fn revoked(mut self) {
         self.will = self.will.filter(|will| Topic::parse(will.topic()) == Some(Topic::LockStatus));
         self.over().await;

@@ -103,8 +103,8 @@ async fn handle_publish(connection: &mut Connection, packet: Publish) -> Result<
     }
 }
 
-/// Remembers a QoS 2 message by its identifier until its PUBREL. A 3.1.1 client that never sends one may have 65,535 of them,
-/// so they count towards what all may have waiting.
+/// Remembers a QoS 2 message by its identifier until its PUBREL. A 3.1.1 client that never sends one may have 65,535 of
+/// them, so they count towards what all may have waiting.
 fn remember(connection: &mut Connection, id: u16) -> Result<(), DisconnectCause> {
     const EACH: usize = 40;
     const STEP: usize = 64;
@@ -294,8 +294,8 @@ pub fn handle_disconnect(connection: &mut Connection, packet: Disconnect) -> Dis
     DisconnectCause::Clean(ClientDisconnect { with_will: packet.with_will })
 }
 
-/// Acknowledges all whose outcome is known by now, so that their acknowledgements are written at once: a commit completes
-/// many.
+/// Acknowledges all whose outcome is known by now, so that their acknowledgements are written at once: a commit
+/// completes many.
 ///
 /// # Errors
 /// How the connection ends, if it does.

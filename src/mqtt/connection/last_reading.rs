@@ -1,9 +1,9 @@
 //! What a client had sent before its connection ended, and the front had not read yet: its DISCONNECT above all, which
 //! decides over its will and its session, and its last messages.
 //!
-//! A client may say DISCONNECT, close and connect again faster than the front reads its old connection, and a write to a
-//! client that has closed fails while its last words still lie in the socket. So they are read, within bounds: a client
-//! that floods, or waits for acknowledgements that do not come, holds nobody up for long.
+//! A client may say DISCONNECT, close and connect again faster than the front reads its old connection, and a write to
+//! a client that has closed fails while its last words still lie in the socket. So they are read, within bounds: a
+//! client that floods, or waits for acknowledgements that do not come, holds nobody up for long.
 
 use std::time::Duration;
 
@@ -90,8 +90,8 @@ struct Rest<'a, S> {
 }
 
 impl<S: Stream> Rest<'_, S> {
-    /// Handles what has come as ever, until there is no more, and says how the client ended it, if it did. What cannot be
-    /// handled in time is only skimmed.
+    /// Handles what has come as ever, until there is no more, and says how the client ended it, if it did. What cannot
+    /// be handled in time is only skimmed.
     async fn read(&mut self, patience: Patience) -> Option<DisconnectCause> {
         let until = Instant::now() + TIME;
         let mut quiet = if patience == Patience::Waits { QUIET } else { Duration::ZERO };
@@ -158,8 +158,8 @@ impl<S: Stream> Rest<'_, S> {
         Ok(())
     }
 
-    /// Looks for a DISCONNECT in what there was no time for, without waiting. Messages at QoS 0 are counted as lost; all
-    /// else was not acknowledged, so its client sends it again.
+    /// Looks for a DISCONNECT in what there was no time for, without waiting. Messages at QoS 0 are counted as lost;
+    /// all else was not acknowledged, so its client sends it again.
     fn skim(&mut self) -> Option<DisconnectCause> {
         let longest = self.connection.broker.limits.packet_bytes;
         loop {

@@ -31,7 +31,8 @@ impl Connection {
         self.session.mailbox.online.store(true, Relaxed);
         outbound::send_again(self);
         let (end, patience) = match self.lease.control.try_recv() {
-            // The client has gone on before it was let in here, and a crowd of its connections may wait for the session.
+            // The client has gone on before it was let in here, and a crowd of its connections may wait for the
+            // session.
             Ok(control) => (self.obey(Some(control)), Patience::Hurries),
             Err(_) => match self.serve(&mut reader, &mut writer, &mut input).await {
                 Ok(never) => match never {},
@@ -111,8 +112,8 @@ impl Connection {
         may_read
     }
 
-    /// Asks publishers to slow down while the client reads, and yet its queue fills; a client that does not read gets no
-    /// such favour.
+    /// Asks publishers to slow down while the client reads, and yet its queue fills; a client that does not read gets
+    /// no such favour.
     fn update_backpressure(&mut self) {
         const READS: Duration = Duration::from_secs(1);
         let reads = self.stalled_since.is_none_or(|since| since.elapsed() < READS);

@@ -148,7 +148,8 @@ fn read(
     Ok((LockAsk::Command { action: body.action, command_id: body.command_id }, body.expires_at))
 }
 
-/// Whether the command was meant for now. The desk gives it times of its own, of which the end is never after the sender's.
+/// Whether the command was meant for now. The desk gives it times of its own, of which the end is never after the
+/// sender's.
 fn fresh(body: &Body, qos: QoS, now: DateTime<Utc>) -> Result<(), String> {
     let (begin, end) = match (body.issued_at, body.expires_at) {
         (Some(begin), Some(end)) => (begin, end),

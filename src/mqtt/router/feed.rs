@@ -1,5 +1,5 @@
-//! The two threads beside the router: one feeds it, since sending may block and keeps the order; the other takes out what
-//! it has carried and gives it to the subscriptions.
+//! The two threads beside the router: one feeds it, since sending may block and keeps the order; the other takes out
+//! what it has carried and gives it to the subscriptions.
 
 use std::{
     sync::{

@@ -83,8 +83,8 @@ impl Retained {
         Ok(Some(Shares { one, bytes }))
     }
 
-    /// The messages that a new subscription to `filter` begins with, oldest first: those up to `sequence`, for later ones
-    /// come by the router.
+    /// The messages that a new subscription to `filter` begins with, oldest first: those up to `sequence`, for later
+    /// ones come by the router.
     #[must_use]
     pub fn matching(&self, filter: &str, sequence: u64, now: Instant) -> Vec<Message> {
         let wanted = |message: &&Message| {

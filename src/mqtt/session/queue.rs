@@ -77,7 +77,8 @@ pub struct Queue {
     waiting: VecDeque<Delivery>,
     /// Of those that wait.
     bytes: usize,
-    /// Of those that were sent and not acknowledged: `inflight` bounds their number, the pool what they have of the whole.
+    /// Of those that were sent and not acknowledged: `inflight` bounds their number, the pool what they have of the
+    /// whole.
     bytes_in_flight: usize,
     /// In the order in which they were sent, which is the order in which they are sent again.
     in_flight: VecDeque<InFlight>,

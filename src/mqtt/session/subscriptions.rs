@@ -70,7 +70,8 @@ impl Subscriptions {
         self.last_number
     }
 
-    /// What a subscription costs to keep, in bytes, roughly: its text is here twice, and once where messages are given out.
+    /// What a subscription costs to keep, in bytes, roughly: its text is here twice, and once where messages are given
+    /// out.
     #[must_use]
     pub fn cost(text: &str) -> u64 {
         const OVERHEAD: u64 = 600;

@@ -122,7 +122,8 @@ fn filter() -> impl Strategy<Value = String> {
 }
 
 proptest! {
-    /// Whatever is subscribed to and ended, in whatever order: what is delivered is what the filters of the moment match.
+    /// Whatever is subscribed to and ended, in whatever order: what is delivered is what the filters of the moment
+    /// match.
     #[test]
     fn what_is_delivered_is_what_the_filters_match(
         steps in prop::collection::vec((filter().prop_filter("valid", |one| topic::valid_filter(one)), any::<bool>()), 1..40),
