@@ -53,8 +53,8 @@ const ROOMS: &[(&str, &[&[&str]])] = &[
             &[],
             &["content_encoding", "line"],
             &["bodies", "input", "who"],
-            &["cameras", "dashboard", "health", "hosts", "lock_operator", "log_level", "realtime", "server", "users"],
-            &["accounts", "devices", "events", "lock", "metrics", "middleware", "mqtt_socket"],
+            &["cameras", "health", "hosts", "lock_operator", "log_level", "realtime", "server", "users"],
+            &["accounts", "dashboard", "devices", "events", "lock", "metrics", "middleware", "mqtt_socket"],
         ],
     ),
     (
