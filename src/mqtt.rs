@@ -2,43 +2,25 @@
 //!
 //! Must not know SQL, HTTP or GPIO. rumqttd and rumqttc appear nowhere else.
 
-mod afterlife;
 pub mod client;
-mod connect;
+mod codec;
 mod connection;
-pub mod decode;
-mod delivery;
-mod detection;
-mod encode;
-pub mod filter;
-pub mod frame;
 mod front;
-pub mod gauges;
-mod hearers;
-mod inbound;
-mod input;
-mod last_reading;
 pub mod link;
-mod local;
-mod lock;
-mod message;
-pub mod packet;
+mod log_throttle;
+mod metrics;
 pub mod pools;
-mod property;
 mod publish;
-mod queue;
-mod retained;
 mod router;
 mod session;
-mod sessions;
 pub mod settings;
-mod shares;
 mod subscribe;
-mod subscriptions;
 pub mod tls;
-mod will;
-mod worker;
 
-pub use front::{Authenticate, BoxFuture, Credentials, Front, Guest, Hooks, Refusal};
+pub use connection::{
+    admission::ConnectionPermit,
+    credentials::{Authenticate, BoxFuture, Credentials, Refusal},
+};
+pub use front::{Front, Hooks};
 pub use router::Pulse;
 pub use settings::Settings;

@@ -1,6 +1,6 @@
 //! Who is at the other end: settled once, when a session or a request begins.
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 use chrono::{DateTime, Utc};
 
@@ -45,6 +45,17 @@ pub enum Identity {
     User(UserIdentity),
     /// Somebody without a name; refused unless a `[[rights]]` entry names `anonymous`.
     Anonymous,
+}
+
+impl Identity {
+    /// How long it is still good for, if it ends at all.
+    #[must_use]
+    pub fn remaining(&self, now: DateTime<Utc>) -> Option<Duration> {
+        match self {
+            Self::User(user) => Some((user.expires_at - now).to_std().unwrap_or(Duration::ZERO)),
+            _ => None,
+        }
+    }
 }
 
 impl fmt::Display for Identity {

@@ -34,7 +34,7 @@ pub async fn upgrade(State(front): State<Option<Front>>, mut request: Request) -
     };
     let accept = derive_accept_key(key.as_bytes());
     let origin = who::origin(request.extensions());
-    let Some(guest) = front.admit(origin) else {
+    let Some(permit) = front.admit(origin) else {
         return Err(ApiError::unavailable("There are too many MQTT clients"));
     };
     let line = request.extensions().get::<ConnectInfo<Peer>>().map(|ConnectInfo(peer)| peer.line.clone());
@@ -43,7 +43,7 @@ pub async fn upgrade(State(front): State<Option<Front>>, mut request: Request) -
             Ok(socket) => {
                 // It has its place among the clients of MQTT.
                 line.inspect(super::line::Line::leave_place);
-                front.serve_guest(Frames::new(TokioIo::new(socket)), origin, guest).await;
+                front.serve_admitted(Frames::new(TokioIo::new(socket)), origin, permit).await;
             }
             Err(error) => tracing::debug!("a WebSocket for MQTT did not come about: {error}"),
         }

@@ -1,13 +1,15 @@
-//! The front: what all connections share, and the ways in: listeners, byte streams, and links inside the process.
+//! The front: the ways in (listeners, byte streams, and links inside the process), and how its rooms are put together.
+//!
+//! Must not know what is said on a connection.
+
+mod in_process;
 
 use std::{
     net::IpAddr,
-    pin::Pin,
     sync::{Arc, atomic::AtomicUsize},
     time::{Duration, Instant},
 };
 
-use chrono::Utc;
 use rustix::net::sockopt;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -17,81 +19,38 @@ use tokio::{
 use tokio_rustls::{TlsAcceptor, rustls};
 use tokio_util::sync::CancellationToken;
 
+use self::in_process::InProcess;
 use super::{
-    connect::{self, Visitor},
-    gauges::{Gauges, Lines},
-    hearers::Hearers,
-    link, local,
-    packet::Reason,
+    codec::packet::Reason,
+    connection::{
+        admission::{Admission, ConnectionPermit},
+        broker::Broker,
+        credentials::Authenticate,
+        handshake::{Handshake, Visitor},
+    },
+    link,
+    log_throttle::LogThrottle,
+    metrics::FrontMetrics,
     pools::{self, Pools},
-    publish::Sender,
+    publish::{Publishing, detection::DetectionIntake, lock_command::LockCommandIntake},
     router::{Pulse, Router},
-    sessions::Sessions,
+    session::{agent_slot::LockAgentSlot, registry::SessionRegistry, shared_groups::SharedGroups},
     settings::Settings,
-    shares::Shares,
+    subscribe::Subscribing,
     tls,
-    worker::WorkerPlace,
 };
 use crate::{
-    auth::{
-        holder::Holder,
-        identity::Identity,
-        origin::{Address, Origin},
-        rights::Rights,
-    },
-    domain::{
-        places::{Place, Places},
-        pool::{Full, Standing},
-    },
-    events::{
-        LockRequest,
-        alerts::{Alerts, Subject},
-        intake::Intake,
-        presence::Presence,
-    },
+    auth::{holder::Holder, identity::Identity, origin::Origin, rights::Rights},
+    domain::places::Places,
+    events::{LockRequest, alerts::Alerts, intake::Intake, presence::Presence},
     lifecycle::Lifecycle,
     telemetry::rate::Rate,
 };
 
-/// What a client shows of itself in its CONNECT.
-#[derive(Clone)]
-pub struct Credentials {
-    pub client_id: String,
-    pub username: Option<String>,
-    pub password: Option<String>,
-    pub address: Address,
-    /// The name in its certificate, which the TLS handshake has checked.
-    pub certificate_name: Option<String>,
-}
-
-impl std::fmt::Debug for Credentials {
-    /// Without the password.
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Credentials")
-            .field("client_id", &self.client_id)
-            .field("username", &self.username)
-            .field("address", &self.address)
-            .field("certificate_name", &self.certificate_name)
-            .finish_non_exhaustive()
-    }
-}
-
-/// Why a client is not let in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Refusal {
-    BadCredentials,
-    NotAuthorized,
-    /// Nobody can say who it is, since Postgres is away.
-    Unavailable,
-    /// Too many failed attempts.
-    TooMany,
-}
-
-/// An answer that takes a while.
-pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
-
-/// Says who a client is.
-pub type Authenticate = Arc<dyn Fn(Credentials) -> BoxFuture<Result<Identity, Refusal>> + Send + Sync>;
+/// How many log lines there may be within so long a time.
+const LOGGED: Duration = Duration::from_secs(10);
+/// How many alerts about intruders.
+const ALERTED: Duration = Duration::from_mins(1);
 
 /// What the front needs of the rest of the hub.
 #[derive(Clone)]
@@ -106,59 +65,120 @@ pub struct Hooks {
     pub alerts: Alerts,
 }
 
-/// What all connections share.
-pub struct Core {
-    pub settings: Settings,
-    pub rights: Rights,
-    pub hooks: Hooks,
-    pub lifecycle: Lifecycle,
-    pub router: Router,
-    pub sessions: Arc<Sessions>,
-    pub shares: Shares,
-    /// Who subscribes to what now.
-    pub hearers: Hearers,
-    pub gauges: Arc<Gauges>,
-    /// What all of them share.
-    pub pools: Pools,
-    pub worker: WorkerPlace,
-    /// How many subscribers read and fall behind all the same: publishers slow down for them.
-    pub pressure: AtomicUsize,
-    /// How often refusals are logged.
-    pub refusals: Lines,
-    /// How often full queues are logged.
-    pub drops: Lines,
-    alarms: Lines,
-    places: Places<Holder>,
-}
-
-impl Core {
-    /// Counts and logs a PUBLISH that somebody had no right to.
-    pub fn refused_publish(&self, sender: &Sender, topic: &str, rule: &str) {
-        self.gauges.refused_publishes.one();
-        if let Some(held_back) = self.may_log(&sender.who, sender.origin.address()) {
-            tracing::warn!(who = %sender.who, topic, rule, held_back, "refused a PUBLISH");
-        }
-    }
-
-    /// Whether a refusal of theirs is logged; if so, how many of anybody's were not since the last that was.
-    pub fn may_log(&self, who: &Identity, address: Address) -> Option<u64> {
-        self.refusals.pass(Holder::of(who, address), who.standing(), Instant::now())
-    }
-
-    /// Has an alert about somebody stored, at a limited rate, for somebody to look at.
-    pub fn alarm(&self, who: &Identity, address: Address, description: String) {
-        // Whoever claims to be the lock worker is no more than anybody here.
-        if self.alarms.pass(Holder::of(who, address), Standing::Common, Instant::now()).is_some() {
-            self.hooks.alerts.raise(Subject::Intruder, description, Utc::now());
-        } else {
-            tracing::warn!("{description}");
-        }
-    }
-}
-
 /// The MQTT front.
 #[derive(Clone)]
-pub struct Front(Arc<Core>);
+pub struct Front(Arc<Parts>);
+
+struct Parts {
+    settings: Settings,
+    rights: Rights,
+    lifecycle: Lifecycle,
+    router: Router,
+    sessions: Arc<SessionRegistry>,
+    agent_slot: LockAgentSlot,
+    admission: Admission,
+    handshake: Arc<Handshake>,
+    in_process: Arc<InProcess>,
+    metrics: Arc<FrontMetrics>,
+}
+
+/// What several rooms have in common, while they are put together.
+struct Common {
+    rights: Rights,
+    lifecycle: Lifecycle,
+    router: Router,
+    pools: Pools,
+    agent_slot: LockAgentSlot,
+    refusals: Arc<LogThrottle>,
+    metrics: Arc<FrontMetrics>,
+}
+
+impl Common {
+    fn publishing(&self, settings: &Settings, hooks: &Hooks) -> Publishing {
+        let detections = DetectionIntake {
+            recorder: hooks.recorder.clone(),
+            router: self.router.clone(),
+            metrics: self.metrics.clone(),
+        };
+        let lock_commands = LockCommandIntake {
+            rights: self.rights.clone(),
+            requests: hooks.lock.clone(),
+            plain_lock: settings.plain_lock,
+            metrics: self.metrics.clone(),
+            refusals: self.refusals.clone(),
+        };
+        Publishing {
+            rights: self.rights.clone(),
+            router: self.router.clone(),
+            agent_slot: self.agent_slot.clone(),
+            detections: Arc::new(detections),
+            lock_commands: Arc::new(lock_commands),
+            metrics: self.metrics.clone(),
+            refusals: self.refusals.clone(),
+        }
+    }
+
+    fn subscribing(&self, settings: &Settings) -> Subscribing {
+        let groups = self.pools.groups.clone();
+        Subscribing {
+            rights: self.rights.clone(),
+            router: self.router.clone(),
+            groups: SharedGroups::new(self.router.clone(), self.rights.clone(), groups, self.lifecycle.clone()),
+            subscriptions: settings.limits.subscriptions,
+            topic_bytes: settings.limits.topic_bytes,
+            metrics: self.metrics.clone(),
+            refusals: self.refusals.clone(),
+            drops: LogThrottle::new(pools::LINES, LOGGED),
+        }
+    }
+
+    fn broker(&self, settings: &Settings, publishing: Arc<Publishing>) -> Broker {
+        Broker {
+            limits: settings.limits.clone(),
+            lifecycle: self.lifecycle.clone(),
+            publishing,
+            subscribing: self.subscribing(settings),
+            arriving: self.pools.arriving.clone(),
+            pressure: AtomicUsize::new(0),
+            metrics: self.metrics.clone(),
+        }
+    }
+
+    fn handshake(
+        &self,
+        settings: &Settings,
+        hooks: Hooks,
+        sessions: Arc<SessionRegistry>,
+        broker: Arc<Broker>,
+    ) -> Handshake {
+        Handshake {
+            broker,
+            authenticate: hooks.authenticate,
+            rights: self.rights.clone(),
+            sessions,
+            agent_slot: self.agent_slot.clone(),
+            presence: hooks.presence,
+            pools: self.pools.clone(),
+            plain_lock: settings.plain_lock,
+            refusals: self.refusals.clone(),
+            alerts: hooks.alerts,
+            alert_throttle: LogThrottle::new(pools::ALARMS, ALERTED),
+        }
+    }
+
+    fn in_process(&self, sessions: Arc<SessionRegistry>, publishing: Arc<Publishing>) -> InProcess {
+        InProcess {
+            lifecycle: self.lifecycle.clone(),
+            rights: self.rights.clone(),
+            router: self.router.clone(),
+            publishing,
+            agent_slot: self.agent_slot.clone(),
+            sessions,
+            pools: self.pools.clone(),
+            metrics: self.metrics.clone(),
+        }
+    }
+}
 
 impl Front {
     /// Starts the router and what watches over it: if it dies, the hub stops.
@@ -166,11 +186,8 @@ impl Front {
     /// # Errors
     /// When the router cannot be started.
     pub fn start(settings: Settings, rights: Rights, hooks: Hooks, lifecycle: &Lifecycle) -> anyhow::Result<Self> {
-        const LOGGED: Duration = Duration::from_secs(10);
-        const ALARMED: Duration = Duration::from_mins(1);
-        let gauges = Arc::new(Gauges::default());
-        let router = Router::start(&settings.limits, gauges.clone())?;
-        let pools = Pools::new(&settings.limits);
+        let metrics = Arc::new(FrontMetrics::default());
+        let router = Router::start(&settings.limits, metrics.clone())?;
         let (watched, stop) = (router.clone(), lifecycle.soft.clone());
         lifecycle.keep("mqtt router", async move {
             tokio::select! {
@@ -178,22 +195,28 @@ impl Front {
                 () = stop.cancelled() => Ok(()),
             }
         });
-        Ok(Self(Arc::new(Core {
-            sessions: Sessions::new(&settings.limits, gauges.clone()),
-            shares: Shares::new(router.clone(), rights.clone(), pools.groups.clone(), lifecycle.clone()),
-            hearers: Hearers::default(),
+        let common = Common {
             rights,
-            hooks,
             lifecycle: lifecycle.clone(),
             router,
-            gauges,
-            pools,
-            worker: WorkerPlace::default(),
-            pressure: AtomicUsize::new(0),
-            refusals: Lines::new(pools::LINES, LOGGED),
-            drops: Lines::new(pools::LINES, LOGGED),
-            alarms: Lines::new(pools::ALARMS, ALARMED),
-            places: Places::new(pools::connections(&settings.limits)),
+            pools: Pools::new(&settings.limits),
+            agent_slot: LockAgentSlot::default(),
+            refusals: Arc::new(LogThrottle::new(pools::LINES, LOGGED)),
+            metrics: metrics.clone(),
+        };
+        let sessions = SessionRegistry::new(&settings.limits, metrics.clone());
+        let publishing = Arc::new(common.publishing(&settings, &hooks));
+        let broker = Arc::new(common.broker(&settings, publishing.clone()));
+        Ok(Self(Arc::new(Parts {
+            admission: Admission::new(&settings.limits, metrics.clone(), common.refusals.clone()),
+            handshake: Arc::new(common.handshake(&settings, hooks, sessions.clone(), broker)),
+            in_process: Arc::new(common.in_process(sessions.clone(), publishing)),
+            rights: common.rights,
+            lifecycle: common.lifecycle,
+            router: common.router,
+            agent_slot: common.agent_slot,
+            sessions,
+            metrics,
             settings,
         })))
     }
@@ -236,19 +259,25 @@ impl Front {
     }
 
     fn welcome(&self, stream: TcpStream, address: IpAddr, acceptor: Option<TlsAcceptor>) {
-        let Some(guest) = self.admit(Origin::direct(address, acceptor.is_some())) else { return };
-        let core = self.0.clone();
+        let Some(permit) = self.admit(Origin::direct(address, acceptor.is_some())) else { return };
+        let parts = self.0.clone();
         // For the TLS handshake and the CONNECT together.
-        let deadline = tokio::time::Instant::now() + core.settings.limits.connect_time();
+        let deadline = tokio::time::Instant::now() + parts.settings.limits.connect_time();
         self.0.lifecycle.track(async move {
             if let Err(error) = tune(&stream) {
                 tracing::debug!(%address, "a socket takes no options: {error}");
             }
             let origin = Origin::direct(address, acceptor.is_some());
             match acceptor {
-                None => connect::serve(core, stream, Visitor { origin, certificate_name: None, guest }, deadline).await,
+                None => {
+                    parts
+                        .handshake
+                        .clone()
+                        .serve(stream, Visitor { origin, certificate_name: None, permit }, deadline)
+                        .await
+                }
                 // In a box, so that it costs those nothing who come without.
-                Some(acceptor) => Box::pin(serve_tls(core, stream, acceptor, origin, guest, deadline)).await,
+                Some(acceptor) => Box::pin(serve_tls(parts, stream, acceptor, origin, permit, deadline)).await,
             }
         });
     }
@@ -256,63 +285,48 @@ impl Front {
     /// Serves a client whose bytes come by a stream that somebody else has accepted, such as a WebSocket, until its
     /// connection ends.
     pub async fn serve_stream(&self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, origin: Origin) {
-        if let Some(guest) = self.admit(origin) {
-            self.serve_guest(stream, origin, guest).await;
+        if let Some(permit) = self.admit(origin) {
+            self.serve_admitted(stream, origin, permit).await;
         }
     }
 
     /// The same for somebody who was let in already.
-    pub async fn serve_guest(
+    pub async fn serve_admitted(
         &self,
         stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
         origin: Origin,
-        guest: Guest,
+        permit: ConnectionPermit,
     ) {
-        let core = self.0.clone();
-        let visitor = Visitor { origin, certificate_name: None, guest };
-        let deadline = tokio::time::Instant::now() + core.settings.limits.connect_time();
+        let parts = self.0.clone();
+        let visitor = Visitor { origin, certificate_name: None, permit };
+        let deadline = tokio::time::Instant::now() + parts.settings.limits.connect_time();
         // A task of its own, so that the session survives its caller.
-        let served = self.0.lifecycle.track(connect::serve(core, stream, visitor, deadline));
+        let served = self.0.lifecycle.track(parts.handshake.clone().serve(stream, visitor, deadline));
         let _ = served.await;
     }
 
     /// Counts a connection, if there is room for it: for a stranger, another who has waited for longer may have to go.
     #[must_use]
-    pub fn admit(&self, origin: Origin) -> Option<Guest> {
-        let leave = CancellationToken::new();
-        let sent_away = leave.clone();
-        match self.0.places.enter(Some(Holder::at(origin.address())), move || leave.cancel()) {
-            Ok(place) => {
-                self.0.gauges.connections.shift(1);
-                Some(Guest { core: self.0.clone(), place, sent_away })
-            }
-            Err(full) => {
-                self.0.gauges.turned_away.one();
-                let address = origin.address();
-                if let Some(held_back) = self.0.may_log(&Identity::Anonymous, address) {
-                    tracing::warn!(%address, held_back, "turned an MQTT client away: too many connections: {full}");
-                }
-                None
-            }
-        }
+    pub fn admit(&self, origin: Origin) -> Option<ConnectionPermit> {
+        self.0.admission.admit(origin)
     }
 
     /// The places for connections.
     #[must_use]
     pub fn places(&self) -> &Places<Holder> {
-        &self.0.places
+        self.0.admission.places()
     }
 
     /// A session inside the process, with the rights of `who`. Its will goes out if its worker goes while the hub runs.
     #[must_use]
     pub fn link(&self, who: Identity, will: Option<link::Message>, filters: &[&str]) -> link::Link {
-        local::start(&self.0, who, will, filters)
+        self.0.in_process.start(who, will, filters)
     }
 
     /// Whether a lock worker has a session now, whatever it says of itself.
     #[must_use]
     pub fn worker_is_there(&self) -> watch::Receiver<bool> {
-        self.0.worker.watch()
+        self.0.agent_slot.watch()
     }
 
     /// Ends the sessions of those whom `whose` names, with all that waits in them.
@@ -337,36 +351,36 @@ impl Front {
     }
 
     #[must_use]
-    pub fn gauges(&self) -> &Gauges {
-        &self.0.gauges
+    pub fn metrics(&self) -> &FrontMetrics {
+        &self.0.metrics
     }
 }
 
 impl std::fmt::Debug for Front {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Front").field("gauges", &self.0.gauges).finish_non_exhaustive()
+        f.debug_struct("Front").field("metrics", &self.0.metrics).finish_non_exhaustive()
     }
 }
 
 async fn serve_tls(
-    core: Arc<Core>,
+    parts: Arc<Parts>,
     stream: TcpStream,
     acceptor: TlsAcceptor,
     origin: Origin,
-    guest: Guest,
+    permit: ConnectionPermit,
     deadline: tokio::time::Instant,
 ) {
     let address = origin.address();
     let handshake = tokio::time::timeout_at(deadline, acceptor.accept(stream));
     let handshake = tokio::select! {
         done = handshake => done,
-        () = guest.sent_away() => return,
-        () = core.lifecycle.soft.cancelled() => return,
+        () = permit.sent_away() => return,
+        () = parts.lifecycle.soft.cancelled() => return,
     };
     match handshake {
         Ok(Ok(stream)) => {
             let certificate_name = tls::peer_name(stream.get_ref().1);
-            connect::serve(core, stream, Visitor { origin, certificate_name, guest }, deadline).await;
+            parts.handshake.clone().serve(stream, Visitor { origin, certificate_name, permit }, deadline).await;
         }
         Ok(Err(error)) => tracing::debug!(%address, "a TLS handshake failed: {error}"),
         Err(_) => tracing::debug!(%address, "a TLS handshake took too long"),
@@ -384,43 +398,4 @@ fn tune(stream: &TcpStream) -> std::io::Result<()> {
     sockopt::set_tcp_keepintvl(stream, BETWEEN)?;
     sockopt::set_tcp_keepcnt(stream, 4)?;
     Ok(())
-}
-
-/// A connection that counts until this is dropped.
-pub struct Guest {
-    core: Arc<Core>,
-    place: Place<Holder>,
-    sent_away: CancellationToken,
-}
-
-impl std::fmt::Debug for Guest {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Guest").field("place", &self.place).finish_non_exhaustive()
-    }
-}
-
-impl Guest {
-    /// Waits until it has to go for another.
-    pub async fn sent_away(&self) {
-        self.sent_away.cancelled().await;
-    }
-
-    /// Its CONNECT is there: others have to go first.
-    pub fn has_spoken(&self) {
-        self.place.busy();
-    }
-
-    /// It has shown who it is, and never has to go for another.
-    ///
-    /// # Errors
-    /// When all connections that are open to people of its standing are taken.
-    pub fn known(&self, standing: Standing) -> Result<(), Full> {
-        self.place.known(standing)
-    }
-}
-
-impl Drop for Guest {
-    fn drop(&mut self) {
-        self.core.gauges.connections.shift(-1);
-    }
 }

@@ -75,7 +75,7 @@ pub const LINES: Bounds = Bounds { in_all: 50, each: 10, reserve: 10 };
 pub const ALARMS: Bounds = Bounds { in_all: 8, each: 2, reserve: 2 };
 
 /// Those pools that the front's parts have in common.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Pools {
     /// What waits in queues or is not acknowledged, wills, and what subscriptions take.
     pub bytes: Pool<Holder>,

@@ -1,147 +1,125 @@
 //! What happens with a message that somebody publishes: rights, then the recorder for detections, the lock desk for the
 //! lock's commands, and the router for all else.
 //!
-//! Must not know how the message came in, so that a client's PUBLISH, a will and a worker in the process go one way.
+//! Must not know how the message came in, so that a client's PUBLISH, a will and a worker in the process go one way; nor
+//! sessions beyond the publisher, nor how an outcome is acknowledged.
 
-use std::{pin::Pin, sync::Arc, time::Instant};
+pub mod detection;
+pub mod lock_command;
+pub mod will;
 
-use tokio_util::sync::CancellationToken;
+use std::sync::Arc;
 
+use self::{detection::DetectionIntake, lock_command::LockCommandIntake};
 use super::{
-    detection,
-    front::Core,
-    lock,
-    message::{Message, SessionNumber},
-    packet::Reason,
-};
-use crate::{
-    auth::{holder::Holder, identity::Identity, origin::Origin},
-    domain::{
-        pool::Account,
-        topic::{self, Topic},
+    codec::packet::Reason,
+    log_throttle::LogThrottle,
+    metrics::FrontMetrics,
+    router::{Dead, Router},
+    session::{
+        agent_slot::LockAgentSlot,
+        publication::{AckResult, Publication, PublishDecision, PublishOutcome, Publisher},
     },
 };
+use crate::{
+    auth::{identity::Identity, rights::Rights},
+    domain::topic::{self, Topic},
+};
 
-/// Who publishes, and from where.
-#[derive(Debug, Clone)]
-pub struct Sender {
-    pub who: Identity,
-    pub origin: Origin,
-    pub number: SessionNumber,
-    /// Cancelled when the session is over: what has found no room with the recorder by then is given up. It was never
-    /// acknowledged, so its client sends it again.
-    pub abandoned: CancellationToken,
-    /// What waits for them, and their will.
-    pub bytes: Account<Holder>,
-    /// Their detections that wait for the commit.
-    pub uncommitted: Account<Holder>,
-}
-
-impl Sender {
-    #[must_use]
-    pub fn new(core: &Core, who: Identity, origin: Origin) -> Self {
-        let (holder, standing) = (Holder::of(&who, origin.address()), who.standing());
-        Self {
-            who,
-            origin,
-            number: core.sessions.new_number(),
-            abandoned: CancellationToken::new(),
-            bytes: core.pools.bytes.account(holder, standing),
-            uncommitted: core.pools.uncommitted.account(holder, standing),
-        }
-    }
-}
-
-/// A message as it was published.
-#[derive(Debug, Clone)]
-pub struct Offered {
-    pub message: Message,
-    pub dup: bool,
-    pub is_will: bool,
-}
-
-/// What became of a message.
+/// All that publishing may touch.
 #[derive(Debug)]
-pub struct Settled {
-    /// What its acknowledgement says.
-    pub answer: Answer,
-    /// What goes on to subscribers now.
-    pub route: Option<Message>,
+pub struct Publishing {
+    pub rights: Rights,
+    pub router: Router,
+    pub agent_slot: LockAgentSlot,
+    pub detections: Arc<DetectionIntake>,
+    pub lock_commands: Arc<LockCommandIntake>,
+    pub metrics: Arc<FrontMetrics>,
+    /// How often refusals are logged.
+    pub refusals: Arc<LogThrottle>,
 }
 
-/// What an acknowledgement says.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Answer {
-    Done,
-    Refused(Reason, String),
-    /// Nobody can say what became of it: there is no acknowledgement, and the client sends it again.
-    Unknown,
-}
-
-impl Settled {
+impl Publishing {
+    /// Decides on a message with a valid topic.
     #[must_use]
-    pub fn done(route: Option<Message>) -> Self {
-        Self { answer: Answer::Done, route }
-    }
-
-    #[must_use]
-    pub fn refused(reason: Reason, why: impl Into<String>) -> Self {
-        Self { answer: Answer::Refused(reason, why.into()), route: None }
-    }
-}
-
-/// Settled at once, or later.
-pub enum Verdict {
-    Now(Settled),
-    Later(Pin<Box<dyn Future<Output = Settled> + Send>>),
-}
-
-impl std::fmt::Debug for Verdict {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Now(settled) => settled.fmt(f),
-            Self::Later(_) => f.write_str("Later"),
+    pub fn decide(&self, publisher: &Publisher, publication: Publication) -> PublishDecision {
+        let known = Topic::parse(&publication.message.topic);
+        if known == Some(Topic::LockCommand) && publisher.who != Identity::Hub {
+            return self.lock_commands.submit(publisher, &publication);
         }
+        let Publication { mut message, is_will, .. } = publication;
+        if !self.rights.may_publish(&publisher.who, &message.topic) {
+            let right = self.rights.publish(&publisher.who, &message.topic);
+            self.count_refusal(publisher, &message.topic, &right.rule);
+            let reason = format!("not authorized: {}", right.rule);
+            return match known {
+                Some(Topic::Detections(_)) => self.detections.refuse(publisher, &message, &reason),
+                _ => PublishDecision::Immediate(PublishOutcome::refused(Reason::NotAuthorized, reason)),
+            };
+        }
+        if let (Some(Topic::Detections(camera)), true) = (known, publisher.who != Identity::Hub) {
+            return self.detections.submit(publisher, camera, message);
+        }
+        if known == Some(Topic::LockStatus) && publisher.who != Identity::Hub {
+            if !is_will {
+                self.agent_slot.tells(publisher.number);
+            } else if self.agent_slot.has_moved_on(publisher.number) {
+                tracing::info!(who = %publisher.who, "the lock agent is back by another session: its old will is void");
+                return PublishDecision::Immediate(PublishOutcome::done(None));
+            }
+        }
+        message.retain &= may_be_retained(&message.topic);
+        if message.retain {
+            message.owner = Some((*publisher.bytes.holder(), publisher.bytes.standing()));
+        }
+        if message.retain && !self.router.retained().lock().has_room(&message) {
+            let why = "delivered, but there is no room to retain it".to_owned();
+            let ack = AckResult::Refused(Reason::QuotaExceeded, why);
+            return PublishDecision::Immediate(PublishOutcome { ack, route: Some(message) });
+        }
+        PublishDecision::Immediate(PublishOutcome::done(Some(message)))
     }
-}
 
-/// Decides on a message with a valid topic.
-#[must_use]
-pub fn judge(core: &Arc<Core>, sender: &Sender, offered: Offered) -> Verdict {
-    let known = Topic::parse(&offered.message.topic);
-    if known == Some(Topic::LockCommand) && sender.who != Identity::Hub {
-        return lock::judge(core, sender, &offered);
+    /// Gives subscribers what goes on to them, and answers what the acknowledgement says: the one way from an outcome to
+    /// the router.
+    ///
+    /// # Errors
+    /// When the router is dead. It stops the hub by itself, so who has nothing to end passes over this.
+    pub async fn route(&self, outcome: PublishOutcome) -> Result<AckResult, Dead> {
+        if let Some(message) = outcome.route {
+            self.router.publish(message).await?;
+        }
+        Ok(outcome.ack)
     }
-    let Offered { mut message, is_will, .. } = offered;
-    if !core.rights.may_publish(&sender.who, &message.topic) {
-        let right = core.rights.publish(&sender.who, &message.topic);
-        core.refused_publish(sender, &message.topic, &right.rule);
-        let reason = format!("not authorized: {}", right.rule);
-        return match known {
-            Some(Topic::Detections(_)) => detection::refused(core, sender, &message, &reason),
-            _ => Verdict::Now(Settled::refused(Reason::NotAuthorized, reason)),
+
+    /// Publishes on behalf of somebody who does not wait for an acknowledgement: a will, a worker in the process.
+    pub async fn publish(&self, publisher: &Publisher, publication: Publication) {
+        if !topic::valid_topic(&publication.message.topic) {
+            tracing::warn!(who = %publisher.who, topic = %publication.message.topic, "no topic to publish to");
+            return;
+        }
+        let outcome = match self.decide(publisher, publication) {
+            PublishDecision::Immediate(outcome) => outcome,
+            PublishDecision::Deferred(future) => future.await,
         };
+        let _ = self.route(outcome).await;
     }
-    if let (Some(Topic::Detections(camera)), true) = (known, sender.who != Identity::Hub) {
-        return detection::judge(core, sender, camera, message);
+
+    /// Whether nobody subscribes to what goes on, not even somebody who is away. Never for the hub's own topics: the hub
+    /// itself hears them.
+    #[must_use]
+    pub fn has_no_subscribers(&self, outcome: &PublishOutcome) -> bool {
+        let message = outcome.route.as_ref();
+        message.is_some_and(|one| !topic::is_reserved(&one.topic) && !self.router.has_subscribers(&one.topic))
     }
-    if known == Some(Topic::LockStatus) && sender.who != Identity::Hub {
-        if !is_will {
-            core.worker.tells(sender.number);
-        } else if core.worker.has_moved_on(sender.number) {
-            tracing::info!(who = %sender.who, "the lock worker is back by another session: its old will is void");
-            return Verdict::Now(Settled::done(None));
+
+    /// Counts and logs a PUBLISH that somebody had no right to.
+    pub fn count_refusal(&self, publisher: &Publisher, topic: &str, rule: &str) {
+        self.metrics.refused_publishes.one();
+        if let Some(held_back) = self.refusals.may_log(&publisher.who, publisher.origin.address()) {
+            tracing::warn!(who = %publisher.who, topic, rule, held_back, "refused a PUBLISH");
         }
     }
-    message.retain &= may_be_retained(&message.topic);
-    if message.retain {
-        message.owner = Some((*sender.bytes.holder(), sender.bytes.standing()));
-    }
-    if message.retain && !core.router.retained().lock().has_room(&message) {
-        let answer = Answer::Refused(Reason::QuotaExceeded, "delivered, but there is no room to retain it".to_owned());
-        return Verdict::Now(Settled { answer, route: Some(message) });
-    }
-    Verdict::Now(Settled::done(Some(message)))
 }
 
 /// Whether the topic's last message is kept: the users' own topics', and those of the hub's that say how things are.
@@ -151,26 +129,4 @@ fn may_be_retained(name: &str) -> bool {
         Some(_) => false,
         None => !topic::is_reserved(name),
     }
-}
-
-/// Publishes on behalf of somebody who does not wait for an acknowledgement: a will, a worker in the process.
-pub async fn publish(core: &Arc<Core>, sender: &Sender, offered: Offered) {
-    if !topic::valid_topic(&offered.message.topic) {
-        tracing::warn!(who = %sender.who, topic = %offered.message.topic, "no topic to publish to");
-        return;
-    }
-    let settled = match judge(core, sender, offered) {
-        Verdict::Now(settled) => settled,
-        Verdict::Later(future) => future.await,
-    };
-    if let Some(message) = settled.route {
-        // A dead router stops the hub by itself.
-        let _ = core.router.publish(message).await;
-    }
-}
-
-/// When a message with this expiry in seconds is wanted no more.
-#[must_use]
-pub fn expires_at(seconds: Option<u32>) -> Option<Instant> {
-    Instant::now().checked_add(std::time::Duration::from_secs(seconds?.into()))
 }

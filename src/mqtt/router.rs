@@ -3,12 +3,16 @@
 //! Every message goes through the router, and nothing else of the front knows it. One thread of its own feeds it, because
 //! rumqttd's sending side blocks, and one takes out what it has carried and gives it to the sessions. The router knows one
 //! name and two links, whatever clients do: it keeps 9 kB for each filter, 40 kB for each link and 100 bytes for each name
-//! of a topic for ever, so who is subscribed to what is known here ([`interest`]). After every few messages a fence goes
-//! through the router and is waited for, so that its log is never more than a little ahead of its reader, and so that a dead
-//! router is noticed.
+//! of a topic for ever, so who is subscribed to what is known here (`router/subscribers.rs`). After every few messages a
+//! fence goes through the router and is waited for, so that its log is never more than a little ahead of its reader, and
+//! so that a dead router is noticed.
+//!
+//! Must not know packets, sessions or rights: what is given to it has been judged.
 
 mod feed;
-mod interest;
+pub mod message;
+pub mod retained;
+mod subscribers;
 
 use std::{
     collections::HashMap,
@@ -22,8 +26,12 @@ use parking_lot::Mutex;
 use rumqttd::local::{LinkBuilder, LinkRx, LinkTx};
 use tokio::sync::{mpsc, oneshot};
 
-use self::interest::{Inbox, Interest, Mailbox};
-use super::{gauges::Gauges, message::Message, retained::Retained, settings::Limits};
+use self::{
+    message::Message,
+    retained::Retained,
+    subscribers::{Inbox, Mailbox, Subscribers},
+};
+use super::{metrics::FrontMetrics, settings::Limits};
 use crate::{
     auth::holder::Holder,
     domain::pool::{Account, Standing},
@@ -66,7 +74,7 @@ pub struct Router(Arc<Shared>);
 struct Shared {
     commands: mpsc::Sender<Command>,
     retained: Arc<Mutex<Retained>>,
-    interest: Arc<Interest>,
+    subscribers: Arc<Subscribers>,
     pulse: Mutex<Pulse>,
 }
 
@@ -110,7 +118,7 @@ impl Router {
     ///
     /// # Errors
     /// When a thread cannot be started, or the router does not answer.
-    pub fn start(limits: &Limits, gauges: Arc<Gauges>) -> anyhow::Result<Self> {
+    pub fn start(limits: &Limits, metrics: Arc<FrontMetrics>) -> anyhow::Result<Self> {
         let config = rumqttd::RouterConfig {
             max_connections: 4,
             max_outgoing_packet_count: 100,
@@ -127,7 +135,7 @@ impl Router {
                 Ok((sender, receiver))
             },
             limits,
-            gauges,
+            metrics,
         )
     }
 
@@ -135,12 +143,12 @@ impl Router {
     fn between(
         open: impl Fn(&str) -> anyhow::Result<(LinkTx, LinkRx)>,
         limits: &Limits,
-        gauges: Arc<Gauges>,
+        metrics: Arc<FrontMetrics>,
     ) -> anyhow::Result<Self> {
         let (commands, inbox) = mpsc::channel(WAITING);
-        let (retained, interest) = (Arc::new(Mutex::new(Retained::new(limits))), Arc::new(Interest::new(limits)));
+        let (retained, subscribers) = (Arc::new(Mutex::new(Retained::new(limits))), Arc::new(Subscribers::new(limits)));
         let epoch = Instant::now();
-        let parts = feed::Parts { interest: interest.clone(), retained: retained.clone(), gauges, epoch };
+        let parts = feed::Parts { subscribers: subscribers.clone(), retained: retained.clone(), metrics, epoch };
         let (feed, outlet) = feed::pair(open("publisher")?.0, open("subscriber")?, parts)?;
         thread::Builder::new()
             .name("mqtt-feed".to_owned())
@@ -148,17 +156,17 @@ impl Router {
             .and_then(|_| thread::Builder::new().name("mqtt-outlet".to_owned()).spawn(move || outlet.run()))
             .context("cannot start a thread for the MQTT router")?;
         let pulse = Mutex::new(Pulse { answered: epoch, took: Duration::ZERO, asked: None });
-        Ok(Self(Arc::new(Shared { commands, retained, interest, pulse })))
+        Ok(Self(Arc::new(Shared { commands, retained, subscribers, pulse })))
     }
 
     /// Opens a link for a session of this holder: what it subscribes to arrives there. Dropping the link ends it.
     #[must_use]
     pub fn open(&self, holder: Holder, standing: Standing) -> RouterLink {
-        let (mailbox, inbox) = interest::mailbox();
+        let (mailbox, inbox) = self::subscribers::mailbox();
         RouterLink {
             router: self.clone(),
-            number: self.0.interest.new_link(),
-            account: self.0.interest.account(holder, standing),
+            number: self.0.subscribers.new_link(),
+            account: self.0.subscribers.account(holder, standing),
             mailbox,
             inbox,
             filters: HashMap::new(),
@@ -167,8 +175,8 @@ impl Router {
 
     /// Whether anybody is subscribed to a filter that this topic matches.
     #[must_use]
-    pub fn is_heard(&self, topic: &Arc<str>) -> bool {
-        self.0.interest.has(topic)
+    pub fn has_subscribers(&self, topic: &Arc<str>) -> bool {
+        self.0.subscribers.has(topic)
     }
 
     /// Gives a message to the router, and waits while the router has too much to do. A retained one is kept as well. One
@@ -177,7 +185,7 @@ impl Router {
     /// # Errors
     /// When the router is dead.
     pub async fn publish(&self, message: Message) -> Result<(), Dead> {
-        if !message.retain && !self.is_heard(&message.topic) {
+        if !message.retain && !self.has_subscribers(&message.topic) {
             return Ok(());
         }
         self.command(Command::Publish(message)).await
@@ -264,8 +272,15 @@ impl RouterLink {
     /// Ends a subscription. What it has brought may still arrive.
     pub fn unsubscribe(&mut self, number: usize) {
         if let Some(filter) = self.filters.remove(&number) {
-            self.router.0.interest.remove(self.number, [(number, &filter)].into_iter());
+            self.router.0.subscribers.remove(self.number, [(number, &filter)].into_iter());
         }
+    }
+
+    /// A second way to end a subscription, for somebody who has not the link.
+    #[must_use]
+    pub fn guard(&self, number: usize) -> Option<SubscriptionGuard> {
+        let filter = self.filters.get(&number)?.clone();
+        Some(SubscriptionGuard { router: self.router.clone(), link: self.number, number, filter })
     }
 
     /// The next message; for ever none when the router is dead, which ends the hub. May be cancelled at any time.
@@ -279,11 +294,26 @@ impl RouterLink {
     }
 }
 
+/// A subscription of a link that ends when this is dropped, whoever has the link then.
+#[derive(Debug)]
+pub struct SubscriptionGuard {
+    router: Router,
+    link: LinkNumber,
+    number: usize,
+    filter: Arc<str>,
+}
+
+impl Drop for SubscriptionGuard {
+    fn drop(&mut self) {
+        self.router.0.subscribers.remove(self.link, [(self.number, &self.filter)].into_iter());
+    }
+}
+
 impl Drop for RouterLink {
     fn drop(&mut self) {
         // Closed first, so that a subscription that is on its way is not made any more.
         self.inbox.close();
-        self.router.0.interest.remove(self.number, self.filters.iter().map(|(number, filter)| (*number, filter)));
+        self.router.0.subscribers.remove(self.number, self.filters.iter().map(|(number, filter)| (*number, filter)));
     }
 }
 

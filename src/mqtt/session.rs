@@ -1,4 +1,14 @@
 //! A session: what outlives a connection. It is owned by one task at a time, which hands it over whole.
+//!
+//! Must not know connections, nor what a message may do: it keeps what is waiting, subscribed to and not acknowledged.
+
+pub mod agent_slot;
+pub mod filter;
+pub mod publication;
+pub mod queue;
+pub mod registry;
+pub mod shared_groups;
+pub mod subscriptions;
 
 use std::{
     collections::HashMap,
@@ -11,13 +21,14 @@ use futures_util::stream::FuturesOrdered;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::{
-    hearers::Hearing,
-    message::{Message, SessionNumber},
-    publish::Settled,
+use self::{
+    publication::PublishOutcome,
     queue::{Queue, Room},
-    router::RouterLink,
     subscriptions::Subscriptions,
+};
+use super::router::{
+    RouterLink,
+    message::{Message, SessionNumber},
 };
 use crate::{
     auth::{holder::Holder, identity::Identity, origin::Address},
@@ -28,25 +39,25 @@ use crate::{
 /// another member of the group gets the next one.
 const MAILBOX: usize = 256;
 
-/// A PUBLISH whose fate is open.
-pub type Pending = Pin<Box<dyn Future<Output = Decided> + Send>>;
+/// A PUBLISH whose outcome is open.
+pub type Pending = Pin<Box<dyn Future<Output = CompletedPublish> + Send>>;
 
-/// A PUBLISH whose fate is settled, and how to acknowledge it.
+/// A PUBLISH whose outcome is known, and how to acknowledge it.
 #[derive(Debug)]
-pub struct Decided {
+pub struct CompletedPublish {
     /// Its packet identifier; 0 at QoS 0.
     pub id: u16,
     /// Whether it came at QoS 2.
-    pub twice: bool,
+    pub is_qos2: bool,
     /// On which of the session's connections it came: only that one hears of it.
     pub connection: u64,
-    pub settled: Settled,
+    pub outcome: PublishOutcome,
 }
 
-/// What became of a QoS 2 PUBLISH of the client, until its PUBREL.
+/// How far a QoS 2 PUBLISH of the client has come, until its PUBREL.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Phase {
-    /// Its fate is open. Sent again meanwhile on this connection, it is answered there.
+pub enum InboundQos2 {
+    /// Its outcome is open. Sent again meanwhile on this connection, it is answered there.
     Open { answer_on: u64 },
     /// PUBREC was sent, or is due as soon as it comes again.
     Received,
@@ -54,7 +65,7 @@ pub enum Phase {
 
 /// A message for a member of a group that shares a subscription.
 #[derive(Debug)]
-pub struct Shared {
+pub struct SharedDelivery {
     /// The member's number for the subscription.
     pub subscription: usize,
     pub message: Message,
@@ -64,8 +75,8 @@ pub struct Shared {
 #[derive(Debug)]
 pub struct Mailbox {
     /// Boxed: a channel has room for 32 from the start, and sessions that are away are many.
-    pub sender: mpsc::Sender<Box<Shared>>,
-    pub receiver: mpsc::Receiver<Box<Shared>>,
+    pub sender: mpsc::Sender<Box<SharedDelivery>>,
+    pub receiver: mpsc::Receiver<Box<SharedDelivery>>,
     /// Whether the client is connected: groups prefer members that are.
     pub online: Arc<AtomicBool>,
 }
@@ -80,18 +91,16 @@ pub struct Session {
     /// On which its queue and its subscriptions are.
     pub account: Account<Holder>,
     /// QoS 2 PUBLISHes of the client, by their packet identifier.
-    pub received: HashMap<u16, Phase>,
+    pub received: HashMap<u16, InboundQos2>,
     /// What they take of what all may have waiting, roughly.
     pub received_share: Share<Holder>,
     pub subscriptions: Subscriptions,
-    /// That its subscriptions are there, by their numbers.
-    pub hearings: HashMap<usize, Hearing>,
     /// Opened with the first subscription: who only publishes needs none.
     pub link: Option<RouterLink>,
     pub mailbox: Mailbox,
     /// In the order of arrival, which is the order of the acknowledgements.
     pub pending: FuturesOrdered<Pending>,
-    /// As in [`super::publish::Sender`].
+    /// As in [`publication::Publisher`].
     pub abandoned: CancellationToken,
     /// How many connections it has had.
     pub connections: u64,
@@ -124,7 +133,6 @@ impl Session {
             received_share: account.hold(0),
             account,
             subscriptions: Subscriptions::default(),
-            hearings: HashMap::new(),
             link: None,
             mailbox: Mailbox { sender, receiver, online: Arc::default() },
             pending: FuturesOrdered::new(),

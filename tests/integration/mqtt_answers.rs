@@ -57,7 +57,7 @@ async fn filters_that_are_too_many_are_refused_one_by_one() {
         assert_eq!(client.subscribe(&filters(150), &Properties::default()).await, [1; 150]);
         client.ping().await;
     }
-    assert_eq!(hub.front.gauges().protocol_errors.get(), 0);
+    assert_eq!(hub.front.metrics().protocol_errors.get(), 0);
 }
 
 #[tokio::test]
@@ -88,7 +88,7 @@ async fn retained_messages_come_behind_the_answer_and_within_the_queues_bounds()
     assert_eq!(client.subscribe(&wide, &Properties::default()).await, [1; 5]);
     client.until_messages(100).await;
     client.ping().await;
-    assert_eq!((client.messages.len(), hub.front.gauges().dropped.get()), (100, 50));
+    assert_eq!((client.messages.len(), hub.front.metrics().dropped.get()), (100, 50));
 }
 
 #[tokio::test]

@@ -64,7 +64,7 @@ impl Broker {
     /// What the front has counted, for a person to read.
     pub fn counters(&self) -> String {
         match &self.process {
-            Process::Front(hub) => format!("{:?}", hub.front.gauges()),
+            Process::Front(hub) => format!("{:?}", hub.front.metrics()),
             Process::Mosquitto(_) => String::new(),
         }
     }

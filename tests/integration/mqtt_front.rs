@@ -39,7 +39,7 @@ async fn a_refusal_has_its_code_in_either_version() {
     }
     let odd = Connect { level: 9, ..login(Version::V311, "cam1", "c") };
     assert_eq!(code(&hub, &odd).await, Some(1));
-    assert_eq!(hub.front.gauges().refused_connects.get(), 6);
+    assert_eq!(hub.front.metrics().refused_connects.get(), 6);
 }
 
 #[tokio::test]
@@ -104,9 +104,9 @@ async fn sessions_end_from_outside_within_a_second() {
     assert!(!connack.expect("a CONNACK").session_present, "and all that it had");
 
     viewer.terminate();
-    until(|| hub.front.gauges().connections.get() == 1).await;
+    until(|| hub.front.metrics().connections.get() == 1).await;
     hub.front.end_sessions(|who| matches!(who, Identity::User(user) if user.username == "viewer"));
-    until(|| hub.front.gauges().sessions.get() == 1).await;
+    until(|| hub.front.metrics().sessions.get() == 1).await;
 }
 
 /// Waits for something that the front does by itself.
@@ -123,7 +123,7 @@ async fn a_users_session_ends_with_the_token() {
     let hub = Hub::start().await;
     let mut brief = hub.connect(Version::V5, "brief", "b").await;
     assert_eq!(brief.until_closed().await, Some(0xA0));
-    until(|| hub.front.gauges().sessions.get() == 0).await;
+    until(|| hub.front.metrics().sessions.get() == 0).await;
 }
 
 #[tokio::test]
@@ -133,9 +133,9 @@ async fn connections_are_limited_in_all_and_by_address() {
         let first = hub.connect(Version::V5, "cam1", "a").await;
         let _second = hub.connect(Version::V5, "cam1", "b").await;
         assert_eq!(code(&hub, &login(Version::V5, "cam1", "c")).await, None, "{limit}");
-        assert_eq!(hub.front.gauges().turned_away.get(), 1);
+        assert_eq!(hub.front.metrics().turned_away.get(), 1);
         first.disconnect().await;
-        until(|| hub.front.gauges().connections.get() == 1).await;
+        until(|| hub.front.metrics().connections.get() == 1).await;
         assert_eq!(code(&hub, &login(Version::V5, "cam1", "c")).await, Some(0));
     }
 }
@@ -158,8 +158,8 @@ async fn the_newest_takes_the_place_of_who_has_waited_longest_without_a_connect(
             assert_eq!(stream.read(&mut [0; 8]).await.unwrap_or(0), 0, "closed: {limit}");
         }
         let _newest = hub.connect(Version::V5, "lock1", "newest").await;
-        until(|| hub.front.gauges().connections.get() == 3).await;
-        assert_eq!(hub.front.gauges().turned_away.get(), 0);
+        until(|| hub.front.metrics().connections.get() == 3).await;
+        assert_eq!(hub.front.metrics().turned_away.get(), 0);
         known.disconnect().await;
     }
 }
@@ -199,7 +199,7 @@ async fn a_full_queue_drops_the_oldest_and_counts() {
     for number in 0..25_u8 {
         assert_eq!(publisher.publish(Publish::new("t", [number], 1)).await, 0);
     }
-    until(|| hub.front.gauges().dropped.get() == 15).await;
+    until(|| hub.front.metrics().dropped.get() == 15).await;
     let (mut back, _) = hub.try_connect(&lasting).await;
     back.until_messages(10).await;
     let numbers: Vec<u8> = back.messages.iter().map(|message| message.payload[0]).collect();

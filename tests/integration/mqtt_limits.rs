@@ -51,7 +51,7 @@ async fn publishers_slow_down_for_a_subscriber_that_reads_and_falls_behind() {
     subscriber.until_messages(sent as usize).await;
     let wanted = (0..sent).map(|number| number.to_string().into_bytes());
     assert!(subscriber.messages.iter().map(|message| message.payload.clone()).eq(wanted));
-    assert_eq!(hub.front.gauges().dropped.get(), 0);
+    assert_eq!(hub.front.metrics().dropped.get(), 0);
 }
 
 #[tokio::test]
@@ -67,9 +67,9 @@ async fn what_found_no_room_with_the_recorder_goes_with_its_session() {
     for _ in 0..5 {
         gone.send_publish(detection(2)).await;
     }
-    until(|| hub.front.gauges().received.get() == 1005).await;
+    until(|| hub.front.metrics().received.get() == 1005).await;
     gone.reset();
-    until(|| hub.front.gauges().sessions.get() == 1).await;
+    until(|| hub.front.metrics().sessions.get() == 1).await;
     let mut last = hub.connect(Version::V311, "cam1", "last").await;
     last.send_publish(detection(3)).await;
     for expected in (0..1000).map(|_| 1).chain([3]) {
@@ -99,7 +99,7 @@ async fn a_removed_devices_will_is_void_but_for_the_lock_workers() {
     panel.until_messages(1).await;
     assert_eq!(panel.messages[0].payload, b"gone");
     // What came later would come behind the will.
-    until(|| hub.front.gauges().sessions.get() == 2).await;
+    until(|| hub.front.metrics().sessions.get() == 2).await;
     let mut other = hub.connect(Version::V5, "tester", "other").await;
     assert_eq!(other.publish(Publish::new("test/news", "news", 1)).await, 0);
     watcher.until_messages(1).await;
@@ -118,7 +118,7 @@ async fn wills_count_towards_what_may_wait() {
     let (_, connack) = hub.try_connect(&with_will("b")).await;
     assert_eq!(connack.map(|connack| connack.code), Some(0x97));
     first.disconnect().await;
-    until(|| hub.front.gauges().sessions.get() == 0).await;
+    until(|| hub.front.metrics().sessions.get() == 0).await;
     let until = Instant::now() + PATIENCE;
     while hub.try_connect(&with_will("b")).await.1.map(|connack| connack.code) != Some(0) {
         assert!(Instant::now() < until, "its place is free again");

@@ -103,7 +103,7 @@ async fn what_breaks_a_rule_is_audited_and_refused() {
     let mut camera = hub.connect(Version::V5, "cam1", "c").await;
     camera.send_publish(command(good, 1)).await;
     assert!(matches!(hub.lock_request().await.ask, LockAsk::Refused { reason, .. } if reason.contains("authorized")));
-    assert_eq!(hub.front.gauges().refused_lock_commands.get(), 10);
+    assert_eq!(hub.front.metrics().refused_lock_commands.get(), 10);
 }
 
 #[tokio::test]
@@ -153,9 +153,9 @@ async fn the_will_of_a_session_that_the_worker_has_left_behind_is_void() {
         if is_back {
             let mut next = hub.connect(Version::V5, "lock1", "next").await;
             next.publish(Publish::new("lock/status", "back", 1)).await;
-            let gauges = hub.front.gauges();
+            let metrics = hub.front.metrics();
             // The viewer's and its own.
-            eventually("the first session is over", || gauges.sessions.get() == 2).await;
+            eventually("the first session is over", || metrics.sessions.get() == 2).await;
             next.publish(Publish::new("lock/status", "still there", 1)).await;
         }
         viewer.until_messages(if is_back { 3 } else { 2 }).await;

@@ -150,13 +150,13 @@ async fn queues_of_sessions_that_are_away() {
     park("visitor", 1).await;
     let mut engine = hub.connect(Version::V311, "engine", "reads").await;
     engine.subscribe_to("camera/+/events", 1).await;
-    until(|| hub.front.gauges().connections.get() == 1).await;
+    until(|| hub.front.metrics().connections.get() == 1).await;
     let link = hub.front.link(Identity::Hub, None, &[]);
     for number in 0..10_u8 {
         say(&link, "camera/1/events", [vec![number], vec![b'e'; 8000]].concat()).await;
     }
     engine.until_messages(10).await;
-    until(|| hub.front.gauges().dropped.get() >= 2 * (30 * 10 - 150_000 / 8000 - 30)).await;
+    until(|| hub.front.metrics().dropped.get() >= 2 * (30 * 10 - 150_000 / 8000 - 30)).await;
     let (mut visitor, _) = code(&hub, &lasting("visitor", "0")).await;
     visitor.until_messages(10).await;
     assert!(visitor.messages.iter().map(|message| message.payload[0]).eq(0..10), "nobody else loses");
@@ -190,7 +190,7 @@ async fn filters_that_come_and_go_and_that_stay() {
     the_door_is_worked(&mut hub).await;
     viewer.disconnect().await;
     again.disconnect().await;
-    until(|| hub.front.gauges().sessions.get() <= 4).await;
+    until(|| hub.front.metrics().sessions.get() <= 4).await;
     let last = clients.last_mut().expect("one");
     let deadline = Instant::now() + PATIENCE;
     while hold(last).await < 10 {
@@ -216,7 +216,7 @@ async fn groups_of_shared_subscriptions() {
     let mut guard = hub.connect(Version::V5, "guard", "g").await;
     assert_eq!(hold(&mut guard).await, 64, "somebody else has their own");
     viewer.disconnect().await;
-    until(|| hub.front.gauges().sessions.get() == 1).await;
+    until(|| hub.front.metrics().sessions.get() == 1).await;
     let mut viewer = hub.connect(Version::V5, "viewer", "v").await;
     assert_eq!(hold(&mut viewer).await, 64, "given back");
     the_door_is_worked(&mut hub).await;
@@ -249,7 +249,7 @@ async fn retained_messages() {
         for number in 0..30 {
             client.publish(Publish::new(&format!("test/{name}/{number}"), "x", 1).retained()).await;
         }
-        until(|| hub.front.gauges().not_retained.get() == without).await;
+        until(|| hub.front.metrics().not_retained.get() == without).await;
     }
     let mut reader = hub.connect(Version::V5, "tester", "reads").await;
     reader.subscribe_to("test/#", 1).await;

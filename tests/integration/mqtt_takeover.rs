@@ -141,8 +141,8 @@ async fn a_goodbye_over_tls_counts_too() {
     for _ in 0..said {
         round(connect().await, &quick, &bytes).await;
     }
-    until("all messages went on", || hub.front.gauges().received.get() == said as u64).await;
-    assert_eq!(hub.front.gauges().unread.get(), 0);
+    until("all messages went on", || hub.front.metrics().received.get() == said as u64).await;
+    assert_eq!(hub.front.metrics().unread.get(), 0);
     // Counted by their end: nobody but the watcher's session has anything waiting, and no will was published.
     let quicker = login(Version::V5, "tester", "last");
     round(connect().await, &quicker, &packet::disconnect(Version::V5, &Properties::default())).await;
@@ -182,7 +182,7 @@ async fn what_was_sent_before_a_quick_reconnect_arrives() {
             }
         }
     }
-    assert_eq!(hub.front.gauges().unread.get(), 0);
+    assert_eq!(hub.front.metrics().unread.get(), 0);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -211,16 +211,16 @@ async fn a_goodbye_counts_though_writing_to_its_client_fails() {
         leaving.subscribe_to("test/much", 0).await;
         let mut busy = hub.connect(Version::V5, "tester", "busy").await;
         // More than the system keeps for a socket on both sides, so that some waits in the front, which reads no more.
-        let received = hub.front.gauges().received.get();
+        let received = hub.front.metrics().received.get();
         let much = Publish::new("test/much", vec![b'x'; 100_000], 0).bytes(Version::V5);
         for _ in 0..200 {
             busy.send(&much).await;
         }
-        until("all has come", || hub.front.gauges().received.get() == received + 200).await;
+        until("all has come", || hub.front.metrics().received.get() == received + 200).await;
         leaving.send(&Publish::new("test/last", "last words", 0).bytes(version)).await;
         leaving.send(&packet::disconnect(version, &Properties::default())).await;
         leaving.terminate();
-        until("it has gone", || hub.front.gauges().sessions.get() == 2).await;
+        until("it has gone", || hub.front.metrics().sessions.get() == 2).await;
         busy.publish(Publish::new("test/end", "end", 1)).await;
         watcher.until("the end", |client| client.messages.last().is_some_and(|last| last.topic == "test/end")).await;
         let of = |topic: &str| watcher.messages.iter().filter(|message| message.topic == topic).count();
@@ -266,7 +266,7 @@ async fn a_session_without_a_life_of_its_own_is_not_taken_over() {
         // So that none of it is left for the next.
         let (last, _) = hub.try_connect(&login(Version::V311, "tester", "c")).await;
         last.disconnect().await;
-        until("the session is over", || hub.front.gauges().sessions.get() == 0).await;
+        until("the session is over", || hub.front.metrics().sessions.get() == 0).await;
     }
 }
 
@@ -292,14 +292,14 @@ async fn a_client_that_floods_does_not_keep_its_next_connection_waiting() {
     for version in VERSIONS {
         let connect = lasting(version, "tester", "flood");
         let mut flooding = tcp(&hub).await;
-        let before = hub.front.gauges().received.get();
+        let before = hub.front.metrics().received.get();
         flooding.write_all(&connect.bytes()).await.expect("written");
         let flood = tokio::spawn(async move {
             let bytes = Publish::new("test/flood", [b'x'; 100], 0).bytes(version).repeat(1000);
             // Until the front closes.
             while flooding.write_all(&bytes).await.is_ok() {}
         });
-        until("it floods", || hub.front.gauges().received.get() > before + 1000).await;
+        until("it floods", || hub.front.metrics().received.get() > before + 1000).await;
         let (mut new, connack) = hub.try_connect(&connect).await;
         assert!(connack.is_some_and(|connack| connack.session_present), "{version:?}");
         new.ping().await;
@@ -320,7 +320,7 @@ async fn a_client_that_waits_for_acknowledgements_is_heard_to_its_goodbye() {
             ..login(Version::V311, "cam1", "waits")
         };
         let (mut old, _) = hub.try_connect(&connect).await;
-        let unread = hub.front.gauges().unread.get();
+        let unread = hub.front.metrics().unread.get();
         // Two fill the window; behind them lie another, one at QoS 0, and the goodbye.
         let mut bytes = [detection(1), detection(2), detection(3)].concat();
         bytes.extend(Publish::new("camera/1/detections", "{\"personCount\":2}", 0).bytes(Version::V311));
@@ -343,7 +343,7 @@ async fn a_client_that_waits_for_acknowledgements_is_heard_to_its_goodbye() {
         }
         let (new, connack) = back.await.expect("a task");
         assert_eq!(connack.map(|connack| connack.session_present), Some(!clean), "{answers} {clean}");
-        assert_eq!(hub.front.gauges().unread.get() - unread, u64::from(!answers), "{answers} {clean}");
+        assert_eq!(hub.front.metrics().unread.get() - unread, u64::from(!answers), "{answers} {clean}");
         for submission in waiting {
             let _ = submission.reply.send(stored());
         }
@@ -351,7 +351,7 @@ async fn a_client_that_waits_for_acknowledgements_is_heard_to_its_goodbye() {
         new.disconnect().await;
         let (last, _) = hub.try_connect(&login(Version::V311, "cam1", "waits")).await;
         last.disconnect().await;
-        until("the session is over", || hub.front.gauges().sessions.get() == 0).await;
+        until("the session is over", || hub.front.metrics().sessions.get() == 0).await;
     }
 }
 
@@ -442,7 +442,7 @@ async fn a_live_client_that_goes_on_sending_is_taken_over_all_the_same() {
         }
         sent
     });
-    until("it sends", || hub.front.gauges().received.get() > 10).await;
+    until("it sends", || hub.front.metrics().received.get() > 10).await;
     let (mut new, connack) = hub.try_connect(&connect).await;
     assert!(connack.is_some_and(|connack| connack.session_present));
     new.ping().await;
@@ -466,7 +466,7 @@ async fn a_lock_agent_that_restarts_is_not_said_to_be_lost() {
             round(tcp(&hub).await, &connect, &last_words).await;
         }
         panel.until_messages(times).await;
-        until("the last session is over", || hub.front.gauges().sessions.get() == 1).await;
+        until("the last session is over", || hub.front.metrics().sessions.get() == 1).await;
         panel.ping().await;
         let told: Vec<_> = panel.messages.drain(..).map(|message| message.payload).collect();
         assert!(told.iter().all(|payload| payload == b"stopped") && told.len() == times, "{version:?}: {}", told.len());

@@ -43,7 +43,7 @@ pub fn ask(
     });
     let front = front.clone();
     metrics.ask(move || {
-        let mut readings = front.gauges().readings();
+        let mut readings = front.metrics().readings();
         readings.push(Reading::counter(
             "portcullis_mqtt_connections_sent_away",
             "MQTT connections without a CONNECT that had to go for newer ones",

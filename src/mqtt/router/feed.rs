@@ -20,12 +20,13 @@ use rumqttd::{
 };
 use tokio::sync::mpsc;
 
-use super::{Command, Dead, FENCE_TIME, interest::Interest};
-use crate::mqtt::{
-    gauges::Gauges,
+use super::{
+    Command, Dead, FENCE_TIME,
     message::{self, Message},
     retained::Retained,
+    subscribers::Subscribers,
 };
+use crate::mqtt::metrics::FrontMetrics;
 
 /// Messages, and bytes of them, between two fences.
 const FENCE_MESSAGES: usize = 400;
@@ -45,9 +46,9 @@ const END: u8 = 2;
 /// What the threads share with the rest of the front.
 #[derive(Clone)]
 pub(super) struct Parts {
-    pub(super) interest: Arc<Interest>,
+    pub(super) subscribers: Arc<Subscribers>,
     pub(super) retained: Arc<Mutex<Retained>>,
-    pub(super) gauges: Arc<Gauges>,
+    pub(super) metrics: Arc<FrontMetrics>,
     pub(super) epoch: Instant,
 }
 
@@ -109,7 +110,7 @@ impl Feed {
                     }
                 }
                 Command::Subscribe { link, filter, account, mailbox, reply } => {
-                    let subscribed = self.parts.interest.add(link, &filter, self.place, &account, mailbox);
+                    let subscribed = self.parts.subscribers.add(link, &filter, self.place, &account, mailbox);
                     // Whoever asked may be gone.
                     let _ = reply.send(subscribed.map(|()| self.place));
                 }
@@ -127,7 +128,7 @@ impl Feed {
         self.place += 1;
         message.place = self.place;
         if message.retain && !self.parts.retained.lock().put(&message) {
-            self.parts.gauges.not_retained.one();
+            self.parts.metrics.not_retained.one();
         }
         self.unfenced.0 += 1;
         self.unfenced.1 += message.cost();
@@ -201,11 +202,11 @@ impl Outlet {
     fn deliver(&mut self, message: &Message) {
         let missed = message.place.saturating_sub(self.place + 1);
         if missed > 0 {
-            self.parts.gauges.overwritten.add(missed);
+            self.parts.metrics.overwritten.add(missed);
             tracing::warn!(missed, "the router's log was overwritten before it was read");
         }
         self.place = message.place;
-        if self.parts.interest.deliver(message, &self.parts.gauges.overwritten) {
+        if self.parts.subscribers.deliver(message, &self.parts.metrics.overwritten) {
             // Whoever publishes waits for the fences, and so for this.
             if self.crowded_since.get_or_insert_with(Instant::now).elapsed() < PATIENCE {
                 thread::sleep(PAUSE);

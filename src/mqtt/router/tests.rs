@@ -49,9 +49,23 @@ async fn a_subscription_brings_what_comes_after_it_and_no_more() {
     let arrival = link.receive().await;
     assert_eq!((arrival.subscription, arrival.message.place, &arrival.message.payload[..]), (7, 4, &[3][..]));
     drop(link);
-    assert!(router.is_heard(&"a/b".into()));
+    assert!(router.has_subscribers(&"a/b".into()));
     drop(ears);
-    assert!(!router.is_heard(&"a/b".into()));
+    assert!(!router.has_subscribers(&"a/b".into()));
+}
+
+#[tokio::test]
+async fn a_subscription_ends_with_its_guard_whoever_has_the_link() {
+    let (router, _) = router();
+    let mut link = router.open(Holder::Hub, Standing::Vital);
+    link.subscribe(1, "a/+").await.expect("subscribed");
+    assert!(link.guard(2).is_none(), "no such subscription");
+    let guard = link.guard(1).expect("a guard");
+    assert!(router.has_subscribers(&"a/b".into()));
+    drop(guard);
+    assert!(!router.has_subscribers(&"a/b".into()));
+    drop(link);
+    assert!(!router.has_subscribers(&"a/b".into()));
 }
 
 #[tokio::test]

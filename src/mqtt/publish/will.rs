@@ -1,15 +1,17 @@
 //! A will: the message that a client leaves for the case that its connection ends without its word.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
-use super::{
-    decode,
-    front::Core,
-    message::Message,
-    packet,
-    publish::{self, Offered, Sender},
+use super::Publishing;
+use crate::{
+    auth::holder::Holder,
+    domain::pool::Share,
+    mqtt::{
+        codec::packet,
+        router::message::{Message, compact},
+        session::publication::{Publication, Publisher, expires_at},
+    },
 };
-use crate::{auth::holder::Holder, domain::pool::Share};
 
 /// A client's will.
 #[derive(Debug)]
@@ -19,29 +21,29 @@ pub struct Will {
     expiry: Option<u32>,
     /// How long after the connection's end it is published, unless the session goes on or ends before.
     pub delay: Duration,
-    sender: Sender,
+    publisher: Publisher,
     /// What it takes of what all may have waiting.
     _share: Share<Holder>,
 }
 
 impl Will {
-    /// None if its sender has no room for it.
+    /// None if its publisher has no room for it.
     #[must_use]
-    pub fn new(will: packet::Will, sender: Sender) -> Option<Self> {
+    pub fn new(will: packet::Will, publisher: Publisher) -> Option<Self> {
         let message = Message {
             topic: will.topic.into(),
-            payload: decode::compact(&will.payload),
+            payload: compact(&will.payload),
             qos: will.qos,
             retain: will.retain,
-            properties: decode::compact(&will.properties),
+            properties: compact(&will.properties),
             expires_at: None,
-            origin: sender.number,
+            origin: publisher.number,
             place: 0,
             owner: None,
         };
-        let share = sender.bytes.take(message.cost() as u64).ok()?;
+        let share = publisher.bytes.take(message.cost() as u64).ok()?;
         let delay = Duration::from_secs(will.delay.into());
-        Some(Self { message, expiry: will.expiry, delay, sender, _share: share })
+        Some(Self { message, expiry: will.expiry, delay, publisher, _share: share })
     }
 
     #[must_use]
@@ -55,9 +57,9 @@ impl Will {
     }
 
     /// Publishes it, as if the client had done so itself.
-    pub async fn publish(self, core: &Arc<Core>) {
-        let expires_at = publish::expires_at(self.expiry);
+    pub async fn publish(self, publishing: &Publishing) {
+        let expires_at = expires_at(self.expiry);
         let message = Message { expires_at, ..self.message };
-        publish::publish(core, &self.sender, Offered { message, dup: false, is_will: true }).await;
+        publishing.publish(&self.publisher, Publication { message, dup: false, is_will: true }).await;
     }
 }

@@ -4,10 +4,10 @@
 
 use std::{collections::VecDeque, time::Instant};
 
-use super::{link::QoS, message::Message, settings::Limits};
 use crate::{
     auth::holder::Holder,
     domain::pool::{Account, Share},
+    mqtt::{link::QoS, router::message::Message, settings::Limits},
 };
 
 /// A message on its way to one subscriber.

@@ -14,7 +14,7 @@ use std::{
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
 
-use super::{gauges::Gauges, packet::Reason, pools, session::Session, settings::Limits};
+use super::Session;
 use crate::{
     auth::{holder::Holder, identity::Identity, origin::Address},
     domain::{
@@ -22,21 +22,22 @@ use crate::{
         pool::{Full, Pool, Share},
         user::UserId,
     },
+    mqtt::{codec::packet::Reason, metrics::FrontMetrics, pools, settings::Limits},
 };
 
 /// Orders that wait for a session's task. When it is full the session is being ended or handed over anyway.
-const ORDERS: usize = 4;
+const CONTROLS: usize = 4;
 
 /// Whose a session is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Owner {
+pub enum SessionOwner {
     Hub,
     Device(DeviceId),
     User(UserId),
     Anonymous,
 }
 
-impl From<&Identity> for Owner {
+impl From<&Identity> for SessionOwner {
     fn from(who: &Identity) -> Self {
         match who {
             Identity::Hub => Self::Hub,
@@ -49,14 +50,14 @@ impl From<&Identity> for Owner {
 
 /// What names a session.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Key {
-    pub owner: Owner,
+pub struct SessionKey {
+    pub owner: SessionOwner,
     pub client_id: String,
 }
 
 /// What a session's task can be told.
 #[derive(Debug)]
-pub enum Order {
+pub enum SessionControl {
     /// Give the session to a newer connection of the same client; or end it, if that one starts clean.
     HandOver { clean: bool, reply: oneshot::Sender<Option<Box<Session>>> },
     /// End connection and session.
@@ -66,7 +67,7 @@ pub enum Order {
 #[derive(Debug)]
 struct Entry {
     number: u64,
-    orders: mpsc::Sender<Order>,
+    control: mpsc::Sender<SessionControl>,
     who: Identity,
     /// Its place among all sessions, which goes on to whoever takes the session over.
     place: Share<Holder>,
@@ -74,24 +75,24 @@ struct Entry {
 
 /// All sessions.
 #[derive(Debug)]
-pub struct Sessions {
-    table: Mutex<HashMap<Key, Entry>>,
+pub struct SessionRegistry {
+    table: Mutex<HashMap<SessionKey, Entry>>,
     last_number: AtomicU64,
     /// How often sessions were ended from outside: who signs in meanwhile has to be asked again.
     endings: AtomicU64,
     places: Pool<Holder>,
-    gauges: Arc<Gauges>,
+    metrics: Arc<FrontMetrics>,
 }
 
-impl Sessions {
+impl SessionRegistry {
     #[must_use]
-    pub fn new(limits: &Limits, gauges: Arc<Gauges>) -> Arc<Self> {
+    pub fn new(limits: &Limits, metrics: Arc<FrontMetrics>) -> Arc<Self> {
         Arc::new(Self {
             table: Mutex::default(),
             last_number: AtomicU64::new(0),
             endings: AtomicU64::new(0),
             places: Pool::new(pools::sessions(limits)),
-            gauges,
+            metrics,
         })
     }
 
@@ -106,22 +107,22 @@ impl Sessions {
     /// When there is no such session and no room for one more.
     pub fn claim(
         self: &Arc<Self>,
-        key: Key,
+        key: SessionKey,
         who: Identity,
         address: Address,
-    ) -> Result<(Seat, Option<mpsc::Sender<Order>>), Full> {
+    ) -> Result<(SessionLease, Option<mpsc::Sender<SessionControl>>), Full> {
         let mut table = self.table.lock();
         let (place, previous) = match table.remove(&key) {
-            Some(entry) => (entry.place, Some(entry.orders)),
+            Some(entry) => (entry.place, Some(entry.control)),
             None => (self.places.take(Holder::of(&who, address), who.standing(), 1)?, None),
         };
         let number = self.new_number();
-        let (sender, orders) = mpsc::channel(ORDERS);
-        table.insert(key.clone(), Entry { number, orders: sender, who, place });
+        let (sender, control) = mpsc::channel(CONTROLS);
+        table.insert(key.clone(), Entry { number, control: sender, who, place });
         if previous.is_none() {
-            self.gauges.sessions.shift(1);
+            self.metrics.sessions.shift(1);
         }
-        Ok((Seat { key, number, orders, sessions: self.clone() }, previous))
+        Ok((SessionLease { key, number, control, sessions: self.clone() }, previous))
     }
 
     /// Ends the sessions of those whom `whose` names.
@@ -130,7 +131,7 @@ impl Sessions {
         let table = self.table.lock();
         for entry in table.values().filter(|entry| whose(&entry.who)) {
             // A full channel holds an end or a hand-over to somebody whose own entry is here.
-            let _ = entry.orders.try_send(Order::End { reason, why });
+            let _ = entry.control.try_send(SessionControl::End { reason, why });
         }
     }
 
@@ -139,26 +140,26 @@ impl Sessions {
         self.endings.load(Relaxed)
     }
 
-    fn leave(&self, key: &Key, number: u64) {
+    fn leave(&self, key: &SessionKey, number: u64) {
         let mut table = self.table.lock();
         if table.get(key).is_none_or(|entry| entry.number != number) {
             return;
         }
         table.remove(key);
-        self.gauges.sessions.shift(-1);
+        self.metrics.sessions.shift(-1);
     }
 }
 
 /// The right to own a session: dropped, the session is gone, unless somebody newer has claimed it.
 #[derive(Debug)]
-pub struct Seat {
-    pub key: Key,
+pub struct SessionLease {
+    pub key: SessionKey,
     number: u64,
-    pub orders: mpsc::Receiver<Order>,
-    sessions: Arc<Sessions>,
+    pub control: mpsc::Receiver<SessionControl>,
+    sessions: Arc<SessionRegistry>,
 }
 
-impl Drop for Seat {
+impl Drop for SessionLease {
     fn drop(&mut self) {
         self.sessions.leave(&self.key, self.number);
     }
@@ -172,46 +173,47 @@ mod tests {
 
     const HERE: Address = Address::Known(IpAddr::V4(Ipv4Addr::LOCALHOST));
 
-    fn sessions(limits: &Limits) -> Arc<Sessions> {
-        Sessions::new(limits, Arc::default())
+    fn sessions(limits: &Limits) -> Arc<SessionRegistry> {
+        SessionRegistry::new(limits, Arc::default())
     }
 
-    fn key(owner: Owner, client_id: &str) -> Key {
-        Key { owner, client_id: client_id.to_owned() }
+    fn key(owner: SessionOwner, client_id: &str) -> SessionKey {
+        SessionKey { owner, client_id: client_id.to_owned() }
     }
 
     #[test]
     fn a_newer_claim_finds_the_older_one_and_outlives_it() {
         let sessions = sessions(&Limits::default());
-        let one = key(Owner::Device(DeviceId(1)), "c");
+        let one = key(SessionOwner::Device(DeviceId(1)), "c");
         let (first, none) = sessions.claim(one.clone(), Identity::Anonymous, HERE).expect("room");
         assert!(none.is_none());
         let (second, previous) = sessions.claim(one.clone(), Identity::Anonymous, HERE).expect("room");
         assert!(previous.is_some());
         drop(first);
-        assert_eq!(sessions.gauges.sessions.get(), 1);
+        assert_eq!(sessions.metrics.sessions.get(), 1);
         drop(second);
-        assert_eq!(sessions.gauges.sessions.get(), 0);
+        assert_eq!(sessions.metrics.sessions.get(), 0);
         assert_eq!(sessions.places.taken(), 0);
     }
 
     #[test]
     fn the_same_client_id_of_somebody_else_is_another_session() {
         let sessions = sessions(&Limits::default());
-        let _first = sessions.claim(key(Owner::Device(DeviceId(1)), "c"), Identity::Anonymous, HERE).expect("room");
+        let _first =
+            sessions.claim(key(SessionOwner::Device(DeviceId(1)), "c"), Identity::Anonymous, HERE).expect("room");
         let (_, previous) =
-            sessions.claim(key(Owner::Device(DeviceId(2)), "c"), Identity::Anonymous, HERE).expect("room");
+            sessions.claim(key(SessionOwner::Device(DeviceId(2)), "c"), Identity::Anonymous, HERE).expect("room");
         assert!(previous.is_none());
     }
 
     #[test]
     fn there_is_an_end_to_sessions() {
         let sessions = sessions(&Limits { sessions: 2, sessions_per_identity: 1, ..Limits::default() });
-        let first = sessions.claim(key(Owner::Anonymous, "a"), Identity::Anonymous, HERE).expect("room");
-        let second = sessions.claim(key(Owner::Anonymous, "b"), Identity::Anonymous, HERE);
+        let first = sessions.claim(key(SessionOwner::Anonymous, "a"), Identity::Anonymous, HERE).expect("room");
+        let second = sessions.claim(key(SessionOwner::Anonymous, "b"), Identity::Anonymous, HERE);
         assert_eq!(second.expect_err("full"), Full::Holder(1));
         assert!(
-            sessions.claim(key(Owner::Anonymous, "a"), Identity::Anonymous, HERE).is_ok(),
+            sessions.claim(key(SessionOwner::Anonymous, "a"), Identity::Anonymous, HERE).is_ok(),
             "a takeover needs no room"
         );
         drop(first);

@@ -5,7 +5,7 @@
 
 use bytes::Bytes;
 
-use super::link::QoS;
+use crate::mqtt::link::QoS;
 
 /// The protocol's version, as its CONNECT names it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,7 +32,6 @@ pub enum Reason {
     BadUserNameOrPassword = 0x86,
     NotAuthorized = 0x87,
     ServerUnavailable = 0x88,
-    ServerBusy = 0x89,
     ServerShuttingDown = 0x8B,
     BadAuthenticationMethod = 0x8C,
     KeepAliveTimeout = 0x8D,
@@ -48,14 +47,6 @@ pub enum Reason {
     PayloadFormatInvalid = 0x99,
     ConnectionRateExceeded = 0x9F,
     MaximumConnectTime = 0xA0,
-}
-
-impl Reason {
-    /// Whether the code says that something went wrong.
-    #[must_use]
-    pub fn is_failure(self) -> bool {
-        self as u8 >= 0x80
-    }
 }
 
 /// What is wrong with a client's bytes: how to say it in MQTT 5.0, and in words for the log.

@@ -6,16 +6,15 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::{
-    filter,
-    link::QoS,
-    message::{Message, SessionNumber},
-    packet::Wanted,
-    queue::Delivery,
-};
+use super::{filter, queue::Delivery};
 use crate::{
     auth::holder::Holder,
     domain::{pool::Share, topic},
+    mqtt::{
+        codec::packet::Wanted,
+        link::QoS,
+        router::message::{Message, SessionNumber},
+    },
 };
 
 /// One subscription.
@@ -162,7 +161,7 @@ mod tests {
     use super::*;
     use crate::{
         domain::pool::Standing,
-        mqtt::{link, packet::RetainHandling, pools::Pools, settings::Limits},
+        mqtt::{codec::packet::RetainHandling, link, pools::Pools, settings::Limits},
     };
 
     fn share() -> Share<Holder> {

@@ -4,19 +4,18 @@
 //! rumqttd's own codec is not used: it panics on packets that a server sends, on properties for a 3.1.1 client, and it
 //! takes what the standard forbids. Must not know sockets or sessions.
 
-use bytes::{Buf as _, Bytes, BytesMut};
+use bytes::Bytes;
 
 use super::{
     frame::{Frame, Kind},
-    link::QoS,
     packet::{
         Ack, Connect, Disconnect, Fault, Level, Packet, Publish, Reason, RetainHandling, Subscribe, Unsubscribe,
         Wanted, Will,
     },
     property::{self, Carrier, Value},
+    reader::{Read, Reader},
 };
-
-type Read<T> = Result<T, Fault>;
+use crate::mqtt::link::QoS;
 
 /// The longest user name, in bytes: longer than any that the hub gives, and short enough to be remembered by whoever
 /// counts failed attempts.
@@ -98,7 +97,7 @@ fn connect_of(level: Level, mut reader: Reader) -> Read<Connect> {
 }
 
 fn connect_properties(reader: &mut Reader, connect: &mut Connect) -> Read<()> {
-    for (id, value) in reader.properties(Carrier::Connect)? {
+    for (id, value) in property::read_from(reader, Carrier::Connect)? {
         match (id, value) {
             (property::SESSION_EXPIRY, Value::Four(seconds)) => connect.session_expiry = seconds,
             (property::RECEIVE_MAXIMUM, Value::Two(0)) => return Err(Fault::protocol("a receive maximum of 0")),
@@ -194,7 +193,7 @@ fn ack(level: Level, reader: &mut Reader) -> Read<Ack> {
     if level == Level::V5 && !reader.0.is_empty() {
         failed = reader.byte()? >= 0x80;
         if !reader.0.is_empty() {
-            reader.properties(Carrier::Ack)?;
+            property::read_from(reader, Carrier::Ack)?;
         }
     }
     Ok(Ack { id, failed })
@@ -204,7 +203,7 @@ fn subscribe(level: Level, reader: &mut Reader) -> Read<Subscribe> {
     let id = reader.id()?;
     let mut subscription_id = None;
     if level == Level::V5 {
-        for (_, value) in reader.properties(Carrier::Subscribe)? {
+        for (_, value) in property::read_from(reader, Carrier::Subscribe)? {
             match value {
                 Value::Number(0) => return Err(Fault::protocol("a subscription identifier of 0")),
                 Value::Number(number) => subscription_id = Some(number),
@@ -241,7 +240,7 @@ fn wanted(level: Level, filter: String, options: u8) -> Read<Wanted> {
 fn unsubscribe(level: Level, reader: &mut Reader) -> Read<Unsubscribe> {
     let id = reader.id()?;
     if level == Level::V5 {
-        reader.properties(Carrier::Unsubscribe)?;
+        property::read_from(reader, Carrier::Unsubscribe)?;
     }
     let mut filters = Vec::new();
     while !reader.0.is_empty() {
@@ -259,7 +258,7 @@ fn disconnect(level: Level, reader: &mut Reader) -> Read<Disconnect> {
         // 0x04 asks for the will; any failure says that this is no orderly end, so the will goes out as well.
         with_will = reader.byte()? != 0;
         if !reader.0.is_empty() {
-            for (id, value) in reader.properties(Carrier::Disconnect)? {
+            for (id, value) in property::read_from(reader, Carrier::Disconnect)? {
                 if let (property::SESSION_EXPIRY, Value::Four(seconds)) = (id, value) {
                     session_expiry = Some(seconds);
                 }
@@ -280,86 +279,4 @@ fn qos(number: u8) -> Read<QoS> {
 
 fn flag(byte: u8) -> Read<bool> {
     if byte > 1 { Err(Fault::protocol("a flag that is neither 0 nor 1")) } else { Ok(byte == 1) }
-}
-
-/// Takes values from the front of a packet.
-#[derive(Debug)]
-pub(super) struct Reader(pub(super) Bytes);
-
-impl Reader {
-    pub(super) fn byte(&mut self) -> Read<u8> {
-        self.0.try_get_u8().map_err(|_| Fault::malformed("a packet that ends too early"))
-    }
-
-    pub(super) fn two(&mut self) -> Read<u16> {
-        self.0.try_get_u16().map_err(|_| Fault::malformed("a packet that ends too early"))
-    }
-
-    pub(super) fn four(&mut self) -> Read<u32> {
-        self.0.try_get_u32().map_err(|_| Fault::malformed("a packet that ends too early"))
-    }
-
-    /// A packet identifier, which is never 0.
-    fn id(&mut self) -> Read<u16> {
-        match self.two()? {
-            0 => Err(Fault::protocol("a packet identifier of 0")),
-            id => Ok(id),
-        }
-    }
-
-    /// A number of one to four bytes.
-    pub(super) fn number(&mut self) -> Read<u32> {
-        let mut number = 0;
-        for index in 0..4 {
-            let byte = self.byte()?;
-            number |= u32::from(byte & 0x7F) << (7 * index);
-            if byte & 0x80 == 0 {
-                return Ok(number);
-            }
-        }
-        Err(Fault::malformed("a number of more than four bytes"))
-    }
-
-    pub(super) fn binary(&mut self) -> Read<Bytes> {
-        let length = usize::from(self.two()?);
-        if length > self.0.len() {
-            return Err(Fault::malformed("a field that is longer than its packet"));
-        }
-        Ok(self.0.split_to(length))
-    }
-
-    /// UTF-8 without NUL.
-    pub(super) fn text(&mut self) -> Read<String> {
-        let bytes = self.binary()?;
-        let text = std::str::from_utf8(&bytes).map_err(|_| Fault::malformed("a text that is not UTF-8"))?;
-        if text.contains('\0') {
-            return Err(Fault::malformed("a text with NUL"));
-        }
-        Ok(text.to_owned())
-    }
-
-    /// The bytes of a packet's properties.
-    fn block(&mut self) -> Read<Bytes> {
-        let length = self.number()? as usize;
-        if length > self.0.len() {
-            return Err(Fault::malformed("properties that are longer than their packet"));
-        }
-        Ok(self.0.split_to(length))
-    }
-
-    fn properties(&mut self, carrier: Carrier) -> Read<Vec<(u8, Value)>> {
-        let block = self.block()?;
-        property::read(block, carrier)
-    }
-
-    fn end(&self) -> Read<()> {
-        if self.0.is_empty() { Ok(()) } else { Err(Fault::malformed("bytes after a packet's end")) }
-    }
-}
-
-/// A copy of a small slice, so that a short payload does not keep a whole read buffer in memory.
-#[must_use]
-pub fn compact(bytes: &Bytes) -> Bytes {
-    const SMALL: usize = 16 * 1024;
-    if bytes.len() > SMALL { bytes.clone() } else { BytesMut::from(&bytes[..]).freeze() }
 }

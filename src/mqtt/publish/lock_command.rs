@@ -1,27 +1,30 @@
 //! lock/command as clients send it: what is wrong with it goes nowhere but into the audit, the rest to the lock desk,
 //! which gives the command under its own name.
+//!
+//! Must not know the lock's state or limits: those are the desk's and the lock agent's.
 
 use std::{sync::Arc, time::Duration};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::Deserialize;
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
 
-use super::{
-    front::Core,
-    link::QoS,
-    packet::Reason,
-    publish::{Offered, Sender, Settled, Verdict},
-};
 use crate::{
-    auth::identity::Identity,
+    auth::rights::Rights,
     domain::{
         bolt::{AHEAD, LIFETIME},
         lock::Action,
         topic::Topic,
     },
     events::{Channel, LockAsk, LockDone, LockFailure, LockRequest, Requester},
+    mqtt::{
+        codec::packet::Reason,
+        link::QoS,
+        log_throttle::LogThrottle,
+        metrics::FrontMetrics,
+        session::publication::{Publication, PublishDecision, PublishOutcome, Publisher},
+    },
     telemetry::log,
     wire::{time, validation::without_bom},
 };
@@ -41,74 +44,90 @@ struct Body {
     expires_at: Option<DateTime<Utc>>,
 }
 
-/// Decides on a message to lock/command; settled when the lock desk answers, or after a while.
-pub fn judge(core: &Arc<Core>, sender: &Sender, offered: &Offered) -> Verdict {
-    let right = core.rights.publish(&sender.who, &Topic::LockCommand.to_string());
-    let arrived = std::time::Instant::now();
-    let ask = if right.allowed {
-        read(core, sender, offered, Utc::now())
-    } else {
-        Err(format!("not authorized: {}", right.rule))
-    };
-    let (ask, expires_at) = ask.unwrap_or_else(|reason| {
-        core.gauges.refused_lock_commands.one();
-        let address = sender.origin.address();
-        if let Some(held_back) = core.may_log(&sender.who, address) {
-            tracing::warn!(who = %sender.who, %address, held_back, "refused a lock command: {reason}");
-        }
-        (LockAsk::Refused { what: excerpt(&offered.message.payload), reason }, None)
-    });
-    let core = core.clone();
-    let address = sender.origin.address().known();
-    let requester = Requester { name: sender.who.to_string(), channel: Channel::Mqtt, address };
-    let (reply, answer) = oneshot::channel();
-    let request = LockRequest { requester, ask, arrived, expires_at, reply };
-    Verdict::Later(Box::pin(async move { settle(&core, request, answer).await }))
+/// The way to the lock desk for commands that come by MQTT, and all that it may touch.
+#[derive(Debug)]
+pub struct LockCommandIntake {
+    pub rights: Rights,
+    /// To the lock desk.
+    pub requests: mpsc::Sender<LockRequest>,
+    /// Whether lock/command from other machines may come without TLS.
+    pub plain_lock: bool,
+    pub metrics: Arc<FrontMetrics>,
+    /// How often refusals are logged.
+    pub refusals: Arc<LogThrottle>,
+}
+
+impl LockCommandIntake {
+    /// Decides on a message to lock/command; settled when the lock desk answers, or after a while.
+    #[must_use]
+    pub fn submit(self: &Arc<Self>, publisher: &Publisher, publication: &Publication) -> PublishDecision {
+        let right = self.rights.publish(&publisher.who, &Topic::LockCommand.to_string());
+        let arrived = std::time::Instant::now();
+        let ask = if right.allowed {
+            read(self, publisher, publication, Utc::now())
+        } else {
+            Err(format!("not authorized: {}", right.rule))
+        };
+        let (ask, expires_at) = ask.unwrap_or_else(|reason| {
+            self.metrics.refused_lock_commands.one();
+            let address = publisher.origin.address();
+            if let Some(held_back) = self.refusals.may_log(&publisher.who, address) {
+                tracing::warn!(who = %publisher.who, %address, held_back, "refused a lock command: {reason}");
+            }
+            (LockAsk::Refused { what: excerpt(&publication.message.payload), reason }, None)
+        });
+        let intake = self.clone();
+        let address = publisher.origin.address().known();
+        let requester = Requester { name: publisher.who.to_string(), channel: Channel::Mqtt, address };
+        let (reply, answer) = oneshot::channel();
+        let request = LockRequest { requester, ask, arrived, expires_at, reply };
+        PublishDecision::Deferred(Box::pin(async move { settle(&intake, request, answer).await }))
+    }
 }
 
 async fn settle(
-    core: &Core,
+    intake: &LockCommandIntake,
     request: LockRequest,
     answer: oneshot::Receiver<Result<LockDone, LockFailure>>,
-) -> Settled {
+) -> PublishOutcome {
     let refusal = match &request.ask {
         LockAsk::Refused { reason, .. } => Some(reason.clone()),
         LockAsk::Command { .. } | LockAsk::Hold { .. } => None,
     };
     let asked = async {
-        core.hooks.lock.send(request).await.ok()?;
+        intake.requests.send(request).await.ok()?;
         answer.await.ok()
     };
     let answered = tokio::time::timeout(PATIENCE, asked).await;
     if let Some(reason) = refusal {
-        return Settled::refused(Reason::NotAuthorized, reason);
+        return PublishOutcome::refused(Reason::NotAuthorized, reason);
     }
     match answered {
-        Ok(Some(Ok(_))) => Settled::done(None),
-        Ok(Some(Err(failure))) => Settled::refused(Reason::NotAuthorized, failure.to_string()),
-        Ok(None) => Settled::refused(Reason::ImplementationSpecific, "the lock desk is gone"),
-        Err(_) => Settled::refused(Reason::UnspecifiedError, "the lock desk did not answer in time"),
+        Ok(Some(Ok(_))) => PublishOutcome::done(None),
+        Ok(Some(Err(failure))) => PublishOutcome::refused(Reason::NotAuthorized, failure.to_string()),
+        Ok(None) => PublishOutcome::refused(Reason::ImplementationSpecific, "the lock desk is gone"),
+        Err(_) => PublishOutcome::refused(Reason::UnspecifiedError, "the lock desk did not answer in time"),
     }
 }
 
 /// What a message asks of the lock and until when, or why it is refused.
 fn read(
-    core: &Core,
-    sender: &Sender,
-    offered: &Offered,
+    intake: &LockCommandIntake,
+    publisher: &Publisher,
+    publication: &Publication,
     now: DateTime<Utc>,
 ) -> Result<(LockAsk, Option<DateTime<Utc>>), String> {
-    let message = &offered.message;
-    if offered.is_will {
+    let message = &publication.message;
+    if publication.is_will {
         return Err("a will on lock/command".to_owned());
     }
     if message.retain {
         return Err("a retained lock command".to_owned());
     }
-    if offered.dup {
+    if publication.dup {
         return Err("a lock command sent again (DUP)".to_owned());
     }
-    if !sender.origin.is_private() && !core.settings.plain_lock {
+    if !publisher.origin.is_private() && !intake.plain_lock {
         return Err("a lock command without TLS from another machine".to_owned());
     }
     let payload = without_bom(&message.payload);
@@ -164,12 +183,6 @@ fn bare_word(payload: &[u8]) -> Option<Action> {
 fn excerpt(payload: &[u8]) -> String {
     const LONGEST: usize = 256;
     String::from_utf8_lossy(&payload[..payload.len().min(LONGEST)]).replace('\0', " ")
-}
-
-/// Whether a session of this identity is a lock worker's that must have the place for itself.
-#[must_use]
-pub fn is_worker(who: &Identity) -> bool {
-    matches!(who, Identity::Device(device) if device.role == crate::domain::device::DeviceRole::LockAgent)
 }
 
 #[cfg(test)]

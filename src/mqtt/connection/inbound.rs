@@ -5,18 +5,25 @@ use std::{
     time::Duration,
 };
 
-use super::{
-    connection::{Connection, End, Goodbye},
-    decode, delivery,
-    encode::{self, AckKind},
-    link::QoS,
-    message::Message,
-    packet::{Ack, Disconnect, Fault, Level, Packet, Publish, Reason, Subscribe},
-    publish::{self, Answer, Offered, Settled, Verdict},
-    session::{Decided, Phase},
-    subscribe::{self, Broken},
+use futures_util::{FutureExt as _, StreamExt as _};
+
+use super::{Connection, End, Goodbye, outbound};
+use crate::{
+    domain::topic,
+    mqtt::{
+        codec::{
+            encode::{self, AckKind},
+            packet::{Ack, Disconnect, Fault, Level, Packet, Publish, Reason, Subscribe},
+        },
+        link::QoS,
+        router::message::{Message, compact},
+        session::{
+            CompletedPublish, InboundQos2,
+            publication::{AckResult, Publication, PublishDecision, PublishOutcome, expires_at},
+        },
+        subscribe::SubscribeError,
+    },
 };
-use crate::domain::topic;
 
 /// What each message takes longer while a subscriber that reads falls behind. Still 1,000 messages a second of each
 /// client, so that nobody can do harm by reading slowly; detections and commands to the lock are never slowed.
@@ -31,7 +38,7 @@ const TOO_LONG: &str = "\0";
 /// How the connection ends, if it does.
 pub async fn handle(connection: &mut Connection, packet: Packet) -> Result<(), End> {
     act(connection, packet).await?;
-    delivery::fill(connection);
+    outbound::fill(connection);
     Ok(())
 }
 
@@ -41,54 +48,56 @@ pub async fn handle(connection: &mut Connection, packet: Packet) -> Result<(), E
 /// How the connection ends, if it does.
 pub async fn act(connection: &mut Connection, packet: Packet) -> Result<(), End> {
     match packet {
-        Packet::Publish(packet) => publish(connection, packet).await?,
+        Packet::Publish(packet) => handle_publish(connection, packet).await?,
         Packet::PubRec(ack) => pubrec(connection, ack),
         Packet::PubAck(ack) | Packet::PubComp(ack) => drop(connection.session.queue.finish(ack.id)),
         Packet::PubRel(ack) => pubrel(connection, ack),
-        Packet::Subscribe(packet) => subscribe(connection, &packet).await?,
+        Packet::Subscribe(packet) => handle_subscribe(connection, &packet).await?,
         Packet::Unsubscribe(packet) => {
-            let codes = subscribe::unsubscribe(&connection.core, &mut connection.session, &packet.filters);
+            let codes = connection.broker.subscribing.unsubscribe(&mut connection.session, &packet.filters);
             encode::unsuback(&mut connection.out, connection.level, packet.id, &codes);
         }
         Packet::PingReq => encode::pong(&mut connection.out),
-        Packet::Disconnect(packet) => return Err(disconnect(connection, packet)),
+        Packet::Disconnect(packet) => return Err(handle_disconnect(connection, packet)),
     }
     Ok(())
 }
 
-async fn publish(connection: &mut Connection, packet: Publish) -> Result<(), End> {
-    connection.core.gauges.received.one();
-    let named = resolve(connection, &packet).map_err(|fault| connection.fault(fault))?;
-    let (id, twice) = (packet.id, packet.qos == QoS::ExactlyOnce);
+async fn handle_publish(connection: &mut Connection, packet: Publish) -> Result<(), End> {
+    connection.broker.metrics.received.one();
+    let target = resolve_topic(connection, &packet).map_err(|fault| connection.fault(fault))?;
+    let (id, is_qos2) = (packet.id, packet.qos == QoS::ExactlyOnce);
     if packet.qos != QoS::AtMostOnce {
-        if twice && let Some(phase) = connection.session.received.get_mut(&id) {
-            let can_answer = phase_after_repeat(phase, connection.session.connections);
-            return sent_again(connection, id, can_answer).await;
+        if is_qos2 && let Some(state) = connection.session.received.get_mut(&id) {
+            let can_answer = can_answer_repeat(state, connection.session.connections);
+            return acknowledge_again(connection, id, can_answer).await;
         }
         connection.unacknowledged += 1;
-        let most = usize::from(connection.core.settings.limits.inflight);
+        let most = usize::from(connection.broker.limits.inflight);
         if connection.level == Level::V5 && connection.unacknowledged > most {
             let why = "more unacknowledged messages than the receive maximum";
             return Err(connection.fault(Fault { reason: Reason::ReceiveMaximumExceeded, why }));
         }
     }
-    if twice {
+    if is_qos2 {
         remember(connection, id)?;
     }
     let number = connection.session.connections;
-    let decided = move |settled| Decided { id, twice, connection: number, settled };
-    let verdict = judge(connection, named, packet);
-    if matches!(verdict, Verdict::Now(_)) && connection.core.pressure.load(Relaxed) > 0 {
+    let completed = move |outcome| CompletedPublish { id, is_qos2, connection: number, outcome };
+    let decision = decide(connection, target, packet);
+    if matches!(decision, PublishDecision::Immediate(_)) && connection.broker.pressure.load(Relaxed) > 0 {
         tokio::time::sleep(SLOWER).await;
     }
-    match verdict {
-        Verdict::Now(settled) if connection.session.pending.is_empty() => settle(connection, decided(settled)).await,
-        Verdict::Now(settled) => {
-            connection.session.pending.push_back(Box::pin(std::future::ready(decided(settled))));
+    match decision {
+        PublishDecision::Immediate(outcome) if connection.session.pending.is_empty() => {
+            complete(connection, completed(outcome)).await
+        }
+        PublishDecision::Immediate(outcome) => {
+            connection.session.pending.push_back(Box::pin(std::future::ready(completed(outcome))));
             Ok(())
         }
-        Verdict::Later(future) => {
-            connection.session.pending.push_back(Box::pin(async move { decided(future.await) }));
+        PublishDecision::Deferred(future) => {
+            connection.session.pending.push_back(Box::pin(async move { completed(future.await) }));
             Ok(())
         }
     }
@@ -101,7 +110,7 @@ fn remember(connection: &mut Connection, id: u16) -> Result<(), End> {
     const STEP: usize = 64;
     let answer_on = connection.session.connections;
     let session = &mut connection.session;
-    session.received.insert(id, Phase::Open { answer_on });
+    session.received.insert(id, InboundQos2::Open { answer_on });
     let count = session.received.len();
     if count.is_multiple_of(STEP) && session.received_share.resize((count * EACH) as u64).is_err() {
         let why = "no room for more messages at QoS 2 without their PUBREL";
@@ -110,40 +119,40 @@ fn remember(connection: &mut Connection, id: u16) -> Result<(), End> {
     Ok(())
 }
 
-fn judge(connection: &Connection, named: Named, packet: Publish) -> Verdict {
-    let Named::Topic(topic) = named else {
+fn decide(connection: &Connection, target: Target, packet: Publish) -> PublishDecision {
+    let Target::Topic(topic) = target else {
         let why = "a topic longer than topic_bytes";
-        connection.core.refused_publish(&connection.sender, "", why);
-        return Verdict::Now(Settled::refused(Reason::TopicNameInvalid, why));
+        connection.broker.publishing.count_refusal(&connection.publisher, "", why);
+        return PublishDecision::Immediate(PublishOutcome::refused(Reason::TopicNameInvalid, why));
     };
     let message = Message {
         topic,
-        payload: decode::compact(&packet.payload),
+        payload: compact(&packet.payload),
         qos: packet.qos,
         retain: packet.retain,
         properties: packet.properties,
-        expires_at: publish::expires_at(packet.expiry),
+        expires_at: expires_at(packet.expiry),
         origin: connection.session.number,
         place: 0,
         owner: None,
     };
-    let offered = Offered { message, dup: packet.dup, is_will: false };
-    publish::judge(&connection.core, &connection.sender, offered)
+    let publication = Publication { message, dup: packet.dup, is_will: false };
+    connection.broker.publishing.decide(&connection.publisher, publication)
 }
 
 /// What a PUBLISH is for.
-enum Named {
+enum Target {
     Topic(Arc<str>),
     /// A topic as MQTT has them, and longer than the front takes.
     TooLong,
 }
 
 /// The topic that a PUBLISH is for, by its alias if it has one.
-fn resolve(connection: &mut Connection, packet: &Publish) -> Result<Named, Fault> {
-    let most = connection.core.settings.limits.topic_bytes;
+fn resolve_topic(connection: &mut Connection, packet: &Publish) -> Result<Target, Fault> {
+    let most = connection.broker.limits.topic_bytes;
     let mut name = packet.topic.as_str();
     if let Some(alias) = packet.alias {
-        if alias == 0 || alias > connection.core.settings.limits.topic_aliases {
+        if alias == 0 || alias > connection.broker.limits.topic_aliases {
             let why = "a topic alias above the topic alias maximum";
             return Err(Fault { reason: Reason::TopicAliasInvalid, why });
         }
@@ -157,17 +166,17 @@ fn resolve(connection: &mut Connection, packet: &Publish) -> Result<Named, Fault
         }
     }
     if name == TOO_LONG {
-        return Ok(Named::TooLong);
+        return Ok(Target::TooLong);
     }
     if !topic::valid_topic(name) {
         return Err(Fault { reason: Reason::TopicNameInvalid, why: "a PUBLISH to something that is no topic" });
     }
-    Ok(if name.len() > most { Named::TooLong } else { Named::Topic(name.into()) })
+    Ok(if name.len() > most { Target::TooLong } else { Target::Topic(name.into()) })
 }
 
 /// Marks a QoS 2 message that came again; says whether it can be acknowledged now.
-fn phase_after_repeat(phase: &mut Phase, connection: u64) -> bool {
-    if let Phase::Open { answer_on } = phase {
+fn can_answer_repeat(state: &mut InboundQos2, connection: u64) -> bool {
+    if let InboundQos2::Open { answer_on } = state {
         *answer_on = connection;
         return false;
     }
@@ -175,71 +184,61 @@ fn phase_after_repeat(phase: &mut Phase, connection: u64) -> bool {
 }
 
 /// A QoS 2 message that came again is not published again, only acknowledged: after all that came before.
-async fn sent_again(connection: &mut Connection, id: u16, can_answer: bool) -> Result<(), End> {
+async fn acknowledge_again(connection: &mut Connection, id: u16, can_answer: bool) -> Result<(), End> {
     if !can_answer {
         return Ok(());
     }
     connection.unacknowledged += 1;
     let number = connection.session.connections;
-    let decided = Decided { id, twice: true, connection: number, settled: Settled::done(None) };
+    let completed = CompletedPublish { id, is_qos2: true, connection: number, outcome: PublishOutcome::done(None) };
     if connection.session.pending.is_empty() {
-        return settle(connection, decided).await;
+        return complete(connection, completed).await;
     }
-    connection.session.pending.push_back(Box::pin(std::future::ready(decided)));
+    connection.session.pending.push_back(Box::pin(std::future::ready(completed)));
     Ok(())
 }
 
-/// Acknowledges a message whose fate is settled, and routes it.
+/// Routes a message whose outcome is known, and acknowledges it.
 ///
 /// # Errors
 /// How the connection ends, if it does.
-pub async fn settle(connection: &mut Connection, decided: Decided) -> Result<(), End> {
-    let Decided { id, twice, connection: came_on, settled } = decided;
-    let is_unheard = id != 0 && connection.level == Level::V5 && is_unheard(connection, &settled);
-    if let Some(message) = settled.route {
-        connection.core.router.publish(message).await.map_err(|_| End::Stopping)?;
-    }
+pub async fn complete(connection: &mut Connection, completed: CompletedPublish) -> Result<(), End> {
+    let CompletedPublish { id, is_qos2, connection: came_on, outcome } = completed;
+    let publishing = &connection.broker.publishing;
+    let is_unheard = id != 0 && connection.level == Level::V5 && publishing.has_no_subscribers(&outcome);
+    let ack = publishing.route(outcome).await.map_err(|_| End::Stopping)?;
     if id == 0 {
         return Ok(());
     }
     let now_on = connection.session.connections;
     let mut heard = came_on == now_on;
-    let failed = matches!(settled.answer, Answer::Refused(..)) && connection.level == Level::V5;
-    if twice {
-        let phase = connection.session.received.get(&id).copied();
-        heard |= phase == Some(Phase::Open { answer_on: now_on });
-        if failed || settled.answer == Answer::Unknown {
+    let failed = matches!(ack, AckResult::Refused(..)) && connection.level == Level::V5;
+    if is_qos2 {
+        let state = connection.session.received.get(&id).copied();
+        heard |= state == Some(InboundQos2::Open { answer_on: now_on });
+        if failed || ack == AckResult::Unknown {
             // PUBREC with a failure ends the exchange: no PUBREL follows (4.3.3).
             connection.session.received.remove(&id);
-        } else if phase.is_some() {
-            connection.session.received.insert(id, Phase::Received);
+        } else if state.is_some() {
+            connection.session.received.insert(id, InboundQos2::Received);
         }
     }
     if !heard {
         return Ok(());
     }
-    let (reason, why) = match &settled.answer {
-        Answer::Unknown => return Err(End::Lost("the recorder is gone; the client may send its messages again")),
-        Answer::Done if is_unheard => (Reason::NoMatchingSubscribers, None),
-        Answer::Done => (Reason::Success, None),
-        Answer::Refused(reason, why) => (*reason, Some(why.as_str())),
+    let (reason, why) = match &ack {
+        AckResult::Unknown => return Err(End::Lost("the recorder is gone; the client may send its messages again")),
+        AckResult::Done if is_unheard => (Reason::NoMatchingSubscribers, None),
+        AckResult::Done => (Reason::Success, None),
+        AckResult::Refused(reason, why) => (*reason, Some(why.as_str())),
     };
     let why = why.filter(|_| connection.wants_problem_information);
-    let kind = if twice { AckKind::Received } else { AckKind::Accepted };
+    let kind = if is_qos2 { AckKind::Received } else { AckKind::Accepted };
     encode::ack(&mut connection.out, connection.level, kind, id, reason, why);
-    if !twice || failed {
+    if !is_qos2 || failed {
         connection.unacknowledged = connection.unacknowledged.saturating_sub(1);
     }
     Ok(())
-}
-
-/// Whether nobody subscribes to the message, not even somebody who is away. Never for the hub's own topics: the hub itself
-/// hears them.
-fn is_unheard(connection: &Connection, settled: &Settled) -> bool {
-    settled
-        .route
-        .as_ref()
-        .is_some_and(|message| !topic::is_reserved(&message.topic) && !connection.core.hearers.has(&message.topic))
 }
 
 fn pubrec(connection: &mut Connection, ack: Ack) {
@@ -263,26 +262,40 @@ fn pubrel(connection: &mut Connection, ack: Ack) {
     encode::ack(&mut connection.out, connection.level, AckKind::Completed, ack.id, reason, None);
 }
 
-async fn subscribe(connection: &mut Connection, packet: &Subscribe) -> Result<(), End> {
-    let subscribed = match subscribe::subscribe(&connection.core, &mut connection.session, packet).await {
+async fn handle_subscribe(connection: &mut Connection, packet: &Subscribe) -> Result<(), End> {
+    let subscribed = match connection.broker.subscribing.subscribe(&mut connection.session, packet).await {
         Ok(answer) => answer,
-        Err(Broken::Fault(fault)) => return Err(connection.fault(fault)),
-        Err(Broken::Dead(_)) => return Err(End::Stopping),
+        Err(SubscribeError::Fault(fault)) => return Err(connection.fault(fault)),
+        Err(SubscribeError::Dead(_)) => return Err(End::Stopping),
     };
     // Before what it brings, which is written from the queue.
     encode::suback(&mut connection.out, connection.level, packet.id, &subscribed.codes);
-    connection.core.gauges.dropped.add(subscribed.dropped);
+    connection.broker.metrics.dropped.add(subscribed.dropped);
     Ok(())
 }
 
 /// The client says that it goes, and perhaps how long its session is to live.
-pub fn disconnect(connection: &mut Connection, packet: Disconnect) -> End {
+pub fn handle_disconnect(connection: &mut Connection, packet: Disconnect) -> End {
     if let Some(seconds) = packet.session_expiry {
         if connection.session.expiry.is_zero() && seconds > 0 {
             return connection.fault(Fault::protocol("a session expiry in DISCONNECT after none in CONNECT"));
         }
-        let most = connection.core.settings.limits.session_seconds;
+        let most = connection.broker.limits.session_seconds;
         connection.session.expiry = Duration::from_secs(seconds.min(most).into());
     }
     End::Clean(Goodbye { with_will: packet.with_will })
+}
+
+/// Acknowledges all whose outcome is known by now, so that their acknowledgements are written at once: a commit completes
+/// many.
+///
+/// # Errors
+/// How the connection ends, if it does.
+pub async fn complete_all(connection: &mut Connection) -> Result<(), End> {
+    while !connection.session.pending.is_empty()
+        && let Some(Some(completed)) = connection.session.pending.next().now_or_never()
+    {
+        complete(connection, completed).await?;
+    }
+    Ok(())
 }

@@ -9,8 +9,11 @@ use std::{
 
 use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
 
-use super::link::QoS;
-use crate::{auth::holder::Holder, domain::pool::Standing};
+use crate::{
+    auth::holder::Holder,
+    domain::{pool::Standing, topic::Topic},
+    mqtt::link::QoS,
+};
 
 /// Which session a message came from, so that one that wants none of its own can be spared. 0 is nobody's.
 pub type SessionNumber = u64;
@@ -23,7 +26,7 @@ pub struct Message {
     pub qos: QoS,
     /// Published as the topic's retained message.
     pub retain: bool,
-    /// As in [`super::packet::Publish::properties`].
+    /// As in [`crate::mqtt::codec::packet::Publish::properties`].
     pub properties: Bytes,
     /// When nobody wants it any more.
     pub expires_at: Option<Instant>,
@@ -37,7 +40,7 @@ pub struct Message {
 impl Message {
     /// A message of the hub or one of its workers.
     #[must_use]
-    pub fn plain(message: super::link::Message, origin: SessionNumber) -> Self {
+    pub fn plain(message: crate::mqtt::link::Message, origin: SessionNumber) -> Self {
         Self {
             topic: message.topic.into(),
             payload: message.payload,
@@ -65,10 +68,23 @@ impl Message {
         Some(u32::try_from(left.as_millis().div_ceil(1000)).unwrap_or(u32::MAX))
     }
 
+    /// Whether it is a command to the lock, which is for now or not at all.
+    #[must_use]
+    pub fn is_lock_command(&self) -> bool {
+        Topic::parse(&self.topic) == Some(Topic::LockCommand)
+    }
+
     #[must_use]
     pub fn is_expired(&self, now: Instant) -> bool {
         self.expires_at.is_some_and(|end| end <= now)
     }
+}
+
+/// A copy of a small slice, so that a short payload does not keep a whole read buffer in memory.
+#[must_use]
+pub fn compact(bytes: &Bytes) -> Bytes {
+    const SMALL: usize = 16 * 1024;
+    if bytes.len() > SMALL { bytes.clone() } else { BytesMut::from(&bytes[..]).freeze() }
 }
 
 const QOS: u8 = 0b0011;

@@ -14,11 +14,7 @@ use parking_lot::Mutex;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::{
-    message::{Message, SessionNumber},
-    router::{NotSubscribed, Router, RouterLink},
-    session::Shared,
-};
+use super::SharedDelivery;
 use crate::{
     auth::{holder::Holder, identity::Identity, rights::Rights},
     domain::{
@@ -26,6 +22,10 @@ use crate::{
         topic::Topic,
     },
     lifecycle::Lifecycle,
+    mqtt::router::{
+        NotSubscribed, Router, RouterLink, SubscriptionGuard,
+        message::{Message, SessionNumber},
+    },
 };
 
 /// A member of a group.
@@ -37,7 +37,7 @@ pub struct Member {
     pub session: SessionNumber,
     /// The member's number for its subscription.
     pub subscription: usize,
-    pub mailbox: mpsc::Sender<Box<Shared>>,
+    pub mailbox: mpsc::Sender<Box<SharedDelivery>>,
     pub online: Arc<AtomicBool>,
 }
 
@@ -51,6 +51,8 @@ struct Members {
 struct Group {
     members: Arc<Mutex<Members>>,
     stop: CancellationToken,
+    /// Nobody subscribes by the group any more once its last member has left, though its link ends a moment later.
+    _subscription: Option<SubscriptionGuard>,
     /// On the account of whoever made it, until its last member leaves.
     _place: Share<Holder>,
 }
@@ -59,7 +61,7 @@ type Name = (String, String);
 
 /// All groups.
 #[derive(Debug)]
-pub struct Shares {
+pub struct SharedGroups {
     groups: Mutex<HashMap<Name, Group>>,
     places: Pool<Holder>,
     router: Router,
@@ -67,7 +69,7 @@ pub struct Shares {
     lifecycle: Lifecycle,
 }
 
-impl Shares {
+impl SharedGroups {
     #[must_use]
     pub fn new(router: Router, rights: Rights, places: Pool<Holder>, lifecycle: Lifecycle) -> Self {
         Self { groups: Mutex::default(), places, router, rights, lifecycle }
@@ -86,6 +88,7 @@ impl Shares {
         let place = place.map_err(|_| NotSubscribed::TooManyGroups)?;
         let mut link = self.router.open(member.holder, member.who.standing());
         link.subscribe(1, filter).await?;
+        let subscription = link.guard(1);
         let stop = self.lifecycle.soft.child_token();
         let members = {
             let mut groups = self.groups.lock();
@@ -95,7 +98,9 @@ impl Shares {
                 return Ok(());
             }
             let members = Arc::new(Mutex::new(Members { list: vec![member], next: 0 }));
-            groups.insert(name, Group { members: members.clone(), stop: stop.clone(), _place: place });
+            let group =
+                Group { members: members.clone(), stop: stop.clone(), _subscription: subscription, _place: place };
+            groups.insert(name, group);
             members
         };
         let rights = self.rights.clone();
@@ -154,7 +159,7 @@ enum Offer {
     /// There is no member left that may have it, so it is nobody's.
     Nobody,
     /// Nobody has room; the first that will.
-    Full(Message, mpsc::Sender<Box<Shared>>),
+    Full(Message, mpsc::Sender<Box<SharedDelivery>>),
 }
 
 /// Gives the message to the next member with room, those with a connection first.
@@ -168,7 +173,7 @@ fn offer(members: &mut Members, mut message: Message, rights: &Rights) -> Offer 
             if member.online.load(Relaxed) != online || !rights.may_receive(&member.who, &message.topic) {
                 continue;
             }
-            match member.mailbox.try_send(Box::new(Shared { subscription: member.subscription, message })) {
+            match member.mailbox.try_send(Box::new(SharedDelivery { subscription: member.subscription, message })) {
                 Ok(()) => {
                     members.next = index + 1;
                     return Offer::Taken;
@@ -191,7 +196,7 @@ mod tests {
     use super::*;
     use crate::mqtt::link::{self, QoS};
 
-    fn member(session: u64, online: bool, room: usize) -> (Member, mpsc::Receiver<Box<Shared>>) {
+    fn member(session: u64, online: bool, room: usize) -> (Member, mpsc::Receiver<Box<SharedDelivery>>) {
         let (mailbox, receiver) = mpsc::channel(room);
         (
             Member {
@@ -221,8 +226,9 @@ mod tests {
         for _ in 0..6 {
             assert!(matches!(offer(&mut members, message(), &Rights::default()), Offer::Taken));
         }
-        let count =
-            |receiver: &mut mpsc::Receiver<Box<Shared>>| std::iter::from_fn(|| receiver.try_recv().ok()).count();
+        let count = |receiver: &mut mpsc::Receiver<Box<SharedDelivery>>| {
+            std::iter::from_fn(|| receiver.try_recv().ok()).count()
+        };
         assert_eq!((count(&mut first), count(&mut second), count(&mut absent)), (3, 3, 0));
     }
 

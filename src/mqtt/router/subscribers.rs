@@ -13,14 +13,14 @@ use std::{
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::Notify;
 
-use super::{Arrival, LinkNumber, NotSubscribed};
+use super::{Arrival, LinkNumber, NotSubscribed, message::Message};
 use crate::{
     auth::holder::Holder,
     domain::{
         pool::{Account, Pool, Share, Standing},
         topic,
     },
-    mqtt::{gauges::Count, message::Message, pools, settings::Limits},
+    mqtt::{metrics::Counter, pools, settings::Limits},
     telemetry::rate::Rate,
 };
 
@@ -36,8 +36,8 @@ const KEPT: usize = 32;
 
 /// All subscriptions.
 #[derive(Debug)]
-pub(super) struct Interest {
-    listening: RwLock<Listening>,
+pub(super) struct Subscribers {
+    table: RwLock<Table>,
     /// Different filters of each identity.
     places: Pool<Holder>,
     last_link: AtomicU64,
@@ -46,8 +46,8 @@ pub(super) struct Interest {
 }
 
 #[derive(Debug, Default)]
-struct Listening {
-    filters: HashMap<Arc<str>, Hearers>,
+struct Table {
+    filters: HashMap<Arc<str>, FilterEntry>,
     /// Those of the filters that have wildcards.
     wild: Vec<Arc<str>>,
     /// Which of these match a topic.
@@ -58,13 +58,13 @@ struct Listening {
 
 /// Who is subscribed to one filter.
 #[derive(Debug, Default)]
-struct Hearers {
-    list: Vec<Hearer>,
-    places: Vec<Place>,
+struct FilterEntry {
+    list: Vec<Subscriber>,
+    holders: Vec<HolderShare>,
 }
 
 #[derive(Debug)]
-struct Hearer {
+struct Subscriber {
     link: LinkNumber,
     /// The link's number for the subscription.
     number: usize,
@@ -76,8 +76,8 @@ struct Hearer {
 
 /// What one identity has of all filters by this one, in however many sessions.
 #[derive(Debug)]
-struct Place {
-    hearers: usize,
+struct HolderShare {
+    subscriptions: usize,
     share: Share<Holder>,
 }
 
@@ -172,10 +172,10 @@ impl Inbox {
     }
 }
 
-impl Interest {
+impl Subscribers {
     pub(super) fn new(limits: &Limits) -> Self {
         Self {
-            listening: RwLock::default(),
+            table: RwLock::default(),
             places: Pool::new(pools::filters(limits)),
             last_link: AtomicU64::new(0),
             lines: Rate::new(1, Duration::from_secs(10)),
@@ -201,75 +201,75 @@ impl Interest {
         account: &Account<Holder>,
         mailbox: Mailbox,
     ) -> Result<(), NotSubscribed> {
-        let mut listening = self.listening.write();
+        let mut table = self.table.write();
         // A link that is gone has taken itself out, or does so after this.
         if mailbox.is_closed() {
             return Ok(());
         }
         let holder = *account.holder();
-        let own = |place: &&mut Place| *place.share.holder() == holder;
-        let place = listening.filters.get_mut(filter).and_then(|hearers| hearers.places.iter_mut().find(own));
-        if let Some(place) = place {
-            place.hearers += 1;
+        let own = |one: &&mut HolderShare| *one.share.holder() == holder;
+        let own = table.filters.get_mut(filter).and_then(|entry| entry.holders.iter_mut().find(own));
+        if let Some(own) = own {
+            own.subscriptions += 1;
         } else {
             let share = account.take(1).map_err(|_| NotSubscribed::TooManyFilters)?;
-            if !listening.filters.contains_key(filter) {
-                listening.begin(filter);
+            if !table.filters.contains_key(filter) {
+                table.begin(filter);
             }
-            let hearers = listening.filters.entry(filter.clone()).or_default();
-            hearers.places.push(Place { hearers: 1, share });
+            let entry = table.filters.entry(filter.clone()).or_default();
+            entry.holders.push(HolderShare { subscriptions: 1, share });
         }
-        if let Some(hearers) = listening.filters.get_mut(filter) {
-            hearers.list.push(Hearer { link, number, since, holder, mailbox });
+        if let Some(entry) = table.filters.get_mut(filter) {
+            entry.list.push(Subscriber { link, number, since, holder, mailbox });
         }
         Ok(())
     }
 
     /// Ends subscriptions of a link. A filter that nobody has any more is forgotten.
     pub(super) fn remove<'a>(&self, link: LinkNumber, filters: impl Iterator<Item = (usize, &'a Arc<str>)>) {
-        let mut listening = self.listening.write();
+        let mut table = self.table.write();
         for (number, filter) in filters {
-            listening.remove(link, number, filter);
+            table.remove(link, number, filter);
         }
     }
 
-    /// Whether a message of this topic has a hearer now. One that is on its way while its first hearer subscribes may be
-    /// missed, as one that came just before.
+    /// Whether a message of this topic has a subscriber now. One that is on its way while its first subscriber subscribes
+    /// may be missed, as one that came just before.
     pub(super) fn has(&self, name: &Arc<str>) -> bool {
         {
-            let listening = self.listening.read();
-            if listening.filters.contains_key(name) {
+            let table = self.table.read();
+            if table.filters.contains_key(name) {
                 return true;
             }
-            if let Some(matching) = listening.topics.get(name) {
+            if let Some(matching) = table.topics.get(name) {
                 return !matching.is_empty();
             }
         }
-        let mut listening = self.listening.write();
-        listening.find(name);
-        listening.topics.get(name).is_some_and(|matching| !matching.is_empty())
+        let mut table = self.table.write();
+        table.find(name);
+        table.topics.get(name).is_some_and(|matching| !matching.is_empty())
     }
 
     /// Gives a message to each subscription that it reaches, and counts those that were too far behind. Says whether
     /// somebody is behind.
-    pub(super) fn deliver(&self, message: &Message, overwritten: &Count) -> bool {
-        let mut listening = self.listening.read();
-        if !listening.topics.contains_key(&message.topic) {
-            drop(listening);
-            self.listening.write().find(&message.topic);
-            listening = self.listening.read();
+    pub(super) fn deliver(&self, message: &Message, overwritten: &Counter) -> bool {
+        let mut table = self.table.read();
+        if !table.topics.contains_key(&message.topic) {
+            drop(table);
+            self.table.write().find(&message.topic);
+            table = self.table.read();
         }
-        let wild = listening.topics.get(&message.topic).into_iter().flatten();
+        let wild = table.topics.get(&message.topic).into_iter().flatten();
         let (mut missed, mut is_behind) = (0, false);
         for filter in wild.chain([&message.topic]) {
-            let hearers = listening.filters.get(filter).into_iter().flat_map(|hearers| &hearers.list);
-            for hearer in hearers.filter(|hearer| hearer.since < message.place) {
-                let put = hearer.mailbox.put(Arrival { subscription: hearer.number, message: message.clone() });
+            let subscribers = table.filters.get(filter).into_iter().flat_map(|entry| &entry.list);
+            for subscriber in subscribers.filter(|subscriber| subscriber.since < message.place) {
+                let put = subscriber.mailbox.put(Arrival { subscription: subscriber.number, message: message.clone() });
                 is_behind |= put != Put::Well;
                 missed += u64::from(put == Put::Missed);
             }
         }
-        drop(listening);
+        drop(table);
         if missed > 0 {
             overwritten.add(missed);
             if self.lines.pass(Instant::now()).is_some() {
@@ -280,7 +280,7 @@ impl Interest {
     }
 }
 
-impl Listening {
+impl Table {
     /// Takes note of a filter that nobody had.
     fn begin(&mut self, filter: &Arc<str>) {
         if !is_wild(filter) {
@@ -297,16 +297,16 @@ impl Listening {
     }
 
     fn remove(&mut self, link: LinkNumber, number: usize, filter: &Arc<str>) {
-        let Some(hearers) = self.filters.get_mut(filter) else { return };
-        let at = hearers.list.iter().position(|hearer| hearer.link == link && hearer.number == number);
-        let Some(gone) = at.map(|at| hearers.list.swap_remove(at)) else { return };
-        if let Some(at) = hearers.places.iter().position(|place| *place.share.holder() == gone.holder) {
-            hearers.places[at].hearers -= 1;
-            if hearers.places[at].hearers == 0 {
-                hearers.places.swap_remove(at);
+        let Some(entry) = self.filters.get_mut(filter) else { return };
+        let at = entry.list.iter().position(|subscriber| subscriber.link == link && subscriber.number == number);
+        let Some(gone) = at.map(|at| entry.list.swap_remove(at)) else { return };
+        if let Some(at) = entry.holders.iter().position(|one| *one.share.holder() == gone.holder) {
+            entry.holders[at].subscriptions -= 1;
+            if entry.holders[at].subscriptions == 0 {
+                entry.holders.swap_remove(at);
             }
         }
-        if hearers.list.is_empty() {
+        if entry.list.is_empty() {
             self.filters.remove(filter);
             self.end(filter);
         }

@@ -5,10 +5,10 @@
 use bytes::{BufMut as _, Bytes, BytesMut};
 
 use super::{
-    link::QoS,
     packet::{Level, Reason},
     property,
 };
+use crate::mqtt::link::QoS;
 
 /// What a CONNACK of MQTT 5.0 says besides its code.
 #[derive(Debug, Clone, Default)]

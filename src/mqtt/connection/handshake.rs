@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::BytesMut;
+use chrono::Utc;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     sync::oneshot,
@@ -10,28 +11,46 @@ use tokio::{
 };
 
 use super::{
-    afterlife::Afterlife,
-    connection::{Connection, Guards, ROOM, Stream},
-    decode::{self, NoConnect},
-    delivery,
-    encode::{self, Offer},
-    frame::Kind,
-    front::{Core, Credentials, Guest, Refusal},
-    input::Input,
-    lock,
-    packet::{self, Connect, Fault, Level, Reason},
-    publish::{Offered, Sender, Settled, Verdict},
-    queue::Room,
-    session::Session,
-    sessions::{Key, Order, Owner, Seat},
-    will::Will,
-    worker,
+    Connection, Guards, ROOM, Stream,
+    admission::ConnectionPermit,
+    broker::Broker,
+    credentials::{Authenticate, Credentials, Refusal},
+    detached::DetachedSession,
+    keep_alive,
 };
 use crate::{
-    auth::{holder::Holder, identity::Identity, origin::Origin},
+    auth::{
+        holder::Holder,
+        identity::Identity,
+        origin::{Address, Origin},
+        rights::Rights,
+    },
     domain::{
         pool::{Account, Standing},
         topic::{self, Topic},
+    },
+    events::{
+        alerts::{Alerts, Subject},
+        presence::Presence,
+    },
+    mqtt::{
+        codec::{
+            decode::{self, NoConnect},
+            encode::{self, Offer},
+            frame::Kind,
+            packet::{self, Connect, Fault, Level, Reason},
+            read_buffer::Input,
+        },
+        log_throttle::LogThrottle,
+        pools::Pools,
+        publish::will::Will,
+        session::{
+            Session,
+            agent_slot::{LockAgentSlot, SlotGuard, SlotOwner, is_lock_agent},
+            publication::{Publication, PublishDecision, PublishOutcome, Publisher},
+            queue::Room,
+            registry::{SessionControl, SessionKey, SessionLease, SessionOwner, SessionRegistry},
+        },
     },
 };
 
@@ -48,33 +67,70 @@ pub struct Visitor {
     pub origin: Origin,
     /// The name in the client's certificate, if it has shown one.
     pub certificate_name: Option<String>,
-    pub guest: Guest,
+    pub permit: ConnectionPermit,
 }
 
 /// Why a CONNECT is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Refused(pub Reason, pub &'static str);
 
-/// Serves one client from its first byte to its last, if its CONNECT is whole by the deadline.
-pub async fn serve<S: Stream + Unpin>(core: Arc<Core>, mut stream: S, visitor: Visitor, deadline: Instant) {
-    let mut input = Input::new(&[]);
-    let longest = core.settings.limits.packet_bytes.min(CONNECT);
-    let arriving = core.pools.arriving.account(Holder::at(visitor.origin.address()), Standing::Common);
-    let first = first_packet(&mut stream, &mut input, longest, &arriving);
-    let first = tokio::select! {
-        first = timeout_at(deadline, first) => first,
-        () = visitor.guest.sent_away() => return,
-        () = core.lifecycle.soft.cancelled() => return,
-    };
-    let Ok(Some(first)) = first else { return };
-    visitor.guest.has_spoken();
-    // Until here a client costs little more than its socket.
-    Box::pin(answer(core, stream, input, visitor, first)).await;
+/// All that a client may meet from its first byte to its CONNACK, and what it has after that.
+pub struct Handshake {
+    /// What its connection may touch.
+    pub broker: Arc<Broker>,
+    pub authenticate: Authenticate,
+    pub rights: Rights,
+    pub sessions: Arc<SessionRegistry>,
+    pub agent_slot: LockAgentSlot,
+    pub presence: Presence,
+    pub pools: Pools,
+    /// Whether lock-agent sessions from other machines may come without TLS.
+    pub plain_lock: bool,
+    /// How often refusals are logged.
+    pub refusals: Arc<LogThrottle>,
+    pub alerts: Alerts,
+    /// How often somebody's attempts become an alert.
+    pub alert_throttle: LogThrottle,
+}
+
+impl std::fmt::Debug for Handshake {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Handshake").field("broker", &self.broker).finish_non_exhaustive()
+    }
+}
+
+impl Handshake {
+    /// Serves one client from its first byte to its last, if its CONNECT is whole by the deadline.
+    pub async fn serve<S: Stream + Unpin>(self: Arc<Self>, mut stream: S, visitor: Visitor, deadline: Instant) {
+        let mut input = Input::new(&[]);
+        let longest = self.broker.limits.packet_bytes.min(CONNECT);
+        let arriving = self.broker.arriving.account(Holder::at(visitor.origin.address()), Standing::Common);
+        let first = first_packet(&mut stream, &mut input, longest, &arriving);
+        let first = tokio::select! {
+            first = timeout_at(deadline, first) => first,
+            () = visitor.permit.sent_away() => return,
+            () = self.broker.lifecycle.soft.cancelled() => return,
+        };
+        let Ok(Some(first)) = first else { return };
+        visitor.permit.has_spoken();
+        // Until here a client costs little more than its socket.
+        Box::pin(answer(self, stream, input, visitor, first)).await;
+    }
+
+    /// Has an alert about somebody stored, at a limited rate, for somebody to look at.
+    fn alert(&self, who: &Identity, address: Address, description: String) {
+        // Whoever claims to be the lock agent is no more than anybody here.
+        if self.alert_throttle.pass(Holder::of(who, address), Standing::Common, std::time::Instant::now()).is_some() {
+            self.alerts.raise(Subject::Intruder, description, Utc::now());
+        } else {
+            tracing::warn!("{description}");
+        }
+    }
 }
 
 /// Goes on with whoever has sent a whole packet.
 async fn answer<S: Stream + Unpin>(
-    core: Arc<Core>,
+    handshake: Arc<Handshake>,
     stream: S,
     input: Input,
     visitor: Visitor,
@@ -82,28 +138,28 @@ async fn answer<S: Stream + Unpin>(
 ) {
     let connect = match first {
         Ok(connect) => connect,
-        Err(no_connect) => return answer_no_connect(&core, stream, &no_connect).await,
+        Err(no_connect) => return answer_no_connect(&handshake, stream, &no_connect).await,
     };
     let level = connect.level;
     // Without the room that the CONNECT took, which may have been much.
     let input = input.behind_connect();
-    match admit(&core, &visitor, connect).await {
+    match admit(&handshake, &visitor, connect).await {
         Err(Refused(reason, why)) => {
-            core.gauges.refused_connects.one();
+            handshake.broker.metrics.refused_connects.one();
             let address = visitor.origin.address();
-            if let Some(held_back) = core.may_log(&Identity::Anonymous, address) {
+            if let Some(held_back) = handshake.refusals.may_log(&Identity::Anonymous, address) {
                 tracing::warn!(%address, held_back, "refused a CONNECT: {why}");
             }
             let mut out = BytesMut::new();
             encode::refuse(&mut out, level, reason, why);
-            farewell(&core, stream, &out).await;
+            farewell(&handshake, stream, &out).await;
         }
         Ok(Admitted { mut connection, will, guards }) => {
             let end = connection.run(stream, input).await;
             drop(guards);
-            let Connection { core, session, seat, sender, .. } = connection;
-            let afterlife = Afterlife { core: core.clone(), session, seat, sender, will };
-            core.lifecycle.track(afterlife.begin(end));
+            let Connection { broker, session, lease, publisher, .. } = connection;
+            let detached = DetachedSession { broker: broker.clone(), session, lease, publisher, will };
+            broker.lifecycle.track(detached.begin(end));
         }
     }
 }
@@ -140,8 +196,8 @@ fn begins_as_v5(input: &[u8]) -> bool {
     (2..=5).any(|at| input.get(at..).is_some_and(|rest| rest.starts_with(BEGINNING)))
 }
 
-async fn answer_no_connect<S: Stream + Unpin>(core: &Core, stream: S, no_connect: &NoConnect) {
-    core.gauges.protocol_errors.one();
+async fn answer_no_connect<S: Stream + Unpin>(handshake: &Handshake, stream: S, no_connect: &NoConnect) {
+    handshake.broker.metrics.protocol_errors.one();
     let mut out = BytesMut::new();
     match no_connect {
         // Code 1 as 3.1.1 writes it, which every version's clients read.
@@ -152,11 +208,11 @@ async fn answer_no_connect<S: Stream + Unpin>(core: &Core, stream: S, no_connect
         }
         NoConnect::Faulty(Level::V311, _) | NoConnect::Nonsense(_) => return,
     }
-    farewell(core, stream, &out).await;
+    farewell(handshake, stream, &out).await;
 }
 
 /// Writes the last bytes, and gives the client a moment to read them.
-async fn farewell<S: Stream + Unpin>(core: &Core, mut stream: S, out: &[u8]) {
+async fn farewell<S: Stream + Unpin>(handshake: &Handshake, mut stream: S, out: &[u8]) {
     const MOMENT: Duration = Duration::from_secs(1);
     let last_words = async {
         stream.write_all(out).await?;
@@ -167,7 +223,7 @@ async fn farewell<S: Stream + Unpin>(core: &Core, mut stream: S, out: &[u8]) {
     };
     tokio::select! {
         _ = timeout(MOMENT, last_words) => {}
-        () = core.lifecycle.soft.cancelled() => {}
+        () = handshake.broker.lifecycle.soft.cancelled() => {}
     }
 }
 
@@ -178,54 +234,54 @@ struct Admitted {
     guards: Guards,
 }
 
-async fn admit(core: &Arc<Core>, visitor: &Visitor, mut connect: Connect) -> Result<Admitted, Refused> {
+async fn admit(handshake: &Handshake, visitor: &Visitor, mut connect: Connect) -> Result<Admitted, Refused> {
     let assigned = name(&mut connect)?;
-    let endings = core.sessions.endings();
-    let mut who = authenticate(core, visitor, &connect).await?;
-    visitor.guest.known(who.standing()).map_err(|_| Refused(Reason::QuotaExceeded, "too many connections"))?;
-    let key = Key { owner: Owner::from(&who), client_id: connect.client_id.clone() };
+    let endings = handshake.sessions.endings();
+    let mut who = authenticate(handshake, visitor, &connect).await?;
+    visitor.permit.known(who.standing()).map_err(|_| Refused(Reason::QuotaExceeded, "too many connections"))?;
+    let key = SessionKey { owner: SessionOwner::from(&who), client_id: connect.client_id.clone() };
     let mut guards = Guards::default();
-    let sender = Sender::new(core, who.clone(), visitor.origin);
-    let will = connect.will.take().map(|will| admit_will(core, &sender, will)).transpose()?;
+    let publisher = Publisher::new(who.clone(), visitor.origin, handshake.sessions.new_number(), &handshake.pools);
+    let will = connect.will.take().map(|will| admit_will(handshake, &publisher, will)).transpose()?;
     // The last that can refuse, so that a refused CONNECT does not free the place of the worker that has it.
-    if lock::is_worker(&who) {
-        guards.worker = Some(admit_worker(core, visitor.origin, &who, &key)?);
+    if is_lock_agent(&who) {
+        guards.agent_slot = Some(admit_lock_agent(handshake, visitor.origin, &who, &key)?);
     }
-    let claimed = core.sessions.claim(key, who.clone(), visitor.origin.address());
-    let (seat, previous) = claimed.map_err(|_| Refused(Reason::QuotaExceeded, "too many sessions"))?;
-    if core.sessions.endings() != endings {
+    let claimed = handshake.sessions.claim(key, who.clone(), visitor.origin.address());
+    let (lease, previous) = claimed.map_err(|_| Refused(Reason::QuotaExceeded, "too many sessions"))?;
+    if handshake.sessions.endings() != endings {
         // Somebody's sessions were ended meanwhile, perhaps this one's: ask again, now that an end would find it.
-        who = authenticate(core, visitor, &connect).await?;
-        if Owner::from(&who) != seat.key.owner {
+        who = authenticate(handshake, visitor, &connect).await?;
+        if SessionOwner::from(&who) != lease.key.owner {
             return Err(Refused(Reason::NotAuthorized, "the identity changed while it connected"));
         }
     }
     if let Identity::Device(device) = &who {
-        guards.attendance = Some(core.hooks.presence.arrive(device.id, device.role, device.camera_id));
+        guards.presence = Some(handshake.presence.arrive(device.id, device.role, device.camera_id));
     }
-    let (session, present) = session(core, &connect, who, &sender, previous).await;
-    Ok(Admitted { connection: greet(core, &connect, assigned, session, present, seat, &sender), will, guards })
+    let (session, present) = session(handshake, &connect, who, &publisher, previous).await;
+    Ok(Admitted { connection: greet(handshake, &connect, assigned, session, present, lease, &publisher), will, guards })
 }
 
 /// Makes the session the connection's, and writes the CONNACK.
 fn greet(
-    core: &Arc<Core>,
+    handshake: &Handshake,
     connect: &Connect,
     assigned: Option<String>,
     mut session: Box<Session>,
     present: bool,
-    seat: Seat,
-    sender: &Sender,
+    lease: SessionLease,
+    publisher: &Publisher,
 ) -> Connection {
-    let limits = &core.settings.limits;
+    let limits = &handshake.broker.limits;
     let granted = connect.session_expiry.min(limits.session_seconds);
     session.expiry = Duration::from_secs(granted.into());
     session.connections += 1;
-    let sender = Sender {
+    let publisher = Publisher {
         who: session.who.clone(),
         number: session.number,
         abandoned: session.abandoned.clone(),
-        ..sender.clone()
+        ..publisher.clone()
     };
     let offer = Offer {
         session_expiry: (granted != connect.session_expiry).then_some(granted),
@@ -233,9 +289,9 @@ fn greet(
         maximum_packet: u32::try_from(limits.packet_bytes).unwrap_or(u32::MAX),
         topic_alias_maximum: limits.topic_aliases,
         assigned_client_id: assigned,
-        keep_alive: delivery::server_keep_alive(connect, limits),
+        keep_alive: keep_alive::server_keep_alive(connect, limits),
     };
-    let mut connection = Connection::new(core.clone(), session, seat, sender, connect);
+    let mut connection = Connection::new(handshake.broker.clone(), session, lease, publisher, connect);
     encode::accept(&mut connection.out, connect.level, present, &offer);
     connection
 }
@@ -258,7 +314,7 @@ fn name(connect: &mut Connect) -> Result<Option<String>, Refused> {
     Ok(Some(connect.client_id.clone()))
 }
 
-async fn authenticate(core: &Core, visitor: &Visitor, connect: &Connect) -> Result<Identity, Refused> {
+async fn authenticate(handshake: &Handshake, visitor: &Visitor, connect: &Connect) -> Result<Identity, Refused> {
     let password = match &connect.password {
         None => None,
         Some(bytes) => match String::from_utf8(bytes.to_vec()) {
@@ -274,14 +330,14 @@ async fn authenticate(core: &Core, visitor: &Visitor, connect: &Connect) -> Resu
         address: visitor.origin.address(),
         certificate_name: visitor.certificate_name.clone(),
     };
-    let answer = timeout(core.settings.limits.connect_time(), (core.hooks.authenticate)(credentials)).await;
+    let answer = timeout(handshake.broker.limits.connect_time(), (handshake.authenticate)(credentials)).await;
     match answer.unwrap_or(Err(Refusal::Unavailable)) {
         Ok(Identity::Hub) => Err(Refused(Reason::NotAuthorized, "no credential leads to the hub itself")),
-        Ok(Identity::Anonymous) if !core.rights.admits_anonymous() => {
+        Ok(Identity::Anonymous) if !handshake.rights.admits_anonymous() => {
             Err(Refused(Reason::NotAuthorized, "nobody without a name is let in"))
         }
         Ok(who) => Ok(who),
-        Err(Refusal::BadCredentials) if nameless && core.rights.admits_anonymous() => Ok(Identity::Anonymous),
+        Err(Refusal::BadCredentials) if nameless && handshake.rights.admits_anonymous() => Ok(Identity::Anonymous),
         Err(Refusal::BadCredentials) => Err(Refused(Reason::BadUserNameOrPassword, "wrong user name or password")),
         Err(Refusal::NotAuthorized) => Err(Refused(Reason::NotAuthorized, "not authorized")),
         Err(Refusal::Unavailable) => Err(Refused(Reason::ServerUnavailable, "cannot tell who it is at the moment")),
@@ -290,34 +346,39 @@ async fn authenticate(core: &Core, visitor: &Visitor, connect: &Connect) -> Resu
 }
 
 /// A lock worker of another machine: by TLS, and alone.
-fn admit_worker(core: &Arc<Core>, origin: Origin, who: &Identity, key: &Key) -> Result<worker::Held, Refused> {
-    if !origin.is_private() && !core.settings.plain_lock {
+fn admit_lock_agent(
+    handshake: &Handshake,
+    origin: Origin,
+    who: &Identity,
+    key: &SessionKey,
+) -> Result<SlotGuard, Refused> {
+    if !origin.is_private() && !handshake.plain_lock {
         return Err(Refused(Reason::NotAuthorized, "a lock worker of another machine needs TLS (plain_lock)"));
     }
-    core.worker.take(worker::Holder::Remote(key.clone())).ok_or_else(|| {
+    handshake.agent_slot.take(SlotOwner::Remote(key.clone())).ok_or_else(|| {
         let address = origin.address();
-        core.alarm(who, address, format!("a second lock worker was refused: {who} from {address}"));
+        handshake.alert(who, address, format!("a second lock worker was refused: {who} from {address}"));
         Refused(Reason::NotAuthorized, "there is another lock worker")
     })
 }
 
-fn admit_will(core: &Arc<Core>, sender: &Sender, will: packet::Will) -> Result<Will, Refused> {
-    let will = Will::new(will, sender.clone());
+fn admit_will(handshake: &Handshake, publisher: &Publisher, will: packet::Will) -> Result<Will, Refused> {
+    let will = Will::new(will, publisher.clone());
     let will =
         will.ok_or(Refused(Reason::QuotaExceeded, "no room for a will in queue_bytes_in_all or _per_identity"))?;
     let name = will.topic();
-    if !topic::valid_topic(name) || name.len() > core.settings.limits.topic_bytes {
+    if !topic::valid_topic(name) || name.len() > handshake.broker.limits.topic_bytes {
         return Err(Refused(Reason::TopicNameInvalid, "a will for something that is no topic"));
     }
     if Topic::parse(name) == Some(Topic::LockCommand) {
-        let offered = Offered { message: will.message().clone(), dup: false, is_will: true };
-        if let Verdict::Later(audit) = lock::judge(core, sender, &offered) {
-            core.lifecycle.track(async move { drop::<Settled>(audit.await) });
+        let publication = Publication { message: will.message().clone(), dup: false, is_will: true };
+        if let PublishDecision::Deferred(audit) = handshake.broker.publishing.decide(publisher, publication) {
+            handshake.broker.lifecycle.track(async move { drop::<PublishOutcome>(audit.await) });
         }
         return Err(Refused(Reason::NotAuthorized, "a will on lock/command"));
     }
-    if !core.rights.may_publish(&sender.who, name) {
-        core.refused_publish(sender, name, "as a will");
+    if !handshake.rights.may_publish(&publisher.who, name) {
+        handshake.broker.publishing.count_refusal(publisher, name, "as a will");
         return Err(Refused(Reason::NotAuthorized, "no right to publish the will"));
     }
     Ok(will)
@@ -325,21 +386,21 @@ fn admit_will(core: &Arc<Core>, sender: &Sender, will: packet::Will) -> Result<W
 
 /// The client's session: its old one, taken over from whoever owns it now, or a new one.
 async fn session(
-    core: &Core,
+    handshake: &Handshake,
     connect: &Connect,
     who: Identity,
-    sender: &Sender,
-    previous: Option<tokio::sync::mpsc::Sender<Order>>,
+    publisher: &Publisher,
+    previous: Option<tokio::sync::mpsc::Sender<SessionControl>>,
 ) -> (Box<Session>, bool) {
-    if let Some(orders) = previous {
+    if let Some(control) = previous {
         let (reply, answer) = oneshot::channel();
         // A full channel holds the order to end, so there is nothing to take over.
-        let _ = orders.try_send(Order::HandOver { clean: connect.clean, reply });
+        let _ = control.try_send(SessionControl::HandOver { clean: connect.clean, reply });
         if let Ok(Ok(Some(mut session))) = timeout(HAND_OVER, answer).await {
             session.who = who;
             return (session, true);
         }
     }
-    let room = Room::new(&core.settings.limits);
-    (Box::new(Session::new(sender.number, who, sender.origin.address(), room, sender.bytes.clone())), false)
+    let room = Room::new(&handshake.broker.limits);
+    (Box::new(Session::new(publisher.number, who, publisher.origin.address(), room, publisher.bytes.clone())), false)
 }

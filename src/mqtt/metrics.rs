@@ -1,24 +1,14 @@
-//! What the front counts, and how it keeps a flood of refusals from becoming a flood of log lines: a stranger's leave room
-//! for those of others.
+//! What the front counts and measures, for /metrics.
 
-use std::{
-    sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed},
-    time::{Duration, Instant},
-};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 
-use parking_lot::Mutex;
-
-use crate::{
-    auth::holder::Holder,
-    domain::pool::{Bounds, Pool, Share, Standing},
-    telemetry::reading::Reading,
-};
+use crate::telemetry::reading::Reading;
 
 /// A number that only grows.
 #[derive(Debug, Default)]
-pub struct Count(AtomicU64);
+pub struct Counter(AtomicU64);
 
-impl Count {
+impl Counter {
     pub fn add(&self, number: u64) {
         self.0.fetch_add(number, Relaxed);
     }
@@ -35,9 +25,9 @@ impl Count {
 
 /// A number that goes up and down.
 #[derive(Debug, Default)]
-pub struct Level(AtomicI64);
+pub struct Gauge(AtomicI64);
 
-impl Level {
+impl Gauge {
     pub fn shift(&self, by: i64) {
         self.0.fetch_add(by, Relaxed);
     }
@@ -56,12 +46,12 @@ impl Level {
 }
 
 /// Counts until it is dropped.
-struct OneMore<'a>(&'a Level);
+struct OneMore<'a>(&'a Gauge);
 
 impl<'a> OneMore<'a> {
-    fn of(level: &'a Level) -> Self {
-        level.shift(1);
-        Self(level)
+    fn of(gauge: &'a Gauge) -> Self {
+        gauge.shift(1);
+        Self(gauge)
     }
 }
 
@@ -71,46 +61,46 @@ impl Drop for OneMore<'_> {
     }
 }
 
-/// The front's counters, since its start.
+/// The front's counters since its start, and what there is now.
 #[derive(Debug, Default)]
-pub struct Gauges {
+pub struct FrontMetrics {
     /// Connections now, those without a CONNECT among them.
-    pub connections: Level,
+    pub connections: Gauge,
     /// Sessions now, those without a connection among them.
-    pub sessions: Level,
+    pub sessions: Gauge,
     /// Detections that wait for room in the recorder's queue.
-    pub waiting_detections: Level,
+    pub waiting_detections: Gauge,
     /// PUBLISHes that came in.
-    pub received: Count,
+    pub received: Counter,
     /// PUBLISHes that went out.
-    pub delivered: Count,
+    pub delivered: Counter,
     /// Connections closed at once: too many in all or of an address, or too fast.
-    pub turned_away: Count,
+    pub turned_away: Counter,
     /// CONNECTs answered with a failure.
-    pub refused_connects: Count,
+    pub refused_connects: Counter,
     /// PUBLISHes that the sender had no right to.
-    pub refused_publishes: Count,
+    pub refused_publishes: Counter,
     /// Filters that the subscriber had no right to.
-    pub refused_subscriptions: Count,
+    pub refused_subscriptions: Counter,
     /// What came on lock/command and went nowhere.
-    pub refused_lock_commands: Count,
+    pub refused_lock_commands: Counter,
     /// Detections that could not be read.
-    pub malformed_detections: Count,
+    pub malformed_detections: Counter,
     /// Connections ended because of what they sent.
-    pub protocol_errors: Count,
+    pub protocol_errors: Counter,
     /// Messages dropped from a full queue of a slow or absent subscriber.
-    pub dropped: Count,
+    pub dropped: Counter,
     /// Messages dropped because they expired, or are longer than their subscriber takes.
-    pub undeliverable: Count,
+    pub undeliverable: Counter,
     /// Messages that the router's log had overwritten before their subscriber could be given them.
-    pub overwritten: Count,
+    pub overwritten: Counter,
     /// Retained messages not kept, because the store is full.
-    pub not_retained: Count,
+    pub not_retained: Counter,
     /// PUBLISHes at QoS 0 that had come before their connection ended, and for which there was no time.
-    pub unread: Count,
+    pub unread: Counter,
 }
 
-impl Gauges {
+impl FrontMetrics {
     /// All of them, for the metrics.
     #[must_use]
     pub fn readings(&self) -> Vec<Reading> {
@@ -156,64 +146,5 @@ impl Gauges {
                 .with([("why", "not_retained")], self.not_retained.get())
                 .with([("why", "unread")], self.unread.get()),
         ]
-    }
-}
-
-/// Lines of one kind, shared by those whom they are about: so many in a while, and the rest is counted.
-#[derive(Debug)]
-pub struct Lines {
-    pool: Pool<Holder>,
-    window: Duration,
-    state: Mutex<Written>,
-}
-
-#[derive(Debug)]
-struct Written {
-    /// What has been written since then.
-    since: Instant,
-    lines: Vec<Share<Holder>>,
-    held_back: u64,
-}
-
-impl Lines {
-    /// Within so long a time.
-    #[must_use]
-    pub fn new(bounds: Bounds, window: Duration) -> Self {
-        let state = Written { since: Instant::now(), lines: Vec::new(), held_back: 0 };
-        Self { pool: Pool::new(bounds), window, state: Mutex::new(state) }
-    }
-
-    /// Whether one more may be written about this holder now; if so, how many were held back since the last, of anybody's.
-    pub fn pass(&self, holder: Holder, standing: Standing, now: Instant) -> Option<u64> {
-        let mut state = self.state.lock();
-        if now.saturating_duration_since(state.since) >= self.window {
-            state.since = now;
-            state.lines.clear();
-        }
-        let Ok(line) = self.pool.take(holder, standing, 1) else {
-            state.held_back += 1;
-            return None;
-        };
-        state.lines.push(line);
-        Some(std::mem::take(&mut state.held_back))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn nobody_uses_up_the_lines_about_others() {
-        let window = Duration::from_secs(10);
-        let lines = Lines::new(Bounds { in_all: 6, each: 2, reserve: 2 }, window);
-        let (now, later) = (Instant::now(), Instant::now() + window);
-        let stranger = |host: u8| Holder::at(std::net::IpAddr::from([192, 0, 2, host]));
-        let written = |host, times: usize| {
-            (0..times).filter(|_| lines.pass(stranger(host), Standing::Common, now).is_some()).count()
-        };
-        assert_eq!([written(1, 1000), written(2, 1000), written(3, 1000)], [2, 2, 0]);
-        assert!(lines.pass(Holder::Hub, Standing::Trusted, now).is_some_and(|held_back| held_back == 1998));
-        assert_eq!(lines.pass(stranger(1), Standing::Common, later), Some(0));
     }
 }

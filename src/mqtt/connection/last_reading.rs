@@ -15,14 +15,15 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-use super::{
-    connection::{self, Connection, End, Stream},
-    decode, encode,
-    frame::{Frame, Kind},
-    inbound,
-    input::Input,
+use super::{Connection, End, ROOM, Stream, inbound, write_some};
+use crate::mqtt::{
+    codec::{
+        decode, encode,
+        frame::{Frame, Kind},
+        packet::{Packet, Reason},
+        read_buffer::Input,
+    },
     link::QoS,
-    packet::{Packet, Reason},
 };
 
 /// How long it may take in all. Less than a newer connection waits for the session.
@@ -32,9 +33,6 @@ const BYTES: usize = 8 * 1024 * 1024;
 /// How long nothing need come before there is nothing more, all waits together. What the system has received is there
 /// at once; this is for the last segment on its way.
 const QUIET: Duration = Duration::from_millis(20);
-/// How soon a client that is not read because of what others hold is looked at again.
-const ROOM: Duration = Duration::from_millis(50);
-
 /// Whether it is worth waiting for what is on its way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Patience {
@@ -56,7 +54,7 @@ pub struct Socket<'a, S> {
 pub async fn after<S: Stream>(connection: &mut Connection, socket: Socket<'_, S>, end: End, patience: Patience) -> End {
     let mut rest = Rest { connection, socket, left: BYTES };
     match end {
-        End::TakenOver { order, .. } => {
+        End::TakenOver { control, .. } => {
             let said = rest.read(patience).await;
             let connection = rest.connection;
             if !matches!(said, Some(End::Faulty(_) | End::Clean(_))) {
@@ -64,7 +62,7 @@ pub async fn after<S: Stream>(connection: &mut Connection, socket: Socket<'_, S>
                 encode::disconnect(&mut connection.out, connection.level, Reason::SessionTakenOver, why);
             }
             let goodbye = if let Some(End::Clean(goodbye)) = said { Some(goodbye) } else { None };
-            End::TakenOver { order, goodbye }
+            End::TakenOver { control, goodbye }
         }
         End::Lost(_) => rest.read(patience).await.unwrap_or(end),
         End::Silent(why) => {
@@ -113,12 +111,12 @@ impl<S: Stream> Rest<'_, S> {
                     Ok(count @ 1..) => *left = left.saturating_sub(count),
                     Ok(0) | Err(_) => return None,
                 },
-                Some(decided) = connection.session.pending.next(), if !connection.session.pending.is_empty() => {
-                    if let Err(end) = inbound::settle(connection, decided).await {
+                Some(completed) = connection.session.pending.next(), if !connection.session.pending.is_empty() => {
+                    if let Err(end) = inbound::complete(connection, completed).await {
                         return Some(end);
                     }
                 }
-                written = connection::write_some(socket.writer, &connection.out), if may_write && !connection.out.is_empty() => {
+                written = write_some(socket.writer, &connection.out), if may_write && !connection.out.is_empty() => {
                     match written {
                         Ok(count) => connection.out.advance(count),
                         // Nobody hears the answers, so none keep the client from being read.
@@ -134,13 +132,13 @@ impl<S: Stream> Rest<'_, S> {
     }
 
     fn is_read(&mut self) -> bool {
-        let Connection { core, arriving, .. } = &*self.connection;
-        self.connection.may_read() && self.socket.input.prepare(core.settings.limits.packet_bytes, arriving)
+        let Connection { broker, arriving, .. } = &*self.connection;
+        self.connection.may_read() && self.socket.input.prepare(broker.limits.packet_bytes, arriving)
     }
 
     async fn handle_whole_packets(&mut self, until: Instant) -> Result<(), End> {
-        let longest = self.connection.core.settings.limits.packet_bytes;
-        self.connection.settle_all().await?;
+        let longest = self.connection.broker.limits.packet_bytes;
+        inbound::complete_all(self.connection).await?;
         while self.connection.may_read() && Instant::now() < until {
             let packet = match self.socket.input.next(longest) {
                 Ok(None) => break,
@@ -158,12 +156,12 @@ impl<S: Stream> Rest<'_, S> {
     /// Looks for a DISCONNECT in what there was no time for, without waiting. Messages at QoS 0 are counted as lost; all
     /// else was not acknowledged, so its client sends it again.
     fn skim(&mut self) -> Option<End> {
-        let longest = self.connection.core.settings.limits.packet_bytes;
+        let longest = self.connection.broker.limits.packet_bytes;
         loop {
             match self.socket.input.next(longest) {
                 Ok(Some(frame)) if frame.kind == Kind::Disconnect => return self.disconnect(frame),
                 Ok(Some(frame)) if frame.kind == Kind::Publish && qos(frame.flags) == QoS::AtMostOnce as u8 => {
-                    self.connection.core.gauges.unread.one();
+                    self.connection.broker.metrics.unread.one();
                 }
                 Ok(Some(_)) => {}
                 Ok(None) => {
@@ -182,7 +180,7 @@ impl<S: Stream> Rest<'_, S> {
 
     fn disconnect(&mut self, frame: Frame) -> Option<End> {
         match decode::packet(self.connection.level, frame) {
-            Ok(Packet::Disconnect(packet)) => Some(inbound::disconnect(self.connection, packet)),
+            Ok(Packet::Disconnect(packet)) => Some(inbound::handle_disconnect(self.connection, packet)),
             _ => None,
         }
     }

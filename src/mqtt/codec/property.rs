@@ -4,7 +4,10 @@
 
 use bytes::Bytes;
 
-use super::{decode::Reader, packet::Fault};
+use super::{
+    packet::Fault,
+    reader::{Read, Reader},
+};
 
 pub const PAYLOAD_FORMAT: u8 = 1;
 pub const MESSAGE_EXPIRY: u8 = 2;
@@ -95,11 +98,19 @@ pub enum Value {
     Other,
 }
 
+/// Reads the block of properties that the packet has here.
+///
+/// # Errors
+/// Those of [`read`].
+pub(super) fn read_from(reader: &mut Reader, carrier: Carrier) -> Read<Vec<(u8, Value)>> {
+    read(reader.block()?, carrier)
+}
+
 /// Reads all properties of a packet.
 ///
 /// # Errors
 /// For one that is unknown, malformed, not this packet's, or there twice.
-pub fn read(block: Bytes, carrier: Carrier) -> Result<Vec<(u8, Value)>, Fault> {
+pub fn read(block: Bytes, carrier: Carrier) -> Read<Vec<(u8, Value)>> {
     let (mut reader, mut seen, mut found) = (Reader(block), 0_u64, Vec::new());
     while !reader.0.is_empty() {
         let id = reader.byte()?;
@@ -120,7 +131,7 @@ pub fn read(block: Bytes, carrier: Carrier) -> Result<Vec<(u8, Value)>, Fault> {
     Ok(found)
 }
 
-fn value(reader: &mut Reader, id: u8) -> Result<Value, Fault> {
+fn value(reader: &mut Reader, id: u8) -> Read<Value> {
     Ok(match id {
         PAYLOAD_FORMAT => match reader.byte()? {
             byte @ (0 | 1) => Value::Byte(byte),
@@ -157,7 +168,7 @@ fn value(reader: &mut Reader, id: u8) -> Result<Value, Fault> {
 ///
 /// # Errors
 /// None that [`read`] has not already found.
-pub fn for_subscribers(block: Bytes) -> Result<Bytes, Fault> {
+pub fn for_subscribers(block: Bytes) -> Read<Bytes> {
     let whole = block.clone();
     let mut reader = Reader(block);
     let mut kept = Vec::new();

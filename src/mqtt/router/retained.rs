@@ -4,13 +4,14 @@
 
 use std::{collections::HashMap, sync::Arc, time::Instant};
 
-use super::{message::Message, pools, settings::Limits};
+use super::message::Message;
 use crate::{
     auth::holder::Holder,
     domain::{
         pool::{Full, Pool, Share, Standing},
         topic,
     },
+    mqtt::{pools, settings::Limits},
 };
 
 /// One message for each topic that has one.
