@@ -7,18 +7,21 @@ import { Hub, until } from "./hub.mjs";
 const PASSWORD = "only-for-the-tests";
 let hub, browser, painter, token, admin;
 
-/** Whether this hub takes pictures and tells of presence. */
-let ready;
-const test = (name, body) => run(name, async (context) => (ready ? body() : context.skip("this hub takes no pictures")));
+/** What this hub can do, by its own words. */
+const can = { pictures: false, presence: false };
+const need = (what) => (name, body) => run(name, async (context) => (can[what] ? body() : context.skip(`this hub has no ${what}`)));
+const test = need("pictures");
 
 before(async () => {
+  // Occupied until the engine sees nobody, and not until the time is over.
   hub = await Hub.start({ OCCUPANCY_SECONDS: "600", TIMEZONE: "Europe/Berlin" });
   await hub.user("the-operator", "OPERATOR", PASSWORD);
   token = await hub.token("the-operator", PASSWORD);
   admin = await hub.token();
   browser = await launch();
   painter = await (await browser.newContext()).newPage();
-  ready = "/api/events/{id}/snapshot" in (await hub.call("GET", "/openapi.json")).paths && "occupied" in (await hub.call("GET", "/api/cameras/1"));
+  can.pictures = "/api/events/{id}/snapshot" in (await hub.call("GET", "/openapi.json")).paths;
+  can.presence = "occupied" in (await hub.call("GET", "/api/cameras/1"));
 });
 after(async () => {
   await browser?.close();
@@ -117,7 +120,7 @@ test("what somebody else resolves is resolved on this screen too", async () => {
   await list.leave();
 });
 
-test("a camera is occupied from a detection until its engine sees nobody, on Live and on Cameras", async () => {
+need("presence")("a camera is occupied from a detection until its engine sees nobody, on Live and on Cameras", async () => {
   const person = await Person.come(browser, hub, { token });
   const cameras = await Person.come(browser, hub, { token, path: "/cameras" });
   await live(person);

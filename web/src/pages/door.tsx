@@ -2,7 +2,7 @@ import { useState } from "preact/hooks";
 import { Clock, History, Hourglass } from "lucide-preact";
 import { get, post, words } from "../lib/api";
 import { clock, dayAndYear, decimal, full, number } from "../lib/format";
-import { about, cameras, lock, skew } from "../lib/hub";
+import { about, cameras, feed, lock, skew } from "../lib/hub";
 import { may } from "../lib/session";
 import type { LockAttempt, LockStatus } from "../lib/types";
 import { t } from "../strings";
@@ -102,6 +102,8 @@ function Past() {
 function Attempt({ attempt }: { attempt: LockAttempt }) {
   const camera = cameras.value?.find(({ id }) => id === attempt.cameraId);
   const name = camera?.name ?? t.events.camera;
+  // A hub that tells no picture here may have told it with the event itself.
+  const picture = attempt.snapshotUrl ?? feed.value.events.find(({ id }) => id === attempt.eventId)?.snapshotUrl;
   const outcome = attempt.outcome ?? "under-way";
   return (
     <li class="attempt">
@@ -114,9 +116,9 @@ function Attempt({ attempt }: { attempt: LockAttempt }) {
           {attempt.detail && <em> {attempt.detail}</em>}
         </span>
         {attempt.eventId !== null && <a href={`/events/${attempt.eventId}`}>{t.door.seen(name)}</a>}
-        {attempt.eventId !== null && attempt.snapshotUrl && (
+        {attempt.eventId !== null && picture && (
           <a class="attempt-picture" href={`/events/${attempt.eventId}`}>
-            <Picture event={{ id: attempt.eventId, snapshotUrl: attempt.snapshotUrl }} alt={t.door.picture(name)} sizes="220px" gone={null} />
+            <Picture event={{ id: attempt.eventId, snapshotUrl: picture }} alt={t.door.picture(name)} sizes="220px" gone={null} />
           </a>
         )}
       </div>

@@ -40,7 +40,7 @@ export function Picture({ event, alt, sizes, class: more, first, gone }: Props) 
   };
   return (
     <img
-      key={source} class={`picture ${more ?? ""}`} src={source} srcset={widths(shown)} sizes={sizes} alt={alt} decoding="async"
+      key={`${state} ${source}`} class={`picture ${more ?? ""}`} src={source} srcset={widths(shown)} sizes={sizes} alt={alt} decoding="async"
       loading={first ? "eager" : "lazy"} draggable={false} onError={again}
     />
   );

@@ -1,1 +1,0 @@
-import{a,b,c}from"/assets/part-52L3EFGU.js";import"/assets/part-L6X2DKQG.js";import"/assets/part-KT5RKPVK.js";import"/assets/part-PT6T7DB7.js";import"/assets/part-JM3CEFNJ.js";import"/assets/part-CU3LCGWN.js";import"/assets/part-IBGSGMYH.js";import"/assets/part-W6GSKPYU.js";export{a as Cameras,c as Shown,b as deviceName};
