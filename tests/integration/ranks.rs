@@ -45,7 +45,7 @@ const ROOMS: &[(&str, &[&[&str]])] = &[
             &["front"],
         ],
     ),
-    ("domain", &[&[], &["bolt", "device", "event", "places", "topic"], &["detection"]]),
+    ("domain", &[&[], &["bolt", "device", "event", "occupancy", "places", "topic"], &["detection"]]),
     ("store", &[&[], &["dump", "events", "recording"], &["baseline"]]),
     (
         "bridge",
@@ -53,8 +53,9 @@ const ROOMS: &[(&str, &[&[&str]])] = &[
             &[],
             &["content_encoding", "line"],
             &["bodies", "input", "who"],
-            &["cameras", "health", "hosts", "lock_operator", "log_level", "realtime", "server", "users"],
-            &["accounts", "dashboard", "devices", "events", "lock", "metrics", "middleware", "mqtt_socket"],
+            &["cameras", "health", "hosts", "lock_operator", "log_level", "server", "users"],
+            &["accounts", "dashboard", "devices", "events", "lock", "metrics", "realtime"],
+            &["middleware", "mqtt_socket"],
         ],
     ),
     (
