@@ -213,8 +213,10 @@ pub fn build(parts: Parts, lifecycle: &Lifecycle) -> Result<Bridge, password::Re
     }));
     let (layer, realtime) = realtime::start(&shared, &parts.announcer, &parts.revocations, lifecycle);
     let (router, document) = routes().split_for_parts();
-    let router =
-        router.with_state(shared.clone()).merge(document::routes(document, &settings)).merge(dashboard::routes());
+    let router = router
+        .with_state(shared.clone())
+        .merge(document::routes(document, &settings))
+        .merge(dashboard::routes(&shared));
     let mqtt = get(mqtt_socket::upgrade).with_state(shared.clone());
     let (upgrades, database) = (realtime.upgrades(), shared.database.clone());
     let router = middleware::around(router, layer, mqtt, &settings, upgrades, database, &shared.metrics);

@@ -1,6 +1,7 @@
-//! MQTT: the front that devices talk to, rumqttd's router behind it, and the client of a remote lock worker.
+//! MQTT: the front that devices talk to, rumqttd's router behind it, and the client of a remote lock agent.
 //!
-//! Must not know SQL, HTTP or GPIO. rumqttd and rumqttc appear nowhere else.
+//! Must not know SQL, HTTP or GPIO. rumqttd and rumqttc appear nowhere else. Its rooms, lowest first, are in
+//! docs/architecture.md.
 
 pub mod client;
 mod codec;
@@ -22,5 +23,5 @@ pub use connection::{
     credentials::{Authenticate, BoxFuture, Credentials, Refusal},
 };
 pub use front::{Front, Hooks};
-pub use router::Pulse;
+pub use router::RouterHeartbeat;
 pub use settings::Settings;

@@ -18,7 +18,7 @@ use crate::{
     health::{self, Finding, Health, Probe, Words},
     lifecycle::Lifecycle,
     lock_desk::LockDesk,
-    mqtt::{Front, Pulse},
+    mqtt::{Front, RouterHeartbeat},
     store::Database,
 };
 
@@ -71,7 +71,7 @@ pub fn watch(probed: Probed, hub: &Lifecycle) -> Health {
     let recorder = recorder(database.clone(), intake.queue(), stalled);
     let health = Health::new(alerts.clone())
         .with(health::DATABASE, Some(DATABASE), Box::new(move |_| of_database(&database)))
-        .with("broker", Some(BROKER), Box::new(move |_| of_broker(front.pulse(), Instant::now())))
+        .with("broker", Some(BROKER), Box::new(move |_| of_broker(front.heartbeat(), Instant::now())))
         .with("recorder", Some(RECORDER), recorder)
         // The lock desk tells of its worker by itself.
         .with("lock worker", None, Box::new(move |_| of_lock(&lock)))
@@ -96,12 +96,15 @@ fn of_database(database: &Database) -> Finding {
 }
 
 /// The process ends when the router takes longer still.
-fn of_broker(pulse: Pulse, now: Instant) -> Finding {
-    match pulse.asked.map(|asked| now.saturating_duration_since(asked)) {
+fn of_broker(heartbeat: RouterHeartbeat, now: Instant) -> Finding {
+    match heartbeat.asked.map(|asked| now.saturating_duration_since(asked)) {
         Some(waited) if waited > SLOW => {
             Finding::new(Condition::Down, format!("its router has not answered for {} s", waited.as_secs()))
         }
-        _ => Finding::new(Condition::Up, format!("its router answered in {:.1} ms", pulse.took.as_secs_f64() * 1000.0)),
+        _ => Finding::new(
+            Condition::Up,
+            format!("its router answered in {:.1} ms", heartbeat.took.as_secs_f64() * 1000.0),
+        ),
     }
 }
 
@@ -188,11 +191,11 @@ mod tests {
     #[test]
     fn a_router_that_owes_its_answer_is_down() {
         let now = Instant::now();
-        let pulse = Pulse { answered: now, took: Duration::from_micros(700), asked: Some(now) };
-        let after = |seconds| of_broker(pulse, now + Duration::from_secs(seconds));
+        let heartbeat = RouterHeartbeat { answered: now, took: Duration::from_micros(700), asked: Some(now) };
+        let after = |seconds| of_broker(heartbeat, now + Duration::from_secs(seconds));
         assert_eq!(after(3), Finding::new(Condition::Up, "its router answered in 0.7 ms"));
         assert_eq!(after(4), Finding::new(Condition::Down, "its router has not answered for 4 s"));
-        assert_eq!(of_broker(Pulse { asked: None, ..pulse }, now + STUCK).condition, Condition::Up);
+        assert_eq!(of_broker(RouterHeartbeat { asked: None, ..heartbeat }, now + STUCK).condition, Condition::Up);
     }
 
     #[test]

@@ -15,7 +15,7 @@ const FIXED = ["favicon.svg", "icon-192.png", "icon-512.png", "icon-maskable.png
 
 const options = {
   absWorkingDir: here,
-  entryPoints: { app: "src/main.tsx", theme: "src/theme.ts" },
+  entryPoints: { app: "src/main.tsx", theme: "src/theme.ts", view: "src/view/view.ts" },
   bundle: true,
   splitting: true,
   format: "esm",
@@ -50,6 +50,13 @@ async function page(outputs) {
     .replace("{{font}}", named((name) => /^inter-latin-wght-normal-.*\.woff2$/.test(name)));
 }
 
+/** The page in the frame that plays a camera's live view. */
+async function livePage(outputs) {
+  const named = (test) => Object.keys(outputs).map((name) => name.split("/").pop()).find((name) => test.test(name));
+  const html = await readFile(join(here, "src/live-view.html"), "utf8");
+  return html.replace("{{script}}", named(/^view-.*\.js$/)).replace("{{style}}", named(/^view-.*\.css$/));
+}
+
 /** The licences of all that is in the bundle. */
 async function licences(inputs) {
   const packages = new Set();
@@ -76,6 +83,7 @@ async function build() {
   await mkdir(join(folder, "assets"), { recursive: true });
   const { metafile } = await esbuild.build({ ...options, outdir: join(folder, "assets") });
   await writeFile(join(folder, "index.html"), await page(metafile.outputs));
+  await writeFile(join(folder, "live-view.html"), await livePage(metafile.outputs));
   await writeFile(join(folder, "licences.txt"), await licences(metafile.inputs));
   for (const name of FIXED) await copyFile(join(here, "public", name), join(folder, name));
   const sizes = Object.entries(metafile.outputs).map(([name, { bytes }]) => [relative(".", name), bytes]);

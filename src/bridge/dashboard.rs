@@ -3,6 +3,8 @@
 //! Must not know what the pages show: they ask REST and Socket.io like any other client. It serves the files, says what a
 //! browser may do with them, and tells a page the few things of the hub that no other call does.
 
+mod live_view;
+
 use std::sync::Arc;
 
 use axum::{
@@ -10,7 +12,7 @@ use axum::{
     extract::{OriginalUri, Path, State},
     http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header},
     response::{IntoResponse as _, Response},
-    routing::get,
+    routing::{get, post},
 };
 use include_dir::{Dir, File, include_dir};
 use serde::Serialize;
@@ -18,7 +20,7 @@ use sha2::{Digest as _, Sha256};
 use utoipa::ToSchema;
 
 use super::{
-    Settings,
+    Settings, Shared,
     error::{self, ApiError},
     who::SignedIn,
 };
@@ -45,18 +47,19 @@ const PAGES: [&str; 11] = [
 /// Files of their own names, beside those below `/assets/`, whose names change with their content.
 const FILES: [&str; 6] =
     ["favicon.svg", "icon-192.png", "icon-512.png", "icon-maskable.png", "manifest.webmanifest", "licences.txt"];
-/// What the page may do: load what the hub serves, talk to the hub, and nothing else. No script or style stands in the
-/// page itself, and no script can make a string into code.
+/// What the page may do: load what the hub serves, talk to the hub, and nothing else; a camera's live view is a page of
+/// its own in a frame. No script or style stands in the page itself, and no script can make a string into code.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; font-src 'self'; img-src 'self' data: blob:; \
-                      connect-src 'self'; manifest-src 'self'; base-uri 'none'; form-action 'none'; \
+                      connect-src 'self'; frame-src 'self'; manifest-src 'self'; base-uri 'none'; form-action 'self'; \
                       frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'";
 /// For names that change with their content.
 const FOREVER: &str = "public, max-age=31536000, immutable";
 const PERMISSIONS: HeaderName = HeaderName::from_static("permissions-policy");
 
 /// The page and what it loads.
-pub fn routes<S: Clone + Send + Sync + 'static>() -> Router<S> {
-    let mut router = Router::new().route("/assets/{name}", get(asset));
+pub(super) fn routes(shared: &Shared) -> Router {
+    let live_view = post(live_view::page).with_state(shared.clone());
+    let mut router = Router::new().route("/assets/{name}", get(asset)).route("/live-view", live_view);
     for path in PAGES {
         router = router.route(path, get(async |headers: HeaderMap| fixed(PAGE, &headers)));
     }

@@ -366,13 +366,10 @@ fn secure(response: &mut Response, path: &str) {
         "default-src 'none'; frame-ancestors 'none'"
     };
     let headers = response.headers_mut();
-    // The dashboard has brought a policy of its own.
+    // The dashboard has brought a policy of its own, and a page of it may stand in a frame of the dashboard's.
     headers.entry(header::CONTENT_SECURITY_POLICY).or_insert(HeaderValue::from_static(policy));
-    let fixed = [
-        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-        (header::X_FRAME_OPTIONS, "DENY"),
-        (header::REFERRER_POLICY, "no-referrer"),
-    ];
+    headers.entry(header::X_FRAME_OPTIONS).or_insert(HeaderValue::from_static("DENY"));
+    let fixed = [(header::X_CONTENT_TYPE_OPTIONS, "nosniff"), (header::REFERRER_POLICY, "no-referrer")];
     for (name, value) in fixed {
         headers.insert(name, HeaderValue::from_static(value));
     }

@@ -9,7 +9,7 @@ use crate::{
         lock::{Action, LockStatus},
     },
     gpio::simulated::{Fault, SimulatedRelay},
-    mqtt::link::{self, Carrier, Incoming},
+    mqtt::link::{self, Incoming, LinkPeer},
     wire::{
         self,
         lock::{Command, Outcome, Response},
@@ -19,7 +19,7 @@ use crate::{
 /// A worker on a simulated relay, with the test at the link's other end.
 struct Bench {
     relay: SimulatedRelay,
-    carrier: Carrier,
+    carrier: LinkPeer,
     stop: CancellationToken,
     worker: JoinHandle<anyhow::Result<()>>,
 }

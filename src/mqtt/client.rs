@@ -19,7 +19,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use url::{Host, Url};
 
-use super::link::{self, Carrier, Incoming, Link, Message, QoS, WAITING};
+use super::link::{self, Incoming, Link, LinkPeer, Message, QoS, WAITING};
 use crate::{domain::topic::Topic, lifecycle::Backoff, wire::lock::Status};
 
 /// How long the connection may be silent before it is tried, and how long again before it is given up.
@@ -64,8 +64,8 @@ pub fn connect(
     stop: CancellationToken,
 ) -> anyhow::Result<(Link, impl Future<Output = anyhow::Result<()>> + Send + 'static)> {
     let options = options(&settings)?;
-    let (link, carrier) = link::pair();
-    Ok((link, drive(options, settings.filters, carrier, stop)))
+    let (link, peer) = link::pair();
+    Ok((link, drive(options, settings.filters, peer, stop)))
 }
 
 fn options(settings: &RemoteSettings) -> anyhow::Result<MqttOptions> {
@@ -118,7 +118,7 @@ enum Ended {
 async fn drive(
     options: MqttOptions,
     filters: Vec<String>,
-    mut carrier: Carrier,
+    mut peer: LinkPeer,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
     let (host, port) = options.broker_address();
@@ -131,7 +131,7 @@ async fn drive(
     loop {
         let begun = Instant::now();
         let ended = tokio::select! {
-            ended = session(&options, &filters, &mut carrier) => ended,
+            ended = session(&options, &filters, &mut peer) => ended,
             () = &mut too_late => return Ok(()),
         };
         let Ended::Lost(why) = ended else { return Ok(()) };
@@ -140,12 +140,12 @@ async fn drive(
         }
         let pause = backoff.jittered();
         tracing::warn!(host, port, "no connection to the hub: {why}; next try in {pause:.1?}");
-        if carrier.incoming.send(Incoming::Disconnected(why)).await.is_err() {
+        if peer.incoming.send(Incoming::Disconnected(why)).await.is_err() {
             return Ok(());
         }
         tokio::select! {
             () = sleep(pause) => {}
-            () = carrier.incoming.closed() => return Ok(()),
+            () = peer.incoming.closed() => return Ok(()),
             () = &mut too_late => return Ok(()),
         }
     }
@@ -153,14 +153,14 @@ async fn drive(
 
 /// One connection, from its beginning to its end. Reading and writing go on beside each other: publishing waits for
 /// room in the client's queue, which only reading makes.
-async fn session(options: &MqttOptions, filters: &[String], carrier: &mut Carrier) -> Ended {
+async fn session(options: &MqttOptions, filters: &[String], peer: &mut LinkPeer) -> Ended {
     let (client, mut events) = AsyncClient::new(options.clone(), WAITING);
     let mut network = NetworkOptions::new();
     network.set_tcp_nodelay(true);
     network.set_connection_timeout(CONNECT_SECONDS);
     events.set_network_options(network);
     let (stands, mut standing) = watch::channel(false);
-    let Carrier { outgoing, incoming } = carrier;
+    let LinkPeer { outgoing, incoming } = peer;
     let mut reader = Reader { client: client.clone(), filters, incoming, stands, acknowledgements: VecDeque::new() };
     let reading = async {
         if let Err(why) = reader.establish(&mut events).await {

@@ -27,7 +27,7 @@ use self::broker::Broker;
 use super::{
     codec::{
         encode,
-        packet::{Connect, Fault, Level},
+        packet::{Connect, Fault, ProtocolVersion},
     },
     session::{
         Session,
@@ -53,24 +53,25 @@ impl<S: AsyncRead + AsyncWrite + Send + 'static> Stream for S {}
 
 /// A client's DISCONNECT.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Goodbye {
+pub struct ClientDisconnect {
     /// Whether it asked for its will all the same, which else is void.
     pub with_will: bool,
 }
 
 /// How a connection ended.
 #[derive(Debug)]
-pub enum End {
+pub enum DisconnectCause {
     /// The client said so.
-    Clean(Goodbye),
+    Clean(ClientDisconnect),
     /// Without a word: the socket failed, or the client was slow.
     Lost(#[expect(dead_code, reason = "shown in the log by Debug")] &'static str),
     /// The client broke the protocol; what it sent behind that counts no more.
     Faulty(#[expect(dead_code, reason = "shown in the log by Debug")] &'static str),
     /// The client said nothing for longer than its keep-alive.
     Silent(&'static str),
-    /// A newer connection of the same client takes the session over; what the client said on this one before, if it did.
-    TakenOver { control: SessionControl, goodbye: Option<Goodbye> },
+    /// A newer connection of the same client takes the session over; what the client said on this one before, if it
+    /// did.
+    TakenOver { control: SessionControl, disconnect: Option<ClientDisconnect> },
     /// The rights of the session's owner have ended, and the session with them.
     Revoked(#[expect(dead_code, reason = "shown in the log by Debug")] &'static str),
     /// The session is to end with the connection.
@@ -86,7 +87,7 @@ pub struct Connection {
     pub session: Box<Session>,
     pub lease: SessionLease,
     pub publisher: Publisher,
-    pub level: Level,
+    pub version: ProtocolVersion,
     pub out: BytesMut,
     /// What `out` takes of what all may have waiting.
     pub ahead: Share<Holder>,
@@ -176,7 +177,7 @@ impl Connection {
         Self {
             window: usize::from(connect.receive_maximum.min(limits.inflight)),
             longest: connect.maximum_packet as usize,
-            level: connect.level,
+            version: connect.version,
             wants_problem_information: connect.wants_problem_information,
             aliases: Aliases { to_client_most, ..Aliases::default() },
             out: BytesMut::new(),
@@ -198,11 +199,11 @@ impl Connection {
         }
     }
 
-    /// Whether the client is read: not while as many of its messages as it may send at once wait for their fate, not
+    /// Whether the client is read: not while as many of its messages as it may send at once wait for their outcome, not
     /// while detections of all clients fill their memory and one of them is its own, and not while it does not read its
     /// answers. A 5.0 client keeps to the number by itself, and its pings are heard.
     pub fn may_read(&self) -> bool {
-        let most = usize::from(self.broker.limits.inflight) + usize::from(self.level == Level::V5);
+        let most = usize::from(self.broker.limits.inflight) + usize::from(self.version == ProtocolVersion::V5);
         let pending = self.session.pending.len();
         pending < most
             && self.out.len() < 2 * WRITE_AHEAD
@@ -210,10 +211,10 @@ impl Connection {
     }
 
     /// The client broke the protocol: it is told, as far as its version allows, and the connection ends.
-    pub fn fault(&mut self, fault: Fault) -> End {
+    pub fn fault(&mut self, fault: Fault) -> DisconnectCause {
         self.broker.metrics.protocol_errors.one();
-        encode::disconnect(&mut self.out, self.level, fault.reason, fault.why);
-        End::Faulty(fault.why)
+        encode::disconnect(&mut self.out, self.version, fault.reason, fault.why);
+        DisconnectCause::Faulty(fault.why)
     }
 }
 

@@ -33,7 +33,7 @@ use super::{
     metrics::FrontMetrics,
     pools::{self, Pools},
     publish::{Publishing, detection::DetectionIntake, lock_command::LockCommandIntake},
-    router::{Pulse, Router},
+    router::{Router, RouterHeartbeat},
     session::{agent_slot::LockAgentSlot, registry::SessionRegistry, shared_groups::SharedGroups},
     settings::Settings,
     subscribe::Subscribing,
@@ -270,11 +270,8 @@ impl Front {
             let origin = Origin::direct(address, acceptor.is_some());
             match acceptor {
                 None => {
-                    parts
-                        .handshake
-                        .clone()
-                        .serve(stream, Visitor { origin, certificate_name: None, permit }, deadline)
-                        .await
+                    let visitor = Visitor { origin, certificate_name: None, permit };
+                    parts.handshake.clone().serve(stream, visitor, deadline).await;
                 }
                 // In a box, so that it costs those nothing who come without.
                 Some(acceptor) => Box::pin(serve_tls(parts, stream, acceptor, origin, permit, deadline)).await,
@@ -323,7 +320,7 @@ impl Front {
         self.0.in_process.start(who, will, filters)
     }
 
-    /// Whether a lock worker has a session now, whatever it says of itself.
+    /// Whether a lock agent has a session now, whatever it says of itself.
     #[must_use]
     pub fn worker_is_there(&self) -> watch::Receiver<bool> {
         self.0.agent_slot.watch()
@@ -336,8 +333,8 @@ impl Front {
 
     /// The router's signs of life.
     #[must_use]
-    pub fn pulse(&self) -> Pulse {
-        self.0.router.pulse()
+    pub fn heartbeat(&self) -> RouterHeartbeat {
+        self.0.router.heartbeat()
     }
 
     #[must_use]

@@ -46,15 +46,15 @@ pub struct Link {
 
 /// The other end, for whoever carries the messages.
 #[derive(Debug)]
-pub struct Carrier {
+pub struct LinkPeer {
     pub outgoing: mpsc::Receiver<Message>,
     pub incoming: mpsc::Sender<Incoming>,
 }
 
 /// A link and the end that carries it.
 #[must_use]
-pub fn pair() -> (Link, Carrier) {
-    let (to_carrier, from_worker) = mpsc::channel(WAITING);
-    let (to_worker, from_carrier) = mpsc::channel(WAITING);
-    (Link { outgoing: to_carrier, incoming: from_carrier }, Carrier { outgoing: from_worker, incoming: to_worker })
+pub fn pair() -> (Link, LinkPeer) {
+    let (to_peer, from_worker) = mpsc::channel(WAITING);
+    let (to_worker, from_peer) = mpsc::channel(WAITING);
+    (Link { outgoing: to_peer, incoming: from_peer }, LinkPeer { outgoing: from_worker, incoming: to_worker })
 }

@@ -11,7 +11,7 @@ use crate::{
     domain::pool::{Bounds, Pool, Share, Standing},
 };
 
-/// LogThrottle of one kind, shared by those whom they are about: so many in a while, and the rest is counted.
+/// Lines of one kind, shared by those whom they are about: so many in a while, and the rest is counted.
 #[derive(Debug)]
 pub struct LogThrottle {
     pool: Pool<Holder>,
@@ -35,7 +35,8 @@ impl LogThrottle {
         Self { pool: Pool::new(bounds), window, state: Mutex::new(state) }
     }
 
-    /// Whether a line about them may be written now; if so, how many of anybody's were held back since the last that was.
+    /// Whether a line about them may be written now; if so, how many of anybody's were held back since the last that
+    /// was.
     pub fn may_log(&self, who: &Identity, address: Address) -> Option<u64> {
         self.pass(Holder::of(who, address), who.standing(), Instant::now())
     }

@@ -71,7 +71,7 @@ pub fn retained_bytes(limits: &Limits) -> Bounds {
 
 /// Of log lines about what was refused, in 10 s.
 pub const LINES: Bounds = Bounds { in_all: 50, each: 10, reserve: 10 };
-/// Of alerts about somebody who tries to be the lock worker, in a minute.
+/// Of alerts about somebody who tries to be the lock agent, in a minute.
 pub const ALARMS: Bounds = Bounds { in_all: 8, each: 2, reserve: 2 };
 
 /// Those pools that the front's parts have in common.

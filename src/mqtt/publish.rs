@@ -1,8 +1,8 @@
 //! What happens with a message that somebody publishes: rights, then the recorder for detections, the lock desk for the
 //! lock's commands, and the router for all else.
 //!
-//! Must not know how the message came in, so that a client's PUBLISH, a will and a worker in the process go one way; nor
-//! sessions beyond the publisher, nor how an outcome is acknowledged.
+//! Must not know how the message came in, so that a client's PUBLISH, a will and a worker in the process go one way;
+//! nor sessions beyond the publisher, nor how an outcome is acknowledged.
 
 pub mod detection;
 pub mod lock_command;
@@ -80,8 +80,8 @@ impl Publishing {
         PublishDecision::Immediate(PublishOutcome::done(Some(message)))
     }
 
-    /// Gives subscribers what goes on to them, and answers what the acknowledgement says: the one way from an outcome to
-    /// the router.
+    /// Gives subscribers what goes on to them, and answers what the acknowledgement says: the one way from an outcome
+    /// to the router.
     ///
     /// # Errors
     /// When the router is dead. It stops the hub by itself, so who has nothing to end passes over this.
@@ -105,8 +105,8 @@ impl Publishing {
         let _ = self.route(outcome).await;
     }
 
-    /// Whether nobody subscribes to what goes on, not even somebody who is away. Never for the hub's own topics: the hub
-    /// itself hears them.
+    /// Whether nobody subscribes to what goes on, not even somebody who is away. Never for the hub's own topics: the
+    /// hub itself hears them.
     #[must_use]
     pub fn has_no_subscribers(&self, outcome: &PublishOutcome) -> bool {
         let message = outcome.route.as_ref();

@@ -1,11 +1,11 @@
 //! rumqttd's router behind four methods: open, publish, subscribe, receive.
 //!
-//! Every message goes through the router, and nothing else of the front knows it. One thread of its own feeds it, because
-//! rumqttd's sending side blocks, and one takes out what it has carried and gives it to the sessions. The router knows one
-//! name and two links, whatever clients do: it keeps 9 kB for each filter, 40 kB for each link and 100 bytes for each name
-//! of a topic for ever, so who is subscribed to what is known here (`router/subscribers.rs`). After every few messages a
-//! fence goes through the router and is waited for, so that its log is never more than a little ahead of its reader, and
-//! so that a dead router is noticed.
+//! Every message goes through the router, and nothing else of the front knows it. One thread of its own feeds it,
+//! because rumqttd's sending side blocks, and one takes out what it has carried and gives it to the sessions. The
+//! router knows one name and two links, whatever clients do: it keeps 9 kB for each filter, 40 kB for each link and 100
+//! bytes for each name of a topic for ever, so who is subscribed to what is known here (`router/subscribers.rs`). After
+//! every few messages a fence goes through the router and is waited for, so that its log is never more than a little
+//! ahead of its reader, and so that a dead router is noticed.
 //!
 //! Must not know packets, sessions or rights: what is given to it has been judged.
 
@@ -75,12 +75,12 @@ struct Shared {
     commands: mpsc::Sender<Command>,
     retained: Arc<Mutex<Retained>>,
     subscribers: Arc<Subscribers>,
-    pulse: Mutex<Pulse>,
+    heartbeat: Mutex<RouterHeartbeat>,
 }
 
 /// The router's signs of life, as it is asked for them over and over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Pulse {
+pub struct RouterHeartbeat {
     /// When it answered last.
     pub answered: Instant,
     /// How long it took for that.
@@ -155,8 +155,8 @@ impl Router {
             .spawn(move || feed.run(inbox))
             .and_then(|_| thread::Builder::new().name("mqtt-outlet".to_owned()).spawn(move || outlet.run()))
             .context("cannot start a thread for the MQTT router")?;
-        let pulse = Mutex::new(Pulse { answered: epoch, took: Duration::ZERO, asked: None });
-        Ok(Self(Arc::new(Shared { commands, retained, subscribers, pulse })))
+        let heartbeat = Mutex::new(RouterHeartbeat { answered: epoch, took: Duration::ZERO, asked: None });
+        Ok(Self(Arc::new(Shared { commands, retained, subscribers, heartbeat })))
     }
 
     /// Opens a link for a session of this holder: what it subscribes to arrives there. Dropping the link ends it.
@@ -179,8 +179,8 @@ impl Router {
         self.0.subscribers.has(topic)
     }
 
-    /// Gives a message to the router, and waits while the router has too much to do. A retained one is kept as well. One
-    /// that nobody is subscribed to goes no further.
+    /// Gives a message to the router, and waits while the router has too much to do. A retained one is kept as well.
+    /// One that nobody is subscribed to goes no further.
     ///
     /// # Errors
     /// When the router is dead.
@@ -209,9 +209,9 @@ impl Router {
                 answer.await.map_err(|_| Dead)
             };
             let asked = Instant::now();
-            self.0.pulse.lock().asked = Some(asked);
+            self.0.heartbeat.lock().asked = Some(asked);
             tokio::time::timeout(FENCE_TIME + BEAT, beat).await.context("the MQTT router does not answer")??;
-            *self.0.pulse.lock() = Pulse { answered: Instant::now(), took: asked.elapsed(), asked: None };
+            *self.0.heartbeat.lock() = RouterHeartbeat { answered: Instant::now(), took: asked.elapsed(), asked: None };
             self.0.retained.lock().expire(Instant::now());
             tokio::time::sleep(BEAT).await;
         }
@@ -219,8 +219,8 @@ impl Router {
 
     /// Its signs of life, while somebody watches over it.
     #[must_use]
-    pub fn pulse(&self) -> Pulse {
-        *self.0.pulse.lock()
+    pub fn heartbeat(&self) -> RouterHeartbeat {
+        *self.0.heartbeat.lock()
     }
 
     async fn command(&self, command: Command) -> Result<(), Dead> {
@@ -250,8 +250,8 @@ pub struct Arrival {
 }
 
 impl RouterLink {
-    /// Subscribes under a number that comes with each message. Answers the place of the last message before the
-    /// subscription.
+    /// Subscribes under a number that comes with each message. Answers the sequence number of the last message
+    /// before the subscription.
     ///
     /// # Errors
     /// When there are too many different filters, or the router is dead.

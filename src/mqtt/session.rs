@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::{
     publication::PublishOutcome,
-    queue::{Queue, Room},
+    queue::{Queue, QueueRoom},
     subscriptions::Subscriptions,
 };
 use super::router::{
@@ -122,7 +122,13 @@ impl Session {
     }
 
     #[must_use]
-    pub fn new(number: SessionNumber, who: Identity, address: Address, room: Room, account: Account<Holder>) -> Self {
+    pub fn new(
+        number: SessionNumber,
+        who: Identity,
+        address: Address,
+        room: QueueRoom,
+        account: Account<Holder>,
+    ) -> Self {
         let (sender, receiver) = mpsc::channel(MAILBOX);
         Self {
             number,

@@ -24,8 +24,8 @@ pub struct Settings {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {
-    /// Open connections in all; fewer where the system lets the hub open fewer files. One more takes the place of the one that
-    /// has waited longest without its CONNECT, or is closed at once.
+    /// Open connections in all; fewer where the system lets the hub open fewer files. One more takes the place of the
+    /// one that has waited longest without its CONNECT, or is closed at once.
     pub connections: usize,
     /// Open connections of one address, an IPv6 /64 counting as one. One more as above, of this address.
     pub connections_per_address: usize,

@@ -5,7 +5,7 @@
 use std::{sync::Arc, time::Instant};
 
 use super::{
-    codec::packet::{Fault, Reason, RetainHandling, Subscribe, Wanted},
+    codec::packet::{Fault, Reason, RetainHandling, Subscribe, SubscriptionRequest},
     link::QoS,
     log_throttle::LogThrottle,
     metrics::FrontMetrics,
@@ -67,8 +67,8 @@ impl Subscribing {
             if shared && wanted.no_local {
                 return Err(Fault::protocol("No Local on a shared subscription").into());
             }
-            // Each filter may bring every retained message, also one that is there twice: so of one packet no more count than
-            // a session may have.
+            // Each filter may bring every retained message, also one that is there twice: so of one packet no more
+            // count than a session may have.
             if index >= self.subscriptions {
                 subscribed.codes.push(Err(Reason::QuotaExceeded));
                 continue;
@@ -84,7 +84,7 @@ impl Subscribing {
     async fn subscribe_one(
         &self,
         session: &mut Session,
-        wanted: &Wanted,
+        wanted: &SubscriptionRequest,
         id: Option<u32>,
         dropped: &mut u64,
     ) -> Result<Result<(), Reason>, Dead> {
@@ -133,7 +133,7 @@ impl Subscribing {
         Ok(Ok(()))
     }
 
-    /// Subscribes in the router, or in a group. Answers the place of the last message before.
+    /// Subscribes in the router, or in a group. Answers the sequence number of the last message before.
     async fn begin(&self, session: &mut Session, parsed: Parsed<'_>, number: usize) -> Result<u64, NotSubscribed> {
         if let Some(group) = parsed.group {
             let member = Member {
@@ -194,8 +194,8 @@ impl Subscribing {
         }
     }
 
-    /// Takes a message that arrived for the session into its queue, if its client may hear it. `online` is whether there is
-    /// a connection: without one, nothing at QoS 0 and no command to the lock waits.
+    /// Takes a message that arrived for the session into its queue, if its client may hear it. `online` is whether
+    /// there is a connection: without one, nothing at QoS 0 and no command to the lock waits.
     pub fn deliver(&self, session: &mut Session, subscription: usize, message: Message, online: bool) {
         if !self.rights.may_receive(&session.who, &message.topic) {
             return;

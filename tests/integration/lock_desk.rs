@@ -24,7 +24,7 @@ use portcullis::{
     lifecycle::Lifecycle,
     lock_agent::{self, AgentSettings},
     lock_desk::{self, DeskSettings, LockDesk, OnDetection, Parts, Requests},
-    mqtt::link::{self, Carrier, Incoming, Message, QoS},
+    mqtt::link::{self, Incoming, LinkPeer, Message, QoS},
     store::{Database, lock_audit::history},
     telemetry::metrics::Metrics,
     wire::{
@@ -92,7 +92,7 @@ const SETTINGS: DeskSettings =
 /// A desk, and everything around it in the test's hands.
 struct Hub {
     desk: LockDesk,
-    carrier: Carrier,
+    carrier: LinkPeer,
     /// Whether the worker has one.
     session: watch::Sender<bool>,
     front: mpsc::Sender<LockRequest>,

@@ -26,7 +26,7 @@ use portcullis::{
     identities::Identities,
     lifecycle::Lifecycle,
     lock_desk::{self, DeskSettings, LockDesk, OnDetection},
-    mqtt::link::{self, Carrier, Incoming, Message, QoS},
+    mqtt::link::{self, Incoming, LinkPeer, Message, QoS},
     recorder::Recorder,
     store::{self, Database},
     telemetry::{log::Log, metrics::Metrics},
@@ -245,7 +245,7 @@ fn desk(
     announcer: &Announcer,
     hold_open: bool,
     lifecycle: &Lifecycle,
-) -> (LockDesk, Carrier) {
+) -> (LockDesk, LinkPeer) {
     let (link, carrier) = link::pair();
     let parts = lock_desk::Parts {
         database: database.clone(),
@@ -262,7 +262,7 @@ fn desk(
 }
 
 /// A lock worker that does at once what it is told, or refuses.
-async fn play_worker(mut carrier: Carrier, refusing: Arc<AtomicBool>) {
+async fn play_worker(mut carrier: LinkPeer, refusing: Arc<AtomicBool>) {
     let _ = carrier.incoming.send(Incoming::Connected).await;
     let mut status = LockStatus::Closed;
     say_status(&carrier, status, None).await;
@@ -285,7 +285,7 @@ async fn play_worker(mut carrier: Carrier, refusing: Arc<AtomicBool>) {
     }
 }
 
-async fn say_status(carrier: &Carrier, status: LockStatus, command: Option<&Command>) {
+async fn say_status(carrier: &LinkPeer, status: LockStatus, command: Option<&Command>) {
     let offline = Status::offline(17, true, "", chrono::Utc::now());
     let status = Status {
         status,
@@ -298,7 +298,7 @@ async fn say_status(carrier: &Carrier, status: LockStatus, command: Option<&Comm
     say(carrier, "lock/status", &status).await;
 }
 
-async fn say(carrier: &Carrier, topic: &str, payload: &impl serde::Serialize) {
+async fn say(carrier: &LinkPeer, topic: &str, payload: &impl serde::Serialize) {
     let payload = Bytes::from(serde_json::to_vec(payload).expect("JSON"));
     let message = Message { topic: topic.to_owned(), payload, qos: QoS::AtLeastOnce, retain: false };
     let _ = carrier.incoming.send(Incoming::Message(message)).await;

@@ -24,8 +24,8 @@ export async function launch() {
 }
 
 export class Person {
-  /** A window of its own: `options.token` is whom it is signed in as, `allow` what its console may say. */
-  static async come(browser, hub, { token, path = "/", allow = [], width = 1440, height = 900, ...options } = {}) {
+  /** A window of its own: `options.token` is whom it is signed in as, `allow` what its console may say, `others` the hosts that a camera's frame may talk to. */
+  static async come(browser, hub, { token, path = "/", allow = [], others = [], width = 1440, height = 900, ...options } = {}) {
     const person = new Person();
     person.hub = hub;
     person.faults = [];
@@ -34,7 +34,7 @@ export class Person {
     person.context.setDefaultTimeout(PATIENCE);
     person.context.on("request", (request) => {
       const url = new URL(request.url());
-      if (/^(https?|wss?):$/.test(url.protocol) && url.host !== new URL(hub.url).host) person.faults.push(`a request to ${url}`);
+      if (/^(https?|wss?):$/.test(url.protocol) && url.host !== new URL(hub.url).host && !others.includes(url.host)) person.faults.push(`a request to ${url}`);
     });
     await person.context.addInitScript(() => {
       document.addEventListener("securitypolicyviolation", (violation) =>

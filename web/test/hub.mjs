@@ -73,7 +73,7 @@ export class Hub {
     await until("the hub is ready", async () => {
       if (child.exitCode !== null) throw new Error(`the hub ended:\n${this.log()}`);
       if (!(await fetch(this.url + this.ready)).ok) return false;
-      return this.ready === "/readyz" || (await (await fetch(`${this.url}/readyz`)).json()).parts.every(({ name, up }) => up || name === "lock worker");
+      return this.ready === "/readyz" || (await (await fetch(`${this.url}/readyz`)).json()).parts.every(({ name, up }) => up || /^lock (worker|agent)$/.test(name));
     });
   }
 
@@ -119,6 +119,18 @@ export class Hub {
     const answer = await fetch(this.url + path, { method, headers, body: body === undefined ? undefined : JSON.stringify(body) });
     const text = await answer.text();
     if (!answer.ok) throw new Error(`${method} ${path}: ${answer.status} ${text}`);
+    return JSON.parse(text);
+  }
+
+  /** A detection with its picture, as an engine sends both at once. */
+  async detectWith(picture, cameraId, more = {}) {
+    const form = new FormData();
+    form.append("event", new Blob([JSON.stringify({ cameraId, personCount: 1, confidence: 0.9, ...more })], { type: "application/json" }));
+    form.append("snapshot", new Blob([picture], { type: "image/jpeg" }), "seen.jpg");
+    const headers = { authorization: `Bearer ${(this.adminToken ??= await this.token())}` };
+    const answer = await fetch(`${this.url}/api/events`, { method: "POST", headers, body: form });
+    const text = await answer.text();
+    if (!answer.ok) throw new Error(`POST /api/events: ${answer.status} ${text}`);
     return JSON.parse(text);
   }
 

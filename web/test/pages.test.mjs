@@ -29,7 +29,8 @@ after(async () => {
 });
 
 test("an empty hub shows what to do first, and a test detection from there is on screen at once", async () => {
-  const person = await Person.come(browser, hub, { token: tokens.OPERATOR });
+  // A hub that takes no pictures yet says so with 415.
+  const person = await Person.come(browser, hub, { token: tokens.OPERATOR, allow: [/415/] });
   const { page } = person;
   await page.getByRole("heading", { name: "First steps" }).waitFor();
   await person.settled();
@@ -363,7 +364,7 @@ test("rejected messages and the parts' states are told on the system page, the l
   const person = await Person.come(browser, hub, { token: tokens.ADMIN, path: "/system" });
   const { page } = person;
   await page.getByText("All is well").waitFor();
-  for (const part of ["Database", "Broker", "Recorder", "Lock worker", "Disk"]) await page.getByText(part, { exact: true }).waitFor();
+  for (const part of ["Database", "Broker", "Recorder", "Lock agent", "Disk"]) await page.getByText(part, { exact: true }).waitFor();
   await page.getByText("At work").waitFor();
   await page.getByRole("group", { name: "Log" }).getByRole("button", { name: "warn" }).click();
   await until("the hub logs by it", async () => /warn/.test((await hub.call("GET", "/api/log-level")).filter));

@@ -2,16 +2,20 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Failure, failureOf, faultsByField, words } from "../src/lib/api";
+import { HubClock } from "../src/lib/clock";
 import { csv } from "../src/lib/csv";
 import { canClose, canOpen, doorState, remaining, secondsLeft } from "../src/lib/door";
 import * as feed from "../src/lib/feed";
 import * as filters from "../src/lib/filters";
+import { liveView, type Browser } from "../src/lib/live-view";
 import { parse, rate, sum } from "../src/lib/metrics";
+import { pictureAt, widths } from "../src/lib/picture";
 import { ownPath } from "../src/lib/router";
 import { atLeast, claimsOf } from "../src/lib/session";
 import { columns, days, hours, todayAndUsual, week } from "../src/lib/sums";
 import type { AnalyticsLine, HubEvent, LockStatus } from "../src/lib/types";
 import { rowsInView } from "../src/lib/window";
+import { fromField, toField } from "../src/lib/zone";
 import { refusal } from "../src/pages/sign-in";
 import { matches } from "../src/pages/events";
 import { deviceName } from "../src/pages/cameras";
@@ -73,6 +77,74 @@ test("more than is kept drops the oldest; a hundred events a second cost little"
   assert.equal(feed.changed(known, event(600, { isResolved: true })).events.find(({ id }) => id === 600)?.isResolved, true);
 });
 
+test("what has changed takes its place; what is not known stays so, and a list without changes stays the same", () => {
+  const known = [event(3), event(2), event(1)];
+  const fresh = feed.renewed(known, [event(2, { isResolved: true, snapshotUrl: "/api/events/2/snapshot?sig=x" }), event(9)]);
+  assert.deepEqual(fresh.map(({ id, isResolved }) => [id, isResolved]), [[3, false], [2, true], [1, false]]);
+  assert.equal(feed.renewed(known, [event(9)]), known);
+});
+
+test("the hub's clock is known by the quickest answer, in its middle; one that has been set since is believed anew", () => {
+  const clock = new HubClock();
+  // Ours is an hour ahead. A slow way there and a quick one back: off by half of what it took, and no more.
+  const hour = 3_600_000;
+  assert.ok(Math.abs(clock.add(hour + 1_000, hour + 1_400, 1_390)! - hour) <= 200);
+  assert.equal(clock.add(hour + 2_000, hour + 2_010, 2_005), hour, "the middle of a quick one");
+  assert.equal(clock.add(hour + 3_000, hour + 3_900, 3_880), hour, "a slow one says less");
+  assert.equal(clock.add(hour + 4_000, hour + 4_010, 4_005), hour);
+  assert.equal(clock.add(9_000, 9_300, 9_150), 0, "somebody has set this clock right");
+  assert.equal(clock.add(10_000, 9_000, 9_500), 0, "time that goes backwards says nothing");
+  assert.equal(clock.add(10_000, 10_010, NaN), 0);
+  clock.forget();
+  assert.equal(clock.add(0, 1, NaN), null);
+});
+
+test("a field for date and time speaks the hub's zone, also where clocks change", () => {
+  assert.equal(toField("2026-11-27T10:30:00.000Z", "Europe/Berlin"), "2026-11-27T11:30");
+  assert.equal(fromField("2026-11-27T11:30", "Europe/Berlin"), "2026-11-27T10:30:00.000Z");
+  assert.equal(fromField("2026-07-01T00:00", "Europe/Berlin"), "2026-06-30T22:00:00.000Z");
+  assert.equal(fromField("2026-07-01T00:00", "Asia/Kathmandu"), "2026-06-30T18:15:00.000Z");
+  // The hour that is skipped in spring, and the one that comes twice in autumn.
+  assert.ok(["2026-03-29T00:30:00.000Z", "2026-03-29T01:30:00.000Z"].includes(fromField("2026-03-29T02:30", "Europe/Berlin")!));
+  assert.equal(toField(fromField("2026-10-25T02:30", "Europe/Berlin"), "Europe/Berlin"), "2026-10-25T02:30");
+  for (const nothing of ["", "yesterday", "2026-13-01T00:00"]) assert.equal(fromField(nothing, "UTC"), null);
+  assert.deepEqual([toField(null, "UTC"), toField("nonsense", "UTC")], ["", ""]);
+});
+
+test("a picture comes from this hub, whatever the hub calls itself, and from nowhere else", () => {
+  const of = (snapshotUrl: string | null | undefined) => pictureAt({ snapshotUrl });
+  assert.equal(of("/api/events/5/snapshot?sig=a%2Bb&until=9"), "/api/events/5/snapshot?sig=a%2Bb&until=9");
+  assert.equal(of("https://hub.example/api/events/5/snapshot?sig=x"), "/api/events/5/snapshot?sig=x");
+  for (const nothing of [null, undefined, "", "javascript:alert(1)", "https://example.org/x.jpg", "data:image/png;base64,AA", "http://"]) assert.equal(of(nothing), null);
+  assert.equal(pictureAt({ snapshotUrl: "/api/events/5/snapshot?sig=x" }, 640), "/api/events/5/snapshot?sig=x&width=640");
+  assert.equal(widths({ snapshotUrl: "/api/a?s" }).split(", ").map((one) => one.split(" ")[1]).join(), "320w,640w,1280w");
+});
+
+test("of a camera's addresses those are played that a browser can play, WebRTC first; of the others it is said why not", () => {
+  const all: Browser = { secure: false, hls: true, webrtc: true };
+  const of = (webrtcUrl: string | null, streamUrl: string | null, browser = all) => {
+    const { ways, hindrances } = liveView({ webrtcUrl, streamUrl }, browser);
+    return [...ways.map(({ how }) => how), ...hindrances].join();
+  };
+  assert.equal(of(null, null), "");
+  assert.equal(of("http://cam:8889/front/whep", "http://cam/video.cgi"), "whep,mjpeg");
+  assert.equal(of(null, "http://cam/live/INDEX.M3U8?x=1"), "hls");
+  assert.equal(of(null, "http://cam/api/stream.mp4?src=a"), "film");
+  assert.equal(of("http://cam/whep", "rtsp://cam/1"), "whep,scheme");
+  assert.equal(of("webrtc://cam/x", "rtmp://cam/1"), "scheme,scheme");
+  assert.equal(of("ws://cam/api/ws?src=a", null), "socket");
+  assert.equal(of(null, "http://admin:pw@cam/mjpeg"), "credentials");
+  assert.equal(of("http://[::1]/whep", "not an address"), "ipv6,address");
+  const secure = { ...all, secure: true };
+  assert.equal(of("http://cam/whep", "https://cam/mjpeg", secure), "mjpeg,mixed");
+  assert.equal(of("http://localhost:1984/api/webrtc?src=a", "http://127.0.0.1/mjpeg", secure), "whep,mjpeg", "this very machine counts as safe");
+  assert.equal(of("http://127.0.0.1.example.org/whep", null, secure), "mixed");
+  assert.equal(of("https://cam/whep", "https://cam/a.m3u8", { secure: true, hls: false, webrtc: false }), "no-webrtc,no-hls");
+  const [way] = liveView({ webrtcUrl: "http://uma:p%40ss@cam/whep", streamUrl: null }, all).ways;
+  assert.deepEqual(way, { how: "whep", url: "http://cam/whep", credentials: "uma:p@ss" });
+  assert.equal(of("http://uma:%zz@cam/whep", null), "address");
+});
+
 const status = (more: Partial<LockStatus>): LockStatus => ({
   status: "CLOSED", online: true, simulated: false, pin: 17, reason: null, requestedBy: null, opensUntil: null, held: false, door: null, alarm: null, alarmSince: null, ...more,
 });
@@ -97,6 +169,7 @@ test("the seconds are the hub's, whatever this browser's clock shows", () => {
   assert.equal(secondsLeft(until, now, 0), 5);
   assert.equal(secondsLeft(until, now + 3_600_000, 3_600_000), 5, "an hour fast");
   assert.equal(secondsLeft(until, now + 4_001, 0), 1, "rounded up");
+  assert.equal(secondsLeft(until, now - 60, 0), 5, "never more than it opens for, because two clocks are compared over a network");
   assert.equal(secondsLeft(until, now + 9_000, 0), 0, "never below nothing");
   assert.equal(secondsLeft(null, now, 0), null);
   assert.equal(secondsLeft("nonsense", now, 0), null);

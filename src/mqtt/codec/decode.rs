@@ -9,10 +9,10 @@ use bytes::Bytes;
 use super::{
     frame::{Frame, Kind},
     packet::{
-        Ack, Connect, Disconnect, Fault, Level, Packet, Publish, Reason, RetainHandling, Subscribe, Unsubscribe,
-        Wanted, Will,
+        Ack, Connect, Disconnect, Fault, Packet, ProtocolVersion, Publish, Reason, RetainHandling, Subscribe,
+        SubscriptionRequest, Unsubscribe, Will,
     },
-    property::{self, Carrier, Value},
+    property::{self, PropertyOwner, Value},
     reader::{Read, Reader},
 };
 use crate::mqtt::link::QoS;
@@ -27,7 +27,7 @@ pub enum NoConnect {
     /// It asks for a version that the front does not speak.
     Version,
     /// The CONNECT of a version the front speaks, with something wrong in it.
-    Faulty(Level, Fault),
+    Faulty(ProtocolVersion, Fault),
     /// Nothing that could be answered.
     Nonsense(Fault),
 }
@@ -45,40 +45,40 @@ pub fn connect(body: Bytes) -> Result<Connect, NoConnect> {
     if &name[..] != b"MQTT" {
         return Err(NoConnect::Nonsense(Fault::protocol("a CONNECT of another protocol")));
     }
-    let level = match reader.byte().map_err(NoConnect::Nonsense)? {
-        4 => Level::V311,
-        5 => Level::V5,
+    let version = match reader.byte().map_err(NoConnect::Nonsense)? {
+        4 => ProtocolVersion::V311,
+        5 => ProtocolVersion::V5,
         _ => return Err(NoConnect::Version),
     };
-    connect_of(level, reader).map_err(|fault| NoConnect::Faulty(level, fault))
+    connect_of(version, reader).map_err(|fault| NoConnect::Faulty(version, fault))
 }
 
-fn connect_of(level: Level, mut reader: Reader) -> Read<Connect> {
+fn connect_of(version: ProtocolVersion, mut reader: Reader) -> Read<Connect> {
     let flags = reader.byte()?;
     if flags & 1 != 0 {
         return Err(Fault::malformed("the reserved flag in a CONNECT"));
     }
     let clean = flags & 0x02 != 0;
     let mut connect = Connect {
-        level,
+        version,
         clean,
         keep_alive: reader.two()?,
         client_id: String::new(),
         will: None,
         username: None,
         password: None,
-        session_expiry: if level == Level::V311 && !clean { u32::MAX } else { 0 },
+        session_expiry: if version == ProtocolVersion::V311 && !clean { u32::MAX } else { 0 },
         receive_maximum: u16::MAX,
         maximum_packet: u32::MAX,
         topic_alias_maximum: 0,
         wants_enhanced_authentication: false,
         wants_problem_information: true,
     };
-    if level == Level::V5 {
+    if version == ProtocolVersion::V5 {
         connect_properties(&mut reader, &mut connect)?;
     }
     connect.client_id = reader.text()?;
-    connect.will = will(level, flags, &mut reader)?;
+    connect.will = will(version, flags, &mut reader)?;
     if flags & 0x80 != 0 {
         let username = reader.text()?;
         if username.len() > USERNAME {
@@ -87,7 +87,7 @@ fn connect_of(level: Level, mut reader: Reader) -> Read<Connect> {
         connect.username = Some(username);
     }
     if flags & 0x40 != 0 {
-        if level == Level::V311 && connect.username.is_none() {
+        if version == ProtocolVersion::V311 && connect.username.is_none() {
             return Err(Fault::malformed("a password without a user name"));
         }
         connect.password = Some(reader.binary()?);
@@ -97,7 +97,7 @@ fn connect_of(level: Level, mut reader: Reader) -> Read<Connect> {
 }
 
 fn connect_properties(reader: &mut Reader, connect: &mut Connect) -> Read<()> {
-    for (id, value) in property::read_from(reader, Carrier::Connect)? {
+    for (id, value) in property::read_from(reader, PropertyOwner::Connect)? {
         match (id, value) {
             (property::SESSION_EXPIRY, Value::Four(seconds)) => connect.session_expiry = seconds,
             (property::RECEIVE_MAXIMUM, Value::Two(0)) => return Err(Fault::protocol("a receive maximum of 0")),
@@ -118,15 +118,15 @@ fn connect_properties(reader: &mut Reader, connect: &mut Connect) -> Read<()> {
     Ok(())
 }
 
-fn will(level: Level, flags: u8, reader: &mut Reader) -> Read<Option<Will>> {
+fn will(version: ProtocolVersion, flags: u8, reader: &mut Reader) -> Read<Option<Will>> {
     if flags & 0x04 == 0 {
         return if flags & 0x38 == 0 { Ok(None) } else { Err(Fault::malformed("flags of a will without a will")) };
     }
     let qos = qos((flags >> 3) & 3)?;
     let (mut delay, mut expiry, mut properties) = (0, None, Bytes::new());
-    if level == Level::V5 {
+    if version == ProtocolVersion::V5 {
         let block = reader.block()?;
-        for (id, value) in property::read(block.clone(), Carrier::Will)? {
+        for (id, value) in property::read(block.clone(), PropertyOwner::Will)? {
             match (id, value) {
                 (property::WILL_DELAY, Value::Four(seconds)) => delay = seconds,
                 (property::MESSAGE_EXPIRY, Value::Four(seconds)) => expiry = Some(seconds),
@@ -144,27 +144,27 @@ fn will(level: Level, flags: u8, reader: &mut Reader) -> Read<Option<Will>> {
 ///
 /// # Errors
 /// What is wrong with it.
-pub fn packet(level: Level, frame: Frame) -> Read<Packet> {
+pub fn packet(version: ProtocolVersion, frame: Frame) -> Read<Packet> {
     let Frame { kind, flags, body } = frame;
     let mut reader = Reader(body);
     let packet = match kind {
         Kind::Connect => return Err(Fault::protocol("a second CONNECT")),
         Kind::Auth => return Err(Fault::protocol("an AUTH that nobody asked for")),
-        Kind::Publish => return publish(level, flags, reader).map(Packet::Publish),
-        Kind::PubAck => Packet::PubAck(ack(level, &mut reader)?),
-        Kind::PubRec => Packet::PubRec(ack(level, &mut reader)?),
-        Kind::PubRel => Packet::PubRel(ack(level, &mut reader)?),
-        Kind::PubComp => Packet::PubComp(ack(level, &mut reader)?),
-        Kind::Subscribe => Packet::Subscribe(subscribe(level, &mut reader)?),
-        Kind::Unsubscribe => Packet::Unsubscribe(unsubscribe(level, &mut reader)?),
+        Kind::Publish => return publish(version, flags, reader).map(Packet::Publish),
+        Kind::PubAck => Packet::PubAck(ack(version, &mut reader)?),
+        Kind::PubRec => Packet::PubRec(ack(version, &mut reader)?),
+        Kind::PubRel => Packet::PubRel(ack(version, &mut reader)?),
+        Kind::PubComp => Packet::PubComp(ack(version, &mut reader)?),
+        Kind::Subscribe => Packet::Subscribe(subscribe(version, &mut reader)?),
+        Kind::Unsubscribe => Packet::Unsubscribe(unsubscribe(version, &mut reader)?),
         Kind::PingReq => Packet::PingReq,
-        Kind::Disconnect => Packet::Disconnect(disconnect(level, &mut reader)?),
+        Kind::Disconnect => Packet::Disconnect(disconnect(version, &mut reader)?),
     };
     reader.end()?;
     Ok(packet)
 }
 
-fn publish(level: Level, flags: u8, mut reader: Reader) -> Read<Publish> {
+fn publish(version: ProtocolVersion, flags: u8, mut reader: Reader) -> Read<Publish> {
     let qos = qos((flags >> 1) & 3)?;
     let dup = flags & 8 != 0;
     if dup && qos == QoS::AtMostOnce {
@@ -173,9 +173,9 @@ fn publish(level: Level, flags: u8, mut reader: Reader) -> Read<Publish> {
     let topic = reader.text()?;
     let id = if qos == QoS::AtMostOnce { 0 } else { reader.id()? };
     let (mut alias, mut expiry, mut properties) = (None, None, Bytes::new());
-    if level == Level::V5 {
+    if version == ProtocolVersion::V5 {
         let block = reader.block()?;
-        for (id, value) in property::read(block.clone(), Carrier::Publish)? {
+        for (id, value) in property::read(block.clone(), PropertyOwner::Publish)? {
             match (id, value) {
                 (property::TOPIC_ALIAS, Value::Two(number)) => alias = Some(number),
                 (property::MESSAGE_EXPIRY, Value::Four(seconds)) => expiry = Some(seconds),
@@ -187,23 +187,23 @@ fn publish(level: Level, flags: u8, mut reader: Reader) -> Read<Publish> {
     Ok(Publish { dup, qos, retain: flags & 1 != 0, topic, id, alias, expiry, properties, payload: reader.0 })
 }
 
-fn ack(level: Level, reader: &mut Reader) -> Read<Ack> {
+fn ack(version: ProtocolVersion, reader: &mut Reader) -> Read<Ack> {
     let id = reader.id()?;
     let mut failed = false;
-    if level == Level::V5 && !reader.0.is_empty() {
+    if version == ProtocolVersion::V5 && !reader.0.is_empty() {
         failed = reader.byte()? >= 0x80;
         if !reader.0.is_empty() {
-            property::read_from(reader, Carrier::Ack)?;
+            property::read_from(reader, PropertyOwner::Ack)?;
         }
     }
     Ok(Ack { id, failed })
 }
 
-fn subscribe(level: Level, reader: &mut Reader) -> Read<Subscribe> {
+fn subscribe(version: ProtocolVersion, reader: &mut Reader) -> Read<Subscribe> {
     let id = reader.id()?;
     let mut subscription_id = None;
-    if level == Level::V5 {
-        for (_, value) in property::read_from(reader, Carrier::Subscribe)? {
+    if version == ProtocolVersion::V5 {
+        for (_, value) in property::read_from(reader, PropertyOwner::Subscribe)? {
             match value {
                 Value::Number(0) => return Err(Fault::protocol("a subscription identifier of 0")),
                 Value::Number(number) => subscription_id = Some(number),
@@ -214,7 +214,7 @@ fn subscribe(level: Level, reader: &mut Reader) -> Read<Subscribe> {
     let mut filters = Vec::new();
     while !reader.0.is_empty() {
         let (filter, options) = (reader.text()?, reader.byte()?);
-        filters.push(wanted(level, filter, options)?);
+        filters.push(wanted(version, filter, options)?);
     }
     if filters.is_empty() {
         return Err(Fault::protocol("a SUBSCRIBE without a filter"));
@@ -222,8 +222,8 @@ fn subscribe(level: Level, reader: &mut Reader) -> Read<Subscribe> {
     Ok(Subscribe { id, subscription_id, filters })
 }
 
-fn wanted(level: Level, filter: String, options: u8) -> Read<Wanted> {
-    let reserved = if level == Level::V5 { 0xC0 } else { 0xFC };
+fn wanted(version: ProtocolVersion, filter: String, options: u8) -> Read<SubscriptionRequest> {
+    let reserved = if version == ProtocolVersion::V5 { 0xC0 } else { 0xFC };
     if options & reserved != 0 {
         return Err(Fault::malformed("reserved options in a SUBSCRIBE"));
     }
@@ -234,13 +234,13 @@ fn wanted(level: Level, filter: String, options: u8) -> Read<Wanted> {
         _ => return Err(Fault::protocol("a retain handling of 3")),
     };
     let (no_local, retain_as_published) = (options & 4 != 0, options & 8 != 0);
-    Ok(Wanted { filter, qos: qos(options & 3)?, no_local, retain_as_published, retain_handling })
+    Ok(SubscriptionRequest { filter, qos: qos(options & 3)?, no_local, retain_as_published, retain_handling })
 }
 
-fn unsubscribe(level: Level, reader: &mut Reader) -> Read<Unsubscribe> {
+fn unsubscribe(version: ProtocolVersion, reader: &mut Reader) -> Read<Unsubscribe> {
     let id = reader.id()?;
-    if level == Level::V5 {
-        property::read_from(reader, Carrier::Unsubscribe)?;
+    if version == ProtocolVersion::V5 {
+        property::read_from(reader, PropertyOwner::Unsubscribe)?;
     }
     let mut filters = Vec::new();
     while !reader.0.is_empty() {
@@ -252,13 +252,13 @@ fn unsubscribe(level: Level, reader: &mut Reader) -> Read<Unsubscribe> {
     Ok(Unsubscribe { id, filters })
 }
 
-fn disconnect(level: Level, reader: &mut Reader) -> Read<Disconnect> {
+fn disconnect(version: ProtocolVersion, reader: &mut Reader) -> Read<Disconnect> {
     let (mut with_will, mut session_expiry) = (false, None);
-    if level == Level::V5 && !reader.0.is_empty() {
+    if version == ProtocolVersion::V5 && !reader.0.is_empty() {
         // 0x04 asks for the will; any failure says that this is no orderly end, so the will goes out as well.
         with_will = reader.byte()? != 0;
         if !reader.0.is_empty() {
-            for (id, value) in property::read_from(reader, Carrier::Disconnect)? {
+            for (id, value) in property::read_from(reader, PropertyOwner::Disconnect)? {
                 if let (property::SESSION_EXPIRY, Value::Four(seconds)) = (id, value) {
                     session_expiry = Some(seconds);
                 }

@@ -5,14 +5,14 @@
 use bytes::{BufMut as _, Bytes, BytesMut};
 
 use super::{
-    packet::{Level, Reason},
+    packet::{ProtocolVersion, Reason},
     property,
 };
 use crate::mqtt::link::QoS;
 
 /// What a CONNACK of MQTT 5.0 says besides its code.
 #[derive(Debug, Clone, Default)]
-pub struct Offer {
+pub struct ConnackProperties {
     /// Said only where it differs from what the client asked for, in seconds.
     pub session_expiry: Option<u32>,
     pub receive_maximum: u16,
@@ -42,9 +42,9 @@ pub struct Outgoing<'a> {
 }
 
 /// CONNACK for a session that stands.
-pub fn accept(out: &mut BytesMut, level: Level, session_present: bool, offer: &Offer) {
+pub fn accept(out: &mut BytesMut, version: ProtocolVersion, session_present: bool, offer: &ConnackProperties) {
     let mut properties = BytesMut::new();
-    if level == Level::V5 {
+    if version == ProtocolVersion::V5 {
         if let Some(seconds) = offer.session_expiry {
             properties.put_u8(property::SESSION_EXPIRY);
             properties.put_u32(seconds);
@@ -64,30 +64,30 @@ pub fn accept(out: &mut BytesMut, level: Level, session_present: bool, offer: &O
             properties.put_u16(seconds);
         }
     }
-    connack(out, level, session_present, 0, &properties);
+    connack(out, version, session_present, 0, &properties);
 }
 
 /// CONNACK that refuses. MQTT 3.1.1 knows five codes only.
-pub fn refuse(out: &mut BytesMut, level: Level, reason: Reason, why: &str) {
-    let code = match (level, reason) {
-        (Level::V5, reason) => reason as u8,
-        (Level::V311, Reason::UnsupportedProtocolVersion) => 1,
-        (Level::V311, Reason::ClientIdentifierNotValid) => 2,
-        (Level::V311, Reason::BadUserNameOrPassword | Reason::NotAuthorized) => 5,
-        (Level::V311, _) => 3,
+pub fn refuse(out: &mut BytesMut, version: ProtocolVersion, reason: Reason, why: &str) {
+    let code = match (version, reason) {
+        (ProtocolVersion::V5, reason) => reason as u8,
+        (ProtocolVersion::V311, Reason::UnsupportedProtocolVersion) => 1,
+        (ProtocolVersion::V311, Reason::ClientIdentifierNotValid) => 2,
+        (ProtocolVersion::V311, Reason::BadUserNameOrPassword | Reason::NotAuthorized) => 5,
+        (ProtocolVersion::V311, _) => 3,
     };
     let mut properties = BytesMut::new();
     reason_string(&mut properties, Some(why));
-    connack(out, level, false, code, &properties);
+    connack(out, version, false, code, &properties);
 }
 
 /// CONNACK of MQTT 3.1.1 for a user name or password that is malformed; one that is wrong gets [`refuse`]'s.
 pub fn malformed_login(out: &mut BytesMut) {
-    connack(out, Level::V311, false, 4, &[]);
+    connack(out, ProtocolVersion::V311, false, 4, &[]);
 }
 
-fn connack(out: &mut BytesMut, level: Level, session_present: bool, code: u8, properties: &[u8]) {
-    let properties = (level == Level::V5).then_some(properties);
+fn connack(out: &mut BytesMut, version: ProtocolVersion, session_present: bool, code: u8, properties: &[u8]) {
+    let properties = (version == ProtocolVersion::V5).then_some(properties);
     out.put_u8(0x20);
     number(out, 2 + properties.map_or(0, block_length));
     out.put_u8(u8::from(session_present));
@@ -111,14 +111,14 @@ pub enum AckKind {
 }
 
 /// PUBACK, PUBREC, PUBREL or PUBCOMP; for 3.1.1, which has no codes, the code is left out.
-pub fn ack(out: &mut BytesMut, level: Level, kind: AckKind, id: u16, reason: Reason, why: Option<&str>) {
+pub fn ack(out: &mut BytesMut, version: ProtocolVersion, kind: AckKind, id: u16, reason: Reason, why: Option<&str>) {
     out.put_u8(match kind {
         AckKind::Accepted => 0x40,
         AckKind::Received => 0x50,
         AckKind::Released => 0x62,
         AckKind::Completed => 0x70,
     });
-    if level == Level::V311 || (reason == Reason::Success && why.is_none()) {
+    if version == ProtocolVersion::V311 || (reason == Reason::Success && why.is_none()) {
         out.put_u8(2);
         out.put_u16(id);
         return;
@@ -132,33 +132,34 @@ pub fn ack(out: &mut BytesMut, level: Level, kind: AckKind, id: u16, reason: Rea
 }
 
 /// SUBACK or UNSUBACK.
-fn codes(out: &mut BytesMut, first: u8, level: Level, id: u16, codes: &[u8]) {
+fn codes(out: &mut BytesMut, first: u8, version: ProtocolVersion, id: u16, codes: &[u8]) {
     out.put_u8(first);
-    number(out, 2 + usize::from(level == Level::V5) + codes.len());
+    number(out, 2 + usize::from(version == ProtocolVersion::V5) + codes.len());
     out.put_u16(id);
-    if level == Level::V5 {
+    if version == ProtocolVersion::V5 {
         out.put_u8(0);
     }
     out.extend_from_slice(codes);
 }
 
 /// SUBACK, one code for each filter: the granted QoS or why not. MQTT 3.1.1 knows one failure only.
-pub fn suback(out: &mut BytesMut, level: Level, id: u16, granted: &[Result<QoS, Reason>]) {
+pub fn suback(out: &mut BytesMut, version: ProtocolVersion, id: u16, granted: &[Result<QoS, Reason>]) {
     let list: Vec<u8> = granted
         .iter()
-        .map(|one| match (one, level) {
+        .map(|one| match (one, version) {
             (Ok(qos), _) => *qos as u8,
-            (Err(reason), Level::V5) => *reason as u8,
-            (Err(_), Level::V311) => 0x80,
+            (Err(reason), ProtocolVersion::V5) => *reason as u8,
+            (Err(_), ProtocolVersion::V311) => 0x80,
         })
         .collect();
-    codes(out, 0x90, level, id, &list);
+    codes(out, 0x90, version, id, &list);
 }
 
 /// UNSUBACK; MQTT 3.1.1 has no codes in it.
-pub fn unsuback(out: &mut BytesMut, level: Level, id: u16, reasons: &[Reason]) {
-    let list: Vec<u8> = if level == Level::V5 { reasons.iter().map(|reason| *reason as u8).collect() } else { vec![] };
-    codes(out, 0xB0, level, id, &list);
+pub fn unsuback(out: &mut BytesMut, version: ProtocolVersion, id: u16, reasons: &[Reason]) {
+    let list: Vec<u8> =
+        if version == ProtocolVersion::V5 { reasons.iter().map(|reason| *reason as u8).collect() } else { vec![] };
+    codes(out, 0xB0, version, id, &list);
 }
 
 /// PINGRESP.
@@ -167,8 +168,8 @@ pub fn pong(out: &mut BytesMut) {
 }
 
 /// DISCONNECT; a 3.1.1 server has none, so nothing is written then.
-pub fn disconnect(out: &mut BytesMut, level: Level, reason: Reason, why: &str) {
-    if level == Level::V311 {
+pub fn disconnect(out: &mut BytesMut, version: ProtocolVersion, reason: Reason, why: &str) {
+    if version == ProtocolVersion::V311 {
         return;
     }
     let mut properties = BytesMut::new();
@@ -180,10 +181,10 @@ pub fn disconnect(out: &mut BytesMut, level: Level, reason: Reason, why: &str) {
 }
 
 /// PUBLISH. Says whether it was written: not if it is longer than `longest`, the client's limit.
-pub fn publish(out: &mut BytesMut, level: Level, message: &Outgoing, longest: usize) -> bool {
+pub fn publish(out: &mut BytesMut, version: ProtocolVersion, message: &Outgoing, longest: usize) -> bool {
     let mut own = BytesMut::new();
     let mut properties_length = 0;
-    if level == Level::V5 {
+    if version == ProtocolVersion::V5 {
         if let Some(seconds) = message.expiry {
             own.put_u8(property::MESSAGE_EXPIRY);
             own.put_u32(seconds);
@@ -200,7 +201,7 @@ pub fn publish(out: &mut BytesMut, level: Level, message: &Outgoing, longest: us
     }
     let above_zero = message.qos != QoS::AtMostOnce;
     let mut length = 2 + message.topic.len() + message.payload.len() + if above_zero { 2 } else { 0 };
-    if level == Level::V5 {
+    if version == ProtocolVersion::V5 {
         length += number_length(properties_length) + properties_length;
     }
     if 1 + number_length(length) + length > longest {
@@ -214,7 +215,7 @@ pub fn publish(out: &mut BytesMut, level: Level, message: &Outgoing, longest: us
     if above_zero {
         out.put_u16(message.id);
     }
-    if level == Level::V5 {
+    if version == ProtocolVersion::V5 {
         number(out, properties_length);
         out.extend_from_slice(&own);
         out.extend_from_slice(message.properties);

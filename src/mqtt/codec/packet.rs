@@ -9,7 +9,7 @@ use crate::mqtt::link::QoS;
 
 /// The protocol's version, as its CONNECT names it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Level {
+pub enum ProtocolVersion {
     /// MQTT 3.1.1.
     V311,
     /// MQTT 5.0.
@@ -86,7 +86,7 @@ pub enum Packet {
 /// CONNECT.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Connect {
-    pub level: Level,
+    pub version: ProtocolVersion,
     /// Clean Session of 3.1.1, Clean Start of 5.0.
     pub clean: bool,
     /// In seconds; 0 is none.
@@ -156,12 +156,12 @@ pub struct Ack {
 pub struct Subscribe {
     pub id: u16,
     pub subscription_id: Option<u32>,
-    pub filters: Vec<Wanted>,
+    pub filters: Vec<SubscriptionRequest>,
 }
 
 /// One filter of a SUBSCRIBE, with its options.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Wanted {
+pub struct SubscriptionRequest {
     pub filter: String,
     pub qos: QoS,
     pub no_local: bool,

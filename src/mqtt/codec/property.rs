@@ -33,7 +33,7 @@ pub const MAXIMUM_PACKET_SIZE: u8 = 39;
 
 /// A packet that carries properties, among those that a client sends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Carrier {
+pub enum PropertyOwner {
     Connect,
     Will,
     Publish,
@@ -44,7 +44,7 @@ pub enum Carrier {
     Disconnect,
 }
 
-impl Carrier {
+impl PropertyOwner {
     fn may_carry(self, id: u8) -> bool {
         let allowed: &[u8] = match self {
             Self::Connect => &[
@@ -102,20 +102,20 @@ pub enum Value {
 ///
 /// # Errors
 /// Those of [`read`].
-pub(super) fn read_from(reader: &mut Reader, carrier: Carrier) -> Read<Vec<(u8, Value)>> {
-    read(reader.block()?, carrier)
+pub(super) fn read_from(reader: &mut Reader, owner: PropertyOwner) -> Read<Vec<(u8, Value)>> {
+    read(reader.block()?, owner)
 }
 
 /// Reads all properties of a packet.
 ///
 /// # Errors
 /// For one that is unknown, malformed, not this packet's, or there twice.
-pub fn read(block: Bytes, carrier: Carrier) -> Read<Vec<(u8, Value)>> {
+pub fn read(block: Bytes, owner: PropertyOwner) -> Read<Vec<(u8, Value)>> {
     let (mut reader, mut seen, mut found) = (Reader(block), 0_u64, Vec::new());
     while !reader.0.is_empty() {
         let id = reader.byte()?;
         let value = value(&mut reader, id)?;
-        if !carrier.may_carry(id) {
+        if !owner.may_carry(id) {
             return Err(Fault::protocol("a property that this packet does not have"));
         }
         if id != USER_PROPERTY && seen & (1 << id) != 0 {

@@ -24,7 +24,7 @@ const READ: (usize, usize) = (1024, 16 * 1024);
 
 /// The bytes of one connection.
 #[derive(Debug)]
-pub struct Input {
+pub struct ReadBuffer {
     buffer: BytesMut,
     room: usize,
     /// The most that the next read may bring.
@@ -33,7 +33,7 @@ pub struct Input {
     held: Option<(Share<Holder>, Instant)>,
 }
 
-impl Input {
+impl ReadBuffer {
     #[must_use]
     pub fn new(bytes: &[u8]) -> Self {
         Self { buffer: BytesMut::from(bytes), room: READ.0, most: READ.0, held: None }
@@ -120,7 +120,7 @@ mod tests {
         vec![0x30, seven(0) | 0x80, seven(7) | 0x80, seven(14)]
     }
 
-    async fn read(input: &mut Input, mut bytes: &[u8], arriving: &Account<Holder>) {
+    async fn read(input: &mut ReadBuffer, mut bytes: &[u8], arriving: &Account<Holder>) {
         while !bytes.is_empty() {
             assert!(input.prepare(LONGEST, arriving));
             assert!(input.read(&mut bytes).await.expect("no error") > 0);
@@ -131,7 +131,7 @@ mod tests {
     async fn long_packets_wait_for_room_and_short_ones_do_not() {
         let pool = Pool::new(Bounds { in_all: 400_000, each: 1_000_000, reserve: 100_000 });
         let arriving = pool.account(Holder::Hub, Standing::Common);
-        let mut inputs: Vec<_> = (0..4).map(|_| Input::new(&[])).collect();
+        let mut inputs: Vec<_> = (0..4).map(|_| ReadBuffer::new(&[])).collect();
         for input in &mut inputs {
             read(input, &publish(200_000), &arriving).await;
         }
@@ -139,7 +139,7 @@ mod tests {
         assert_eq!(may_go_on, [true, true, false, false], "the second is the one that fills it");
         assert_eq!(inputs.iter().filter(|input| input.long_since().is_some()).count(), 2);
         assert!(inputs[2].buffer.capacity() <= 2 * READ.1);
-        let mut short = Input::new(&[]);
+        let mut short = ReadBuffer::new(&[]);
         read(&mut short, &[0xC0, 0], &arriving).await;
         assert!(short.next(LONGEST).expect("a packet").is_some());
         // The first arrives whole, the second's connection ends.

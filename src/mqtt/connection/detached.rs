@@ -7,7 +7,7 @@ use chrono::Utc;
 use futures_util::StreamExt as _;
 use tokio::time::{Instant, sleep_until};
 
-use super::{End, Goodbye, broker::Broker};
+use super::{ClientDisconnect, DisconnectCause, broker::Broker};
 use crate::{
     domain::topic::Topic,
     mqtt::{
@@ -40,19 +40,19 @@ enum WaitOutcome {
 
 impl DetachedSession {
     /// Does what the connection's end demands, until the session is handed over or over.
-    pub async fn begin(mut self, end: End) {
+    pub async fn begin(mut self, end: DisconnectCause) {
         match end {
-            End::Clean(goodbye) => self.heed(goodbye),
-            End::Lost(_) | End::Faulty(_) | End::Silent(_) => {}
-            End::TakenOver { control, goodbye } => {
-                if let Some(goodbye) = goodbye {
-                    self.heed(goodbye);
+            DisconnectCause::Clean(disconnect) => self.heed(disconnect),
+            DisconnectCause::Lost(_) | DisconnectCause::Faulty(_) | DisconnectCause::Silent(_) => {}
+            DisconnectCause::TakenOver { control, disconnect } => {
+                if let Some(disconnect) = disconnect {
+                    self.heed(disconnect);
                 }
                 return self.obey(control).await;
             }
-            End::Ended(_) => return self.over().await,
-            End::Revoked(_) => return self.revoked().await,
-            End::Stopping => return self.finish().await,
+            DisconnectCause::Ended(_) => return self.over().await,
+            DisconnectCause::Revoked(_) => return self.revoked().await,
+            DisconnectCause::Stopping => return self.finish().await,
         }
         let mut expiry = self.session.expiry;
         if let Some(left) = self.publisher.who.remaining(Utc::now()) {
@@ -70,7 +70,7 @@ impl DetachedSession {
     }
 
     /// The client's own word makes its will void, unless it asked for it.
-    fn heed(&mut self, Goodbye { with_will }: Goodbye) {
+    fn heed(&mut self, ClientDisconnect { with_will }: ClientDisconnect) {
         self.will = self.will.take().filter(|_| with_will);
     }
 
@@ -83,7 +83,7 @@ impl DetachedSession {
             tokio::select! {
                 control = self.lease.control.recv() => return control.map_or(WaitOutcome::Expired, WaitOutcome::Control),
                 Some(completed) = self.session.pending.next(), if !self.session.pending.is_empty() => {
-                    self.settle(completed).await;
+                    self.complete(completed).await;
                 }
                 arrival = session::arrival(&mut self.session.link) => {
                     self.broker.subscribing.deliver(&mut self.session, arrival.subscription, arrival.message, false);
@@ -103,8 +103,8 @@ impl DetachedSession {
     async fn obey(mut self, control: SessionControl) {
         match control {
             SessionControl::End { .. } => self.revoked().await,
-            // A session that is to live no longer than its connection ends with it (3.1.2.4 of 3.1.1, 3.1.2.11.2 of 5.0),
-            // whatever the newer connection asks for.
+            // A session that is to live no longer than its connection ends with it (3.1.2.4 of 3.1.1, 3.1.2.11.2 of
+            // 5.0), whatever the newer connection asks for.
             SessionControl::HandOver { clean, reply } if clean || self.session.expiry.is_zero() => {
                 // So does the wait for its will.
                 self.publish_will().await;
@@ -132,8 +132,8 @@ impl DetachedSession {
         }
     }
 
-    /// Whoever had the session may say nothing any more, by its will neither; but for the lock worker's, which says that the
-    /// lock has none.
+    /// Whoever had the session may say nothing any more, by its will neither; but for the lock agent's, which says that
+    /// the lock has none.
     async fn revoked(mut self) {
         self.will = self.will.filter(|will| Topic::parse(will.topic()) == Some(Topic::LockStatus));
         self.over().await;
@@ -159,7 +159,7 @@ impl DetachedSession {
         }
     }
 
-    async fn settle(&mut self, completed: CompletedPublish) {
+    async fn complete(&mut self, completed: CompletedPublish) {
         if completed.is_qos2 {
             let refused = !matches!(completed.outcome.ack, AckResult::Done);
             match self.session.received.get_mut(&completed.id) {
@@ -172,7 +172,7 @@ impl DetachedSession {
     }
 }
 
-/// Waits for the fate of everything that was begun, so that what is committed also reaches its subscribers. The hard
+/// Waits for the outcome of everything that was begun, so that what is committed also reaches its subscribers. The hard
 /// stop ends the wait.
 async fn finish(broker: &Broker, session: &mut Session) {
     let all = async {

@@ -37,10 +37,10 @@ use crate::{
     mqtt::{
         codec::{
             decode::{self, NoConnect},
-            encode::{self, Offer},
+            encode::{self, ConnackProperties},
             frame::Kind,
-            packet::{self, Connect, Fault, Level, Reason},
-            read_buffer::Input,
+            packet::{self, Connect, Fault, ProtocolVersion, Reason},
+            read_buffer::ReadBuffer,
         },
         log_throttle::LogThrottle,
         pools::Pools,
@@ -49,7 +49,7 @@ use crate::{
             Session,
             agent_slot::{LockAgentSlot, SlotGuard, SlotOwner, is_lock_agent},
             publication::{Publication, PublishDecision, PublishOutcome, Publisher},
-            queue::Room,
+            queue::QueueRoom,
             registry::{SessionControl, SessionKey, SessionLease, SessionOwner, SessionRegistry},
         },
     },
@@ -103,7 +103,7 @@ impl std::fmt::Debug for Handshake {
 impl Handshake {
     /// Serves one client from its first byte to its last, if its CONNECT is whole by the deadline.
     pub async fn serve<S: Stream + Unpin>(self: Arc<Self>, mut stream: S, visitor: Visitor, deadline: Instant) {
-        let mut input = Input::new(&[]);
+        let mut input = ReadBuffer::new(&[]);
         let longest = self.broker.limits.packet_bytes.min(CONNECT);
         let arriving = self.broker.arriving.account(Holder::at(visitor.origin.address()), Standing::Common);
         let first = first_packet(&mut stream, &mut input, longest, &arriving);
@@ -133,7 +133,7 @@ impl Handshake {
 async fn answer<S: Stream + Unpin>(
     handshake: Arc<Handshake>,
     stream: S,
-    input: Input,
+    input: ReadBuffer,
     visitor: Visitor,
     first: Result<Connect, NoConnect>,
 ) {
@@ -141,7 +141,7 @@ async fn answer<S: Stream + Unpin>(
         Ok(connect) => connect,
         Err(no_connect) => return answer_no_connect(&handshake, stream, &no_connect).await,
     };
-    let level = connect.level;
+    let version = connect.version;
     // Without the room that the CONNECT took, which may have been much.
     let input = input.behind_connect();
     match admit(&handshake, &visitor, connect).await {
@@ -152,7 +152,7 @@ async fn answer<S: Stream + Unpin>(
                 tracing::warn!(%address, held_back, "refused a CONNECT: {why}");
             }
             let mut out = BytesMut::new();
-            encode::refuse(&mut out, level, reason, why);
+            encode::refuse(&mut out, version, reason, why);
             farewell(&handshake, stream, &out).await;
         }
         Ok(Admitted { mut connection, will, guards }) => {
@@ -169,7 +169,7 @@ async fn answer<S: Stream + Unpin>(
 /// others' long ones have all the room.
 async fn first_packet<S: Stream + Unpin>(
     stream: &mut S,
-    input: &mut Input,
+    input: &mut ReadBuffer,
     longest: usize,
     arriving: &Account<Holder>,
 ) -> Option<Result<Connect, NoConnect>> {
@@ -179,7 +179,7 @@ async fn first_packet<S: Stream + Unpin>(
             Ok(None) if input.rest().first().is_none_or(|first| *first == 0x10) => {}
             Ok(_) => return None,
             Err(fault) if fault.reason == Reason::PacketTooLarge && begins_as_v5(input.rest()) => {
-                return Some(Err(NoConnect::Faulty(Level::V5, fault)));
+                return Some(Err(NoConnect::Faulty(ProtocolVersion::V5, fault)));
             }
             Err(fault) => return Some(Err(NoConnect::Nonsense(fault))),
         }
@@ -202,12 +202,14 @@ async fn answer_no_connect<S: Stream + Unpin>(handshake: &Handshake, stream: S, 
     let mut out = BytesMut::new();
     match no_connect {
         // Code 1 as 3.1.1 writes it, which every version's clients read.
-        NoConnect::Version => encode::refuse(&mut out, Level::V311, Reason::UnsupportedProtocolVersion, ""),
-        NoConnect::Faulty(Level::V5, Fault { reason, why }) => encode::refuse(&mut out, Level::V5, *reason, why),
-        NoConnect::Faulty(Level::V311, Fault { reason: Reason::BadUserNameOrPassword, .. }) => {
+        NoConnect::Version => encode::refuse(&mut out, ProtocolVersion::V311, Reason::UnsupportedProtocolVersion, ""),
+        NoConnect::Faulty(ProtocolVersion::V5, Fault { reason, why }) => {
+            encode::refuse(&mut out, ProtocolVersion::V5, *reason, why);
+        }
+        NoConnect::Faulty(ProtocolVersion::V311, Fault { reason: Reason::BadUserNameOrPassword, .. }) => {
             encode::malformed_login(&mut out);
         }
-        NoConnect::Faulty(Level::V311, _) | NoConnect::Nonsense(_) => return,
+        NoConnect::Faulty(ProtocolVersion::V311, _) | NoConnect::Nonsense(_) => return,
     }
     farewell(handshake, stream, &out).await;
 }
@@ -244,7 +246,7 @@ async fn admit(handshake: &Handshake, visitor: &Visitor, mut connect: Connect) -
     let mut guards = Guards::default();
     let publisher = Publisher::new(who.clone(), visitor.origin, handshake.sessions.new_number(), &handshake.pools);
     let will = connect.will.take().map(|will| admit_will(handshake, &publisher, will)).transpose()?;
-    // The last that can refuse, so that a refused CONNECT does not free the place of the worker that has it.
+    // The last that can refuse, so that a refused CONNECT does not free the slot of the lock agent that has it.
     if is_lock_agent(&who) {
         guards.agent_slot = Some(admit_lock_agent(handshake, visitor.origin, &who, &key)?);
     }
@@ -284,7 +286,7 @@ fn greet(
         abandoned: session.abandoned.clone(),
         ..publisher.clone()
     };
-    let offer = Offer {
+    let offer = ConnackProperties {
         session_expiry: (granted != connect.session_expiry).then_some(granted),
         receive_maximum: limits.inflight,
         maximum_packet: u32::try_from(limits.packet_bytes).unwrap_or(u32::MAX),
@@ -293,7 +295,7 @@ fn greet(
         keep_alive: keep_alive::server_keep_alive(connect, limits),
     };
     let mut connection = Connection::new(handshake.broker.clone(), session, lease, publisher, connect);
-    encode::accept(&mut connection.out, connect.level, present, &offer);
+    encode::accept(&mut connection.out, connect.version, present, &offer);
     connection
 }
 
@@ -308,7 +310,7 @@ fn name(connect: &mut Connect) -> Result<Option<String>, Refused> {
     if !connect.client_id.is_empty() {
         return Ok(None);
     }
-    if connect.level == Level::V311 && !connect.clean {
+    if connect.version == ProtocolVersion::V311 && !connect.clean {
         return Err(Refused(Reason::ClientIdentifierNotValid, "a lasting session needs a client id"));
     }
     connect.client_id = format!("auto-{:032x}", rand::random::<u128>());
@@ -346,7 +348,7 @@ async fn authenticate(handshake: &Handshake, visitor: &Visitor, connect: &Connec
     }
 }
 
-/// A lock worker of another machine: by TLS, and alone.
+/// A lock agent of another machine: by TLS, and alone.
 fn admit_lock_agent(
     handshake: &Handshake,
     origin: Origin,
@@ -402,6 +404,6 @@ async fn session(
             return (session, true);
         }
     }
-    let room = Room::new(&handshake.broker.limits);
+    let room = QueueRoom::new(&handshake.broker.limits);
     (Box::new(Session::new(publisher.number, who, publisher.origin.address(), room, publisher.bytes.clone())), false)
 }

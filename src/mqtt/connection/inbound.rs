@@ -7,13 +7,13 @@ use std::{
 
 use futures_util::{FutureExt as _, StreamExt as _};
 
-use super::{Connection, End, Goodbye, outbound};
+use super::{ClientDisconnect, Connection, DisconnectCause, outbound};
 use crate::{
     domain::topic,
     mqtt::{
         codec::{
             encode::{self, AckKind},
-            packet::{Ack, Disconnect, Fault, Level, Packet, Publish, Reason, Subscribe},
+            packet::{Ack, Disconnect, Fault, Packet, ProtocolVersion, Publish, Reason, Subscribe},
         },
         link::QoS,
         router::message::{Message, compact},
@@ -36,7 +36,7 @@ const TOO_LONG: &str = "\0";
 ///
 /// # Errors
 /// How the connection ends, if it does.
-pub async fn handle(connection: &mut Connection, packet: Packet) -> Result<(), End> {
+pub async fn handle(connection: &mut Connection, packet: Packet) -> Result<(), DisconnectCause> {
     act(connection, packet).await?;
     outbound::fill(connection);
     Ok(())
@@ -46,7 +46,7 @@ pub async fn handle(connection: &mut Connection, packet: Packet) -> Result<(), E
 ///
 /// # Errors
 /// How the connection ends, if it does.
-pub async fn act(connection: &mut Connection, packet: Packet) -> Result<(), End> {
+pub async fn act(connection: &mut Connection, packet: Packet) -> Result<(), DisconnectCause> {
     match packet {
         Packet::Publish(packet) => handle_publish(connection, packet).await?,
         Packet::PubRec(ack) => pubrec(connection, ack),
@@ -55,7 +55,7 @@ pub async fn act(connection: &mut Connection, packet: Packet) -> Result<(), End>
         Packet::Subscribe(packet) => handle_subscribe(connection, &packet).await?,
         Packet::Unsubscribe(packet) => {
             let codes = connection.broker.subscribing.unsubscribe(&mut connection.session, &packet.filters);
-            encode::unsuback(&mut connection.out, connection.level, packet.id, &codes);
+            encode::unsuback(&mut connection.out, connection.version, packet.id, &codes);
         }
         Packet::PingReq => encode::pong(&mut connection.out),
         Packet::Disconnect(packet) => return Err(handle_disconnect(connection, packet)),
@@ -63,7 +63,7 @@ pub async fn act(connection: &mut Connection, packet: Packet) -> Result<(), End>
     Ok(())
 }
 
-async fn handle_publish(connection: &mut Connection, packet: Publish) -> Result<(), End> {
+async fn handle_publish(connection: &mut Connection, packet: Publish) -> Result<(), DisconnectCause> {
     connection.broker.metrics.received.one();
     let target = resolve_topic(connection, &packet).map_err(|fault| connection.fault(fault))?;
     let (id, is_qos2) = (packet.id, packet.qos == QoS::ExactlyOnce);
@@ -74,7 +74,7 @@ async fn handle_publish(connection: &mut Connection, packet: Publish) -> Result<
         }
         connection.unacknowledged += 1;
         let most = usize::from(connection.broker.limits.inflight);
-        if connection.level == Level::V5 && connection.unacknowledged > most {
+        if connection.version == ProtocolVersion::V5 && connection.unacknowledged > most {
             let why = "more unacknowledged messages than the receive maximum";
             return Err(connection.fault(Fault { reason: Reason::ReceiveMaximumExceeded, why }));
         }
@@ -103,9 +103,9 @@ async fn handle_publish(connection: &mut Connection, packet: Publish) -> Result<
     }
 }
 
-/// Remembers a QoS 2 message by its identifier until its PUBREL. A 3.1.1 client that never sends one may have 65,535 of them,
-/// so they count towards what all may have waiting.
-fn remember(connection: &mut Connection, id: u16) -> Result<(), End> {
+/// Remembers a QoS 2 message by its identifier until its PUBREL. A 3.1.1 client that never sends one may have 65,535 of
+/// them, so they count towards what all may have waiting.
+fn remember(connection: &mut Connection, id: u16) -> Result<(), DisconnectCause> {
     const EACH: usize = 40;
     const STEP: usize = 64;
     let answer_on = connection.session.connections;
@@ -133,7 +133,7 @@ fn decide(connection: &Connection, target: Target, packet: Publish) -> PublishDe
         properties: packet.properties,
         expires_at: expires_at(packet.expiry),
         origin: connection.session.number,
-        place: 0,
+        sequence: 0,
         owner: None,
     };
     let publication = Publication { message, dup: packet.dup, is_will: false };
@@ -184,7 +184,7 @@ fn can_answer_repeat(state: &mut InboundQos2, connection: u64) -> bool {
 }
 
 /// A QoS 2 message that came again is not published again, only acknowledged: after all that came before.
-async fn acknowledge_again(connection: &mut Connection, id: u16, can_answer: bool) -> Result<(), End> {
+async fn acknowledge_again(connection: &mut Connection, id: u16, can_answer: bool) -> Result<(), DisconnectCause> {
     if !can_answer {
         return Ok(());
     }
@@ -202,17 +202,17 @@ async fn acknowledge_again(connection: &mut Connection, id: u16, can_answer: boo
 ///
 /// # Errors
 /// How the connection ends, if it does.
-pub async fn complete(connection: &mut Connection, completed: CompletedPublish) -> Result<(), End> {
+pub async fn complete(connection: &mut Connection, completed: CompletedPublish) -> Result<(), DisconnectCause> {
     let CompletedPublish { id, is_qos2, connection: came_on, outcome } = completed;
     let publishing = &connection.broker.publishing;
-    let is_unheard = id != 0 && connection.level == Level::V5 && publishing.has_no_subscribers(&outcome);
-    let ack = publishing.route(outcome).await.map_err(|_| End::Stopping)?;
+    let is_unheard = id != 0 && connection.version == ProtocolVersion::V5 && publishing.has_no_subscribers(&outcome);
+    let ack = publishing.route(outcome).await.map_err(|_| DisconnectCause::Stopping)?;
     if id == 0 {
         return Ok(());
     }
     let now_on = connection.session.connections;
     let mut heard = came_on == now_on;
-    let failed = matches!(ack, AckResult::Refused(..)) && connection.level == Level::V5;
+    let failed = matches!(ack, AckResult::Refused(..)) && connection.version == ProtocolVersion::V5;
     if is_qos2 {
         let state = connection.session.received.get(&id).copied();
         heard |= state == Some(InboundQos2::Open { answer_on: now_on });
@@ -227,14 +227,16 @@ pub async fn complete(connection: &mut Connection, completed: CompletedPublish) 
         return Ok(());
     }
     let (reason, why) = match &ack {
-        AckResult::Unknown => return Err(End::Lost("the recorder is gone; the client may send its messages again")),
+        AckResult::Unknown => {
+            return Err(DisconnectCause::Lost("the recorder is gone; the client may send its messages again"));
+        }
         AckResult::Done if is_unheard => (Reason::NoMatchingSubscribers, None),
         AckResult::Done => (Reason::Success, None),
         AckResult::Refused(reason, why) => (*reason, Some(why.as_str())),
     };
     let why = why.filter(|_| connection.wants_problem_information);
     let kind = if is_qos2 { AckKind::Received } else { AckKind::Accepted };
-    encode::ack(&mut connection.out, connection.level, kind, id, reason, why);
+    encode::ack(&mut connection.out, connection.version, kind, id, reason, why);
     if !is_qos2 || failed {
         connection.unacknowledged = connection.unacknowledged.saturating_sub(1);
     }
@@ -247,9 +249,12 @@ fn pubrec(connection: &mut Connection, ack: Ack) {
         return;
     }
     let known = connection.session.queue.release(ack.id);
-    let reason =
-        if known || connection.level == Level::V311 { Reason::Success } else { Reason::PacketIdentifierNotFound };
-    encode::ack(&mut connection.out, connection.level, AckKind::Released, ack.id, reason, None);
+    let reason = if known || connection.version == ProtocolVersion::V311 {
+        Reason::Success
+    } else {
+        Reason::PacketIdentifierNotFound
+    };
+    encode::ack(&mut connection.out, connection.version, AckKind::Released, ack.id, reason, None);
 }
 
 fn pubrel(connection: &mut Connection, ack: Ack) {
@@ -257,25 +262,28 @@ fn pubrel(connection: &mut Connection, ack: Ack) {
     if known {
         connection.unacknowledged = connection.unacknowledged.saturating_sub(1);
     }
-    let reason =
-        if known || connection.level == Level::V311 { Reason::Success } else { Reason::PacketIdentifierNotFound };
-    encode::ack(&mut connection.out, connection.level, AckKind::Completed, ack.id, reason, None);
+    let reason = if known || connection.version == ProtocolVersion::V311 {
+        Reason::Success
+    } else {
+        Reason::PacketIdentifierNotFound
+    };
+    encode::ack(&mut connection.out, connection.version, AckKind::Completed, ack.id, reason, None);
 }
 
-async fn handle_subscribe(connection: &mut Connection, packet: &Subscribe) -> Result<(), End> {
+async fn handle_subscribe(connection: &mut Connection, packet: &Subscribe) -> Result<(), DisconnectCause> {
     let subscribed = match connection.broker.subscribing.subscribe(&mut connection.session, packet).await {
         Ok(answer) => answer,
         Err(SubscribeError::Fault(fault)) => return Err(connection.fault(fault)),
-        Err(SubscribeError::Dead(_)) => return Err(End::Stopping),
+        Err(SubscribeError::Dead(_)) => return Err(DisconnectCause::Stopping),
     };
     // Before what it brings, which is written from the queue.
-    encode::suback(&mut connection.out, connection.level, packet.id, &subscribed.codes);
+    encode::suback(&mut connection.out, connection.version, packet.id, &subscribed.codes);
     connection.broker.metrics.dropped.add(subscribed.dropped);
     Ok(())
 }
 
 /// The client says that it goes, and perhaps how long its session is to live.
-pub fn handle_disconnect(connection: &mut Connection, packet: Disconnect) -> End {
+pub fn handle_disconnect(connection: &mut Connection, packet: Disconnect) -> DisconnectCause {
     if let Some(seconds) = packet.session_expiry {
         if connection.session.expiry.is_zero() && seconds > 0 {
             return connection.fault(Fault::protocol("a session expiry in DISCONNECT after none in CONNECT"));
@@ -283,15 +291,15 @@ pub fn handle_disconnect(connection: &mut Connection, packet: Disconnect) -> End
         let most = connection.broker.limits.session_seconds;
         connection.session.expiry = Duration::from_secs(seconds.min(most).into());
     }
-    End::Clean(Goodbye { with_will: packet.with_will })
+    DisconnectCause::Clean(ClientDisconnect { with_will: packet.with_will })
 }
 
-/// Acknowledges all whose outcome is known by now, so that their acknowledgements are written at once: a commit completes
-/// many.
+/// Acknowledges all whose outcome is known by now, so that their acknowledgements are written at once: a commit
+/// completes many.
 ///
 /// # Errors
 /// How the connection ends, if it does.
-pub async fn complete_all(connection: &mut Connection) -> Result<(), End> {
+pub async fn complete_all(connection: &mut Connection) -> Result<(), DisconnectCause> {
     while !connection.session.pending.is_empty()
         && let Some(Some(completed)) = connection.session.pending.next().now_or_never()
     {

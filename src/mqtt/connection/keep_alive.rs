@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::mqtt::{
-    codec::packet::{Connect, Level},
+    codec::packet::{Connect, ProtocolVersion},
     settings::Limits,
 };
 
@@ -20,5 +20,5 @@ pub fn allowed_silence(connect: &Connect, limits: &Limits) -> Duration {
 pub fn server_keep_alive(connect: &Connect, limits: &Limits) -> Option<u16> {
     let most = limits.keep_alive_seconds;
     let too_long = connect.keep_alive == 0 || connect.keep_alive > most;
-    (connect.level == Level::V5 && too_long).then_some(most)
+    (connect.version == ProtocolVersion::V5 && too_long).then_some(most)
 }

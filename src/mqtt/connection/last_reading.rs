@@ -1,9 +1,9 @@
 //! What a client had sent before its connection ended, and the front had not read yet: its DISCONNECT above all, which
 //! decides over its will and its session, and its last messages.
 //!
-//! A client may say DISCONNECT, close and connect again faster than the front reads its old connection, and a write to a
-//! client that has closed fails while its last words still lie in the socket. So they are read, within bounds: a client
-//! that floods, or waits for acknowledgements that do not come, holds nobody up for long.
+//! A client may say DISCONNECT, close and connect again faster than the front reads its old connection, and a write to
+//! a client that has closed fails while its last words still lie in the socket. So they are read, within bounds: a
+//! client that floods, or waits for acknowledgements that do not come, holds nobody up for long.
 
 use std::time::Duration;
 
@@ -15,13 +15,13 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-use super::{Connection, End, ROOM, Stream, inbound, write_some};
+use super::{Connection, DisconnectCause, ROOM, Stream, inbound, write_some};
 use crate::mqtt::{
     codec::{
         decode, encode,
         frame::{Frame, Kind},
         packet::{Packet, Reason},
-        read_buffer::Input,
+        read_buffer::ReadBuffer,
     },
     link::QoS,
 };
@@ -46,31 +46,36 @@ pub enum Patience {
 pub struct Socket<'a, S> {
     pub reader: &'a mut ReadHalf<S>,
     pub writer: &'a mut WriteHalf<S>,
-    pub input: &'a mut Input,
+    pub input: &'a mut ReadBuffer,
 }
 
 /// Reads the rest where it may change what becomes of the connection's session, and says how the connection ended now
 /// that this is known. Writes the last packet that the client is owed.
-pub async fn after<S: Stream>(connection: &mut Connection, socket: Socket<'_, S>, end: End, patience: Patience) -> End {
+pub async fn after<S: Stream>(
+    connection: &mut Connection,
+    socket: Socket<'_, S>,
+    end: DisconnectCause,
+    patience: Patience,
+) -> DisconnectCause {
     let mut rest = Rest { connection, socket, left: BYTES };
     match end {
-        End::TakenOver { control, .. } => {
+        DisconnectCause::TakenOver { control, .. } => {
             let said = rest.read(patience).await;
             let connection = rest.connection;
-            if !matches!(said, Some(End::Faulty(_) | End::Clean(_))) {
+            if !matches!(said, Some(DisconnectCause::Faulty(_) | DisconnectCause::Clean(_))) {
                 let why = "the same client connected anew";
-                encode::disconnect(&mut connection.out, connection.level, Reason::SessionTakenOver, why);
+                encode::disconnect(&mut connection.out, connection.version, Reason::SessionTakenOver, why);
             }
-            let goodbye = if let Some(End::Clean(goodbye)) = said { Some(goodbye) } else { None };
-            End::TakenOver { control, goodbye }
+            let disconnect = if let Some(DisconnectCause::Clean(disconnect)) = said { Some(disconnect) } else { None };
+            DisconnectCause::TakenOver { control, disconnect }
         }
-        End::Lost(_) => rest.read(patience).await.unwrap_or(end),
-        End::Silent(why) => {
+        DisconnectCause::Lost(_) => rest.read(patience).await.unwrap_or(end),
+        DisconnectCause::Silent(why) => {
             if let Some(said) = rest.read(Patience::Hurries).await {
                 return said;
             }
             let connection = rest.connection;
-            encode::disconnect(&mut connection.out, connection.level, Reason::KeepAliveTimeout, why);
+            encode::disconnect(&mut connection.out, connection.version, Reason::KeepAliveTimeout, why);
             end
         }
         end => end,
@@ -85,9 +90,9 @@ struct Rest<'a, S> {
 }
 
 impl<S: Stream> Rest<'_, S> {
-    /// Handles what has come as ever, until there is no more, and says how the client ended it, if it did. What cannot be
-    /// handled in time is only skimmed.
-    async fn read(&mut self, patience: Patience) -> Option<End> {
+    /// Handles what has come as ever, until there is no more, and says how the client ended it, if it did. What cannot
+    /// be handled in time is only skimmed.
+    async fn read(&mut self, patience: Patience) -> Option<DisconnectCause> {
         let until = Instant::now() + TIME;
         let mut quiet = if patience == Patience::Waits { QUIET } else { Duration::ZERO };
         let mut may_write = true;
@@ -136,13 +141,13 @@ impl<S: Stream> Rest<'_, S> {
         self.connection.may_read() && self.socket.input.prepare(broker.limits.packet_bytes, arriving)
     }
 
-    async fn handle_whole_packets(&mut self, until: Instant) -> Result<(), End> {
+    async fn handle_whole_packets(&mut self, until: Instant) -> Result<(), DisconnectCause> {
         let longest = self.connection.broker.limits.packet_bytes;
         inbound::complete_all(self.connection).await?;
         while self.connection.may_read() && Instant::now() < until {
             let packet = match self.socket.input.next(longest) {
                 Ok(None) => break,
-                Ok(Some(frame)) => decode::packet(self.connection.level, frame),
+                Ok(Some(frame)) => decode::packet(self.connection.version, frame),
                 Err(fault) => Err(fault),
             };
             match packet {
@@ -153,9 +158,9 @@ impl<S: Stream> Rest<'_, S> {
         Ok(())
     }
 
-    /// Looks for a DISCONNECT in what there was no time for, without waiting. Messages at QoS 0 are counted as lost; all
-    /// else was not acknowledged, so its client sends it again.
-    fn skim(&mut self) -> Option<End> {
+    /// Looks for a DISCONNECT in what there was no time for, without waiting. Messages at QoS 0 are counted as lost;
+    /// all else was not acknowledged, so its client sends it again.
+    fn skim(&mut self) -> Option<DisconnectCause> {
         let longest = self.connection.broker.limits.packet_bytes;
         loop {
             match self.socket.input.next(longest) {
@@ -178,8 +183,8 @@ impl<S: Stream> Rest<'_, S> {
         }
     }
 
-    fn disconnect(&mut self, frame: Frame) -> Option<End> {
-        match decode::packet(self.connection.level, frame) {
+    fn disconnect(&mut self, frame: Frame) -> Option<DisconnectCause> {
+        match decode::packet(self.connection.version, frame) {
             Ok(Packet::Disconnect(packet)) => Some(inbound::handle_disconnect(self.connection, packet)),
             _ => None,
         }

@@ -12,12 +12,12 @@ use tokio::{
 };
 
 use super::{
-    Connection, End, ROOM, Stream, inbound,
+    Connection, DisconnectCause, ROOM, Stream, inbound,
     last_reading::{self, Patience},
     outbound, write_some,
 };
 use crate::mqtt::{
-    codec::{decode, encode, packet::Reason, read_buffer::Input},
+    codec::{decode, encode, packet::Reason, read_buffer::ReadBuffer},
     session::{self, registry::SessionControl},
 };
 
@@ -26,12 +26,13 @@ const AT_ONCE: usize = 256;
 
 impl Connection {
     /// Serves the client until its connection ends, and says how it did.
-    pub async fn run<S: Stream>(&mut self, stream: S, mut input: Input) -> End {
+    pub async fn run<S: Stream>(&mut self, stream: S, mut input: ReadBuffer) -> DisconnectCause {
         let (mut reader, mut writer) = tokio::io::split(stream);
         self.session.mailbox.online.store(true, Relaxed);
         outbound::send_again(self);
         let (end, patience) = match self.lease.control.try_recv() {
-            // The client has gone on before it was let in here, and a crowd of its connections may wait for the session.
+            // The client has gone on before it was let in here, and a crowd of its connections may wait for the
+            // session.
             Ok(control) => (self.obey(Some(control)), Patience::Hurries),
             Err(_) => match self.serve(&mut reader, &mut writer, &mut input).await {
                 Ok(never) => match never {},
@@ -52,8 +53,8 @@ impl Connection {
         &mut self,
         reader: &mut ReadHalf<S>,
         writer: &mut WriteHalf<S>,
-        input: &mut Input,
-    ) -> Result<std::convert::Infallible, End> {
+        input: &mut ReadBuffer,
+    ) -> Result<std::convert::Infallible, DisconnectCause> {
         let stop = self.broker.lifecycle.soft.clone();
         let mut stopped = pin!(stop.cancelled());
         // Set anew only when it has gone off or is to go off earlier: one that goes off too early does no harm.
@@ -71,11 +72,11 @@ impl Connection {
             tokio::select! {
                 control = self.lease.control.recv() => return Err(self.obey(control)),
                 read = input.read(reader), if may_read => {
-                    let Ok(1..) = read else { return Err(End::Lost("the client closed the connection")) };
+                    let Ok(1..) = read else { return Err(DisconnectCause::Lost("the client closed the connection")) };
                     self.heard = Instant::now();
                 }
                 written = write_some(writer, &self.out), if !self.out.is_empty() || self.unflushed => {
-                    let count = written.map_err(|_| End::Lost("writing failed"))?;
+                    let count = written.map_err(|_| DisconnectCause::Lost("writing failed"))?;
                     self.out.advance(count);
                     self.unflushed = count > 0;
                     self.stalled_since = None;
@@ -92,15 +93,15 @@ impl Connection {
                 }
                 () = &mut alarm => self.look_at_the_clock(may_read, input)?,
                 () = &mut stopped => {
-                    encode::disconnect(&mut self.out, self.level, Reason::ServerShuttingDown, "the hub stops");
-                    return Err(End::Stopping);
+                    encode::disconnect(&mut self.out, self.version, Reason::ServerShuttingDown, "the hub stops");
+                    return Err(DisconnectCause::Stopping);
                 }
             }
         }
     }
 
     /// Whether the client is read now. While it was not it could not be heard, so its silence begins when it is again.
-    fn read_or_pause(&mut self, input: &mut Input) -> bool {
+    fn read_or_pause(&mut self, input: &mut ReadBuffer) -> bool {
         let is_willing = self.may_read();
         let may_read = is_willing && input.prepare(self.broker.limits.packet_bytes, &self.arriving);
         self.waits_for_room = is_willing && !may_read;
@@ -111,8 +112,8 @@ impl Connection {
         may_read
     }
 
-    /// Asks publishers to slow down while the client reads, and yet its queue fills; a client that does not read gets no
-    /// such favour.
+    /// Asks publishers to slow down while the client reads, and yet its queue fills; a client that does not read gets
+    /// no such favour.
     fn update_backpressure(&mut self) {
         const READS: Duration = Duration::from_secs(1);
         let reads = self.stalled_since.is_none_or(|since| since.elapsed() < READS);
@@ -134,11 +135,11 @@ impl Connection {
     }
 
     /// Handles every whole packet that has arrived, as long as the client may be read.
-    async fn read_packets(&mut self, input: &mut Input) -> Result<(), End> {
+    async fn read_packets(&mut self, input: &mut ReadBuffer) -> Result<(), DisconnectCause> {
         while self.may_read() {
             let packet = match input.next(self.broker.limits.packet_bytes) {
                 Ok(None) => return Ok(()),
-                Ok(Some(frame)) => decode::packet(self.level, frame),
+                Ok(Some(frame)) => decode::packet(self.version, frame),
                 Err(fault) => Err(fault),
             };
             match packet {
@@ -150,7 +151,7 @@ impl Connection {
     }
 
     /// When to look at the clock.
-    fn wake_at(&mut self, may_read: bool, input: &Input) -> Instant {
+    fn wake_at(&mut self, may_read: bool, input: &ReadBuffer) -> Instant {
         let mut at = Instant::now() + Duration::from_hours(1);
         if self.out.is_empty() {
             self.stalled_since = None;
@@ -170,43 +171,43 @@ impl Connection {
         self.deadline.map_or(at, |deadline| at.min(deadline))
     }
 
-    fn look_at_the_clock(&mut self, may_read: bool, input: &Input) -> Result<(), End> {
+    fn look_at_the_clock(&mut self, may_read: bool, input: &ReadBuffer) -> Result<(), DisconnectCause> {
         let now = Instant::now();
         if self.deadline.is_some_and(|deadline| deadline <= now) {
             let why = "the credentials have expired";
-            encode::disconnect(&mut self.out, self.level, Reason::MaximumConnectTime, why);
-            return Err(End::Ended(why));
+            encode::disconnect(&mut self.out, self.version, Reason::MaximumConnectTime, why);
+            return Err(DisconnectCause::Ended(why));
         }
         let write_time = self.broker.limits.write_time();
         if self.stalled_since.is_some_and(|since| since + write_time <= now) {
-            return Err(End::Lost("the client does not read what is sent to it"));
+            return Err(DisconnectCause::Lost("the client does not read what is sent to it"));
         }
         if may_read
             && !self.arriving.has_room_for(1)
             && input.long_since().is_some_and(|since| since + write_time <= now)
         {
-            return Err(End::Lost("the client takes long over a packet whose room others wait for"));
+            return Err(DisconnectCause::Lost("the client takes long over a packet whose room others wait for"));
         }
         if !self.keep_alive.is_zero() && may_read && self.heard + self.keep_alive <= now {
-            return Err(End::Silent("no packet within one and a half times the keep-alive"));
+            return Err(DisconnectCause::Silent("no packet within one and a half times the keep-alive"));
         }
         Ok(())
     }
 
-    fn obey(&mut self, control: Option<SessionControl>) -> End {
+    fn obey(&mut self, control: Option<SessionControl>) -> DisconnectCause {
         match control {
-            Some(control @ SessionControl::HandOver { .. }) => End::TakenOver { control, goodbye: None },
+            Some(control @ SessionControl::HandOver { .. }) => DisconnectCause::TakenOver { control, disconnect: None },
             Some(SessionControl::End { reason, why }) => {
-                encode::disconnect(&mut self.out, self.level, reason, why);
-                End::Revoked(why)
+                encode::disconnect(&mut self.out, self.version, reason, why);
+                DisconnectCause::Revoked(why)
             }
-            None => End::Ended("the session has no owner"),
+            None => DisconnectCause::Ended("the session has no owner"),
         }
     }
 
     /// Writes the last bytes, and reads until the client closes as well: closing with unread bytes would send a reset,
     /// and the client would never see why the connection ended. Nobody waits for it but the process's end.
-    fn part<S: Stream>(&mut self, mut reader: ReadHalf<S>, mut writer: WriteHalf<S>, end: &End) {
+    fn part<S: Stream>(&mut self, mut reader: ReadHalf<S>, mut writer: WriteHalf<S>, end: &DisconnectCause) {
         const LAST_WORDS: Duration = Duration::from_secs(1);
         tracing::debug!(who = %self.publisher.who, address = %self.publisher.origin.address(), ?end, "a connection ended");
         let out = self.out.split();

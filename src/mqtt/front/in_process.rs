@@ -7,7 +7,7 @@ use crate::{
     domain::topic::{self, Topic},
     lifecycle::Lifecycle,
     mqtt::{
-        link::{self, Carrier, Incoming, Link},
+        link::{self, Incoming, Link, LinkPeer},
         metrics::FrontMetrics,
         pools::Pools,
         publish::Publishing,
@@ -40,11 +40,11 @@ pub struct InProcess {
 impl InProcess {
     /// Starts a session of `who`, subscribed to `filters`.
     pub fn start(self: &Arc<Self>, who: Identity, will: Option<link::Message>, filters: &[&str]) -> Link {
-        let (link, carrier) = link::pair();
+        let (link, peer) = link::pair();
         let filters = filters.iter().map(|filter| (*filter).to_owned()).collect();
         let publisher = Publisher::new(who, Origin::inside(), self.sessions.new_number(), &self.pools);
         let session = InProcessSession { parts: self.clone(), publisher, will, filters, waiting: VecDeque::new() };
-        self.lifecycle.track(session.run(carrier));
+        self.lifecycle.track(session.run(peer));
         link
     }
 }
@@ -58,18 +58,18 @@ struct InProcessSession {
 }
 
 impl InProcessSession {
-    async fn run(mut self, mut carrier: Carrier) {
-        let mut place = None;
-        let router = match self.begin(&mut place).await {
+    async fn run(mut self, mut peer: LinkPeer) {
+        let mut slot = None;
+        let router = match self.begin(&mut slot).await {
             Ok(router) => router,
             Err(why) => {
                 tracing::error!(who = %self.publisher.who, "a session inside the hub could not begin: {why}");
-                let _ = carrier.incoming.send(Incoming::Disconnected(why)).await;
+                let _ = peer.incoming.send(Incoming::Disconnected(why)).await;
                 return;
             }
         };
-        let died = self.serve(&mut carrier, router).await;
-        drop(place);
+        let died = self.serve(&mut peer, router).await;
+        drop(slot);
         if let (true, Some(will)) = (died, self.will.take()) {
             tracing::warn!(who = %self.publisher.who, topic = will.topic, "a worker inside the hub is gone, its will is published");
             self.forward(will).await;
@@ -77,10 +77,10 @@ impl InProcessSession {
     }
 
     /// Subscribes to everything, and puts what is retained into the queue.
-    async fn begin(&mut self, place: &mut Option<SlotGuard>) -> Result<RouterLink, String> {
+    async fn begin(&mut self, slot: &mut Option<SlotGuard>) -> Result<RouterLink, String> {
         if self.filters.iter().any(|filter| Topic::parse(filter) == Some(Topic::LockCommand)) {
             let held = self.parts.agent_slot.take(SlotOwner::Embedded);
-            *place = Some(held.ok_or("there is another lock worker")?);
+            *slot = Some(held.ok_or("there is another lock worker")?);
         }
         let (holder, standing) = (*self.publisher.bytes.holder(), self.publisher.bytes.standing());
         let mut router = self.parts.router.open(holder, standing);
@@ -100,16 +100,16 @@ impl InProcessSession {
     }
 
     /// Carries messages until the worker is gone, and says whether it went while the hub runs.
-    async fn serve(&mut self, carrier: &mut Carrier, mut router: RouterLink) -> bool {
+    async fn serve(&mut self, peer: &mut LinkPeer, mut router: RouterLink) -> bool {
         let stop = self.parts.lifecycle.hard.clone();
         loop {
             tokio::select! {
-                outgoing = carrier.outgoing.recv() => match outgoing {
+                outgoing = peer.outgoing.recv() => match outgoing {
                     Some(message) => self.forward(message).await,
                     None => return !self.parts.lifecycle.soft.is_cancelled(),
                 },
                 arrival = router.receive() => self.enqueue(arrival.message, false),
-                room = carrier.incoming.reserve(), if !self.waiting.is_empty() => match (room, self.waiting.pop_front()) {
+                room = peer.incoming.reserve(), if !self.waiting.is_empty() => match (room, self.waiting.pop_front()) {
                     (Ok(room), Some(next)) => room.send(next),
                     // It hears nothing any more, and may still have something to say.
                     (Err(_), _) => self.waiting.clear(),

@@ -37,7 +37,7 @@ const OVERHEAD: usize = 600;
 /// The way to the recorder for detections that come by MQTT, and all that it may touch.
 #[derive(Debug)]
 pub struct DetectionIntake {
-    /// Detections, read or malformed, to the recorder.
+    /// Detections, read or malformed, to the recorder. Their acknowledgement waits for the reply.
     pub recorder: Intake,
     pub router: Router,
     pub metrics: Arc<FrontMetrics>,
@@ -86,7 +86,7 @@ impl DetectionIntake {
         }))
     }
 
-    /// Keeps a detection that its publisher had no right to.
+    /// Keeps a detection that its sender had no right to.
     #[must_use]
     pub fn refuse(self: &Arc<Self>, publisher: &Publisher, message: &Message, why: &str) -> PublishDecision {
         malformed(self, publisher, message, why, Reason::NotAuthorized)
@@ -122,7 +122,7 @@ fn head(payload: &Bytes) -> Bytes {
     compact(&payload.slice(..payload.len().min(KEPT)))
 }
 
-/// Waits until it is kept for a person to read; then its publisher is told.
+/// Waits until it is kept for a person to read; then its sender is told.
 async fn kept(
     intake: &DetectionIntake,
     publisher: &Publisher,

@@ -81,11 +81,12 @@ impl LockCommandIntake {
         let requester = Requester { name: publisher.who.to_string(), channel: Channel::Mqtt, address };
         let (reply, answer) = oneshot::channel();
         let request = LockRequest { requester, ask, arrived, expires_at, reply };
-        PublishDecision::Deferred(Box::pin(async move { settle(&intake, request, answer).await }))
+        PublishDecision::Deferred(Box::pin(async move { await_desk(&intake, request, answer).await }))
     }
 }
 
-async fn settle(
+/// What the acknowledgement says once the lock desk has answered, or after a while.
+async fn await_desk(
     intake: &LockCommandIntake,
     request: LockRequest,
     answer: oneshot::Receiver<Result<LockDone, LockFailure>>,
@@ -147,7 +148,8 @@ fn read(
     Ok((LockAsk::Command { action: body.action, command_id: body.command_id }, body.expires_at))
 }
 
-/// Whether the command was meant for now. The desk gives it times of its own, of which the end is never after the sender's.
+/// Whether the command was meant for now. The desk gives it times of its own, of which the end is never after the
+/// sender's.
 fn fresh(body: &Body, qos: QoS, now: DateTime<Utc>) -> Result<(), String> {
     let (begin, end) = match (body.issued_at, body.expires_at) {
         (Some(begin), Some(end)) => (begin, end),

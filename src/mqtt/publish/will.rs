@@ -38,7 +38,7 @@ impl Will {
             properties: compact(&will.properties),
             expires_at: None,
             origin: publisher.number,
-            place: 0,
+            sequence: 0,
             owner: None,
         };
         let share = publisher.bytes.take(message.cost() as u64).ok()?;

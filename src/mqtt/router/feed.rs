@@ -1,5 +1,5 @@
-//! The two threads beside the router: one feeds it, since sending may block and keeps the order; the other takes out what
-//! it has carried and gives it to the subscriptions.
+//! The two threads beside the router: one feeds it, since sending may block and keeps the order; the other takes out
+//! what it has carried and gives it to the subscriptions.
 
 use std::{
     sync::{
@@ -60,8 +60,8 @@ pub(super) struct Feed {
     fences: u64,
     /// Messages and bytes since the last fence.
     unfenced: (usize, usize),
-    /// The place of the last message.
-    place: u64,
+    /// The sequence number of the last message.
+    sequence: u64,
     parts: Parts,
 }
 
@@ -69,8 +69,8 @@ pub(super) struct Feed {
 pub(super) struct Outlet {
     link: LinkRx,
     passed: Sender<u64>,
-    /// The place of the last message.
-    place: u64,
+    /// The sequence number of the last message.
+    sequence: u64,
     /// Since when some session is behind.
     crowded_since: Option<Instant>,
     parts: Parts,
@@ -81,8 +81,8 @@ pub(super) fn pair(publisher: LinkTx, subscriber: (LinkTx, LinkRx), parts: Parts
     let (mut sender, link) = subscriber;
     sender.subscribe(NAME).map_err(|error| anyhow::anyhow!("the MQTT router takes no subscription: {error}"))?;
     let (passing, passed) = std::sync::mpsc::channel();
-    let outlet = Outlet { link, passed: passing, place: 0, crowded_since: None, parts: parts.clone() };
-    Ok((Feed { publisher, passed, fences: 0, unfenced: (0, 0), place: 0, parts }, outlet))
+    let outlet = Outlet { link, passed: passing, sequence: 0, crowded_since: None, parts: parts.clone() };
+    Ok((Feed { publisher, passed, fences: 0, unfenced: (0, 0), sequence: 0, parts }, outlet))
 }
 
 impl Feed {
@@ -110,9 +110,9 @@ impl Feed {
                     }
                 }
                 Command::Subscribe { link, filter, account, mailbox, reply } => {
-                    let subscribed = self.parts.subscribers.add(link, &filter, self.place, &account, mailbox);
+                    let subscribed = self.parts.subscribers.add(link, &filter, self.sequence, &account, mailbox);
                     // Whoever asked may be gone.
-                    let _ = reply.send(subscribed.map(|()| self.place));
+                    let _ = reply.send(subscribed.map(|()| self.sequence));
                 }
                 Command::Beat(reply) => {
                     self.publish(&mut packets)?;
@@ -125,8 +125,8 @@ impl Feed {
     }
 
     fn packet(&mut self, mut message: Message) -> protocol::Packet {
-        self.place += 1;
-        message.place = self.place;
+        self.sequence += 1;
+        message.sequence = self.sequence;
         if message.retain && !self.parts.retained.lock().put(&message) {
             self.parts.metrics.not_retained.one();
         }
@@ -200,12 +200,12 @@ impl Outlet {
     }
 
     fn deliver(&mut self, message: &Message) {
-        let missed = message.place.saturating_sub(self.place + 1);
+        let missed = message.sequence.saturating_sub(self.sequence + 1);
         if missed > 0 {
             self.parts.metrics.overwritten.add(missed);
             tracing::warn!(missed, "the router's log was overwritten before it was read");
         }
-        self.place = message.place;
+        self.sequence = message.sequence;
         if self.parts.subscribers.deliver(message, &self.parts.metrics.overwritten) {
             // Whoever publishes waits for the fences, and so for this.
             if self.crowded_since.get_or_insert_with(Instant::now).elapsed() < PATIENCE {

@@ -31,8 +31,8 @@ pub struct Message {
     /// When nobody wants it any more.
     pub expires_at: Option<Instant>,
     pub origin: SessionNumber,
-    /// Its place in the order in which the router was given messages; 0 until then.
-    pub place: u64,
+    /// Its number in the order in which the router was given messages; 0 until then.
+    pub sequence: u64,
     /// On whose account it is retained; none's until then, and none's that came out of the router.
     pub owner: Option<(Holder, Standing)>,
 }
@@ -49,7 +49,7 @@ impl Message {
             properties: Bytes::new(),
             expires_at: None,
             origin,
-            place: 0,
+            sequence: 0,
             owner: None,
         }
     }
@@ -90,7 +90,7 @@ pub fn compact(bytes: &Bytes) -> Bytes {
 const QOS: u8 = 0b0011;
 const RETAIN: u8 = 0b0100;
 const EXPIRES: u8 = 0b1000;
-/// Flags, origin, place, expiry, and the lengths of topic and properties.
+/// Flags, origin, sequence, expiry, and the lengths of topic and properties.
 const HEAD: usize = 1 + 8 + 8 + 8 + 4 + 4;
 
 /// How long a message is when it is packed, in bytes.
@@ -110,7 +110,7 @@ pub fn pack(message: &Message, epoch: Instant, packed: &mut BytesMut) {
     }
     packed.put_u8(flags);
     packed.put_u64(message.origin);
-    packed.put_u64(message.place);
+    packed.put_u64(message.sequence);
     let life = message.expires_at.map_or(0, |end| end.saturating_duration_since(epoch).as_millis());
     packed.put_u64(u64::try_from(life).unwrap_or(u64::MAX));
     for part in [message.topic.as_bytes(), &message.properties] {
@@ -126,7 +126,7 @@ pub fn pack(message: &Message, epoch: Instant, packed: &mut BytesMut) {
 pub fn unpack(mut packed: Bytes, epoch: Instant) -> Option<Message> {
     let flags = packed.try_get_u8().ok()?;
     let origin = packed.try_get_u64().ok()?;
-    let place = packed.try_get_u64().ok()?;
+    let sequence = packed.try_get_u64().ok()?;
     let life = packed.try_get_u64().ok()?;
     let mut part = || {
         let length = packed.try_get_u32().ok()? as usize;
@@ -147,7 +147,7 @@ pub fn unpack(mut packed: Bytes, epoch: Instant) -> Option<Message> {
         properties,
         expires_at,
         origin,
-        place,
+        sequence,
         owner: None,
     })
 }
@@ -167,7 +167,7 @@ mod tests {
             properties: Bytes::from_static(b"props"),
             expires_at: Some(epoch + Duration::from_secs(7)),
             origin: 3,
-            place: 9,
+            sequence: 9,
             owner: None,
         };
         let mut packed = BytesMut::new();

@@ -83,19 +83,19 @@ impl Retained {
         Ok(Some(Shares { one, bytes }))
     }
 
-    /// The messages that a new subscription to `filter` begins with, oldest first: those up to `place`, for later ones
-    /// come by the router.
+    /// The messages that a new subscription to `filter` begins with, oldest first: those up to `sequence`, for later
+    /// ones come by the router.
     #[must_use]
-    pub fn matching(&self, filter: &str, place: u64, now: Instant) -> Vec<Message> {
+    pub fn matching(&self, filter: &str, sequence: u64, now: Instant) -> Vec<Message> {
         let wanted = |message: &&Message| {
-            message.place <= place && !message.is_expired(now) && topic::matches(filter, &message.topic)
+            message.sequence <= sequence && !message.is_expired(now) && topic::matches(filter, &message.topic)
         };
         let mut found: Vec<Message> = if filter.contains(['+', '#']) {
             self.messages.values().map(|kept| &kept.message).filter(wanted).cloned().collect()
         } else {
             self.messages.get(filter).into_iter().map(|kept| &kept.message).filter(wanted).cloned().collect()
         };
-        found.sort_unstable_by_key(|message| message.place);
+        found.sort_unstable_by_key(|message| message.sequence);
         found
     }
 
@@ -122,18 +122,18 @@ mod tests {
         Holder::Device(crate::domain::device::DeviceId(id))
     }
 
-    fn message(topic: &str, payload: &'static [u8], place: u64) -> Message {
-        message_of(topic, payload, place, (holder(1), Standing::Common))
+    fn message(topic: &str, payload: &'static [u8], sequence: u64) -> Message {
+        message_of(topic, payload, sequence, (holder(1), Standing::Common))
     }
 
-    fn message_of(topic: &str, payload: &'static [u8], place: u64, owner: (Holder, Standing)) -> Message {
+    fn message_of(topic: &str, payload: &'static [u8], sequence: u64, owner: (Holder, Standing)) -> Message {
         let plain = link::Message {
             topic: topic.to_owned(),
             payload: Bytes::from_static(payload),
             qos: QoS::AtLeastOnce,
             retain: true,
         };
-        Message { place, owner: Some(owner), ..Message::plain(plain, 0) }
+        Message { sequence, owner: Some(owner), ..Message::plain(plain, 0) }
     }
 
     #[test]

@@ -24,8 +24,8 @@ use crate::{
     telemetry::rate::Rate,
 };
 
-/// For how many topics, and for how many filters of them, the wildcard filters that match are kept; when there are more,
-/// all are found out again.
+/// For how many topics, and for how many filters of them, the wildcard filters that match are kept; when there are
+/// more, all are found out again.
 const TOPICS: usize = 10_000;
 const MATCHES: usize = 100_000;
 /// How much a link's session may be behind, in bytes. It takes what comes into its own queue at once, so this is for a
@@ -68,7 +68,7 @@ struct Subscriber {
     link: LinkNumber,
     /// The link's number for the subscription.
     number: usize,
-    /// The place of the last message before the subscription.
+    /// The sequence number of the last message before the subscription.
     since: u64,
     holder: Holder,
     mailbox: Mailbox,
@@ -233,8 +233,8 @@ impl Subscribers {
         }
     }
 
-    /// Whether a message of this topic has a subscriber now. One that is on its way while its first subscriber subscribes
-    /// may be missed, as one that came just before.
+    /// Whether a message of this topic has a subscriber now. One that is on its way while its first subscriber
+    /// subscribes may be missed, as one that came just before.
     pub(super) fn has(&self, name: &Arc<str>) -> bool {
         {
             let table = self.table.read();
@@ -263,7 +263,7 @@ impl Subscribers {
         let (mut missed, mut is_behind) = (0, false);
         for filter in wild.chain([&message.topic]) {
             let subscribers = table.filters.get(filter).into_iter().flat_map(|entry| &entry.list);
-            for subscriber in subscribers.filter(|subscriber| subscriber.since < message.place) {
+            for subscriber in subscribers.filter(|subscriber| subscriber.since < message.sequence) {
                 let put = subscriber.mailbox.put(Arrival { subscription: subscriber.number, message: message.clone() });
                 is_behind |= put != Put::Well;
                 missed += u64::from(put == Put::Missed);

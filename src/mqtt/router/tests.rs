@@ -47,7 +47,7 @@ async fn a_subscription_brings_what_comes_after_it_and_no_more() {
     assert_eq!(since, 3);
     publish(3).await.expect("published");
     let arrival = link.receive().await;
-    assert_eq!((arrival.subscription, arrival.message.place, &arrival.message.payload[..]), (7, 4, &[3][..]));
+    assert_eq!((arrival.subscription, arrival.message.sequence, &arrival.message.payload[..]), (7, 4, &[3][..]));
     drop(link);
     assert!(router.has_subscribers(&"a/b".into()));
     drop(ears);
@@ -77,5 +77,8 @@ async fn the_routers_death_stops_the_hub() {
     let killed = Instant::now();
     kill();
     tokio::time::timeout(FENCE_TIME * 3, hub.soft.cancelled()).await.expect("the hub stops");
-    assert!(router.pulse().asked.is_some_and(|asked| asked + BEAT * 2 > killed), "it owes a sign of life since then");
+    assert!(
+        router.heartbeat().asked.is_some_and(|asked| asked + BEAT * 2 > killed),
+        "it owes a sign of life since then"
+    );
 }

@@ -30,14 +30,14 @@ impl Delivery {
 /// subscriber that reads loses nothing because somebody absent has filled the rest. What is beyond that part comes from
 /// the pool that all share, on the account of the session's owner.
 #[derive(Debug, Clone, Copy)]
-pub struct Room {
+pub struct QueueRoom {
     messages: usize,
     bytes: usize,
     /// A queue's own part of the whole, in bytes.
     part: usize,
 }
 
-impl Room {
+impl QueueRoom {
     #[must_use]
     pub fn new(limits: &Limits) -> Self {
         Self {
@@ -50,14 +50,14 @@ impl Room {
 
 /// A message to send, under this packet identifier; 0 at QoS 0.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Sending {
+pub struct OutboundPublish {
     pub id: u16,
     pub delivery: Delivery,
 }
 
 /// How far a message above QoS 0 has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Stage {
+pub enum OutboundState {
     /// The PUBLISH was sent.
     Published,
     /// QoS 2: PUBREC came, PUBREL was sent.
@@ -67,7 +67,7 @@ pub enum Stage {
 #[derive(Debug)]
 struct InFlight {
     id: u16,
-    stage: Stage,
+    state: OutboundState,
     delivery: Delivery,
 }
 
@@ -77,19 +77,20 @@ pub struct Queue {
     waiting: VecDeque<Delivery>,
     /// Of those that wait.
     bytes: usize,
-    /// Of those that were sent and not acknowledged: `inflight` bounds their number, the pool what they have of the whole.
+    /// Of those that were sent and not acknowledged: `inflight` bounds their number, the pool what they have of the
+    /// whole.
     bytes_in_flight: usize,
     /// In the order in which they were sent, which is the order in which they are sent again.
     in_flight: VecDeque<InFlight>,
     last_id: u16,
-    room: Room,
+    room: QueueRoom,
     /// What is beyond the queue's own part, as far as the pool had it.
     share: Share<Holder>,
 }
 
 impl Queue {
     #[must_use]
-    pub fn new(room: Room, account: &Account<Holder>) -> Self {
+    pub fn new(room: QueueRoom, account: &Account<Holder>) -> Self {
         Self {
             waiting: VecDeque::new(),
             bytes: 0,
@@ -139,13 +140,13 @@ impl Queue {
 
     /// The next message to send, if fewer than `window` are unacknowledged. Expired ones are left out; `expired` counts
     /// them.
-    pub fn take(&mut self, window: usize, now: Instant, expired: &mut u64) -> Option<Sending> {
-        let sending = self.next(window, now, expired);
+    pub fn take(&mut self, window: usize, now: Instant, expired: &mut u64) -> Option<OutboundPublish> {
+        let outbound = self.next(window, now, expired);
         self.count();
-        sending
+        outbound
     }
 
-    fn next(&mut self, window: usize, now: Instant, expired: &mut u64) -> Option<Sending> {
+    fn next(&mut self, window: usize, now: Instant, expired: &mut u64) -> Option<OutboundPublish> {
         loop {
             let above_zero = self.waiting.front()?.message.qos != QoS::AtMostOnce;
             if above_zero && self.in_flight.len() >= window {
@@ -157,12 +158,12 @@ impl Queue {
                 continue;
             }
             if !above_zero {
-                return Some(Sending { id: 0, delivery });
+                return Some(OutboundPublish { id: 0, delivery });
             }
             let id = self.free_id();
             self.bytes_in_flight += delivery.cost();
-            self.in_flight.push_back(InFlight { id, stage: Stage::Published, delivery: delivery.clone() });
-            return Some(Sending { id, delivery });
+            self.in_flight.push_back(InFlight { id, state: OutboundState::Published, delivery: delivery.clone() });
+            return Some(OutboundPublish { id, delivery });
         }
     }
 
@@ -197,7 +198,7 @@ impl Queue {
     pub fn release(&mut self, id: u16) -> bool {
         match self.in_flight.iter_mut().find(|one| one.id == id) {
             Some(one) => {
-                one.stage = Stage::Released;
+                one.state = OutboundState::Released;
                 true
             }
             None => false,
@@ -205,8 +206,8 @@ impl Queue {
     }
 
     /// What was sent on an earlier connection and not acknowledged, in its order.
-    pub fn unacknowledged(&self) -> impl Iterator<Item = (u16, Stage, &Delivery)> {
-        self.in_flight.iter().map(|one| (one.id, one.stage, &one.delivery))
+    pub fn unacknowledged(&self) -> impl Iterator<Item = (u16, OutboundState, &Delivery)> {
+        self.in_flight.iter().map(|one| (one.id, one.state, &one.delivery))
     }
 
     /// Forgets every message that `unwanted` names, also those that were sent and not acknowledged.
@@ -245,7 +246,7 @@ mod tests {
     }
 
     fn beside(limits: &Limits, pool: &Pool<Holder>, id: i32, standing: Standing) -> Queue {
-        Queue::new(Room::new(limits), &pool.account(device(id), standing))
+        Queue::new(QueueRoom::new(limits), &pool.account(device(id), standing))
     }
 
     fn delivery(qos: QoS, mark: u32) -> Delivery {

@@ -2,7 +2,7 @@
 //!
 //! The router brings a message once for each filter that matches. The client gets it once, at the highest QoS among
 //! them and with all their identifiers (MQTT 5.0, 3.3.4): of the copies the first is delivered, the others are known by
-//! their place in the order.
+//! their sequence number.
 
 use std::collections::{HashMap, HashSet};
 
@@ -11,7 +11,7 @@ use crate::{
     auth::holder::Holder,
     domain::{pool::Share, topic},
     mqtt::{
-        codec::packet::Wanted,
+        codec::packet::SubscriptionRequest,
         link::QoS,
         router::message::{Message, SessionNumber},
     },
@@ -31,9 +31,9 @@ pub struct Subscription {
     pub id: Option<u32>,
     /// The front's number for it, under which the router delivers.
     pub number: usize,
-    /// The place of the last message before it.
+    /// The sequence number of the last message before it.
     since: u64,
-    /// The place of the last message that it brought.
+    /// The sequence number of the last message that it brought.
     last: u64,
     /// What it takes of what all may have waiting.
     _share: Share<Holder>,
@@ -70,15 +70,23 @@ impl Subscriptions {
         self.last_number
     }
 
-    /// What a subscription costs to keep, in bytes, roughly: its text is here twice, and once where messages are given out.
+    /// What a subscription costs to keep, in bytes, roughly: its text is here twice, and once where messages are given
+    /// out.
     #[must_use]
     pub fn cost(text: &str) -> u64 {
         const OVERHEAD: u64 = 600;
         OVERHEAD + 4 * text.len() as u64
     }
 
-    /// Puts a new subscription in; `since` is the place of the last message before it.
-    pub fn insert(&mut self, wanted: &Wanted, id: Option<u32>, number: usize, since: u64, share: Share<Holder>) {
+    /// Puts a new subscription in; `since` is the sequence number of the last message before it.
+    pub fn insert(
+        &mut self,
+        wanted: &SubscriptionRequest,
+        id: Option<u32>,
+        number: usize,
+        since: u64,
+        share: Share<Holder>,
+    ) {
         let Some(parsed) = filter::parse(&wanted.filter) else { return };
         let subscription = Subscription {
             filter: parsed.filter.to_owned(),
@@ -100,7 +108,7 @@ impl Subscriptions {
     }
 
     /// Gives an old subscription new options.
-    pub fn update(&mut self, wanted: &Wanted, id: Option<u32>) {
+    pub fn update(&mut self, wanted: &SubscriptionRequest, id: Option<u32>) {
         if let Some(old) = self.by_text.get_mut(&wanted.filter) {
             old.qos = wanted.qos;
             old.no_local = wanted.no_local;
@@ -121,23 +129,23 @@ impl Subscriptions {
     pub fn deliver(&mut self, number: usize, mut message: Message, own: SessionNumber) -> Option<Delivery> {
         let text = self.texts.get(&number)?;
         let brought = self.by_text.get_mut(text)?;
-        let place = message.place;
+        let sequence = message.sequence;
         let local = message.origin == own;
         if brought.group.is_some() {
             message.qos = message.qos.min(brought.qos);
             message.retain &= brought.retain_as_published;
             return Some(Delivery { message, subscription_ids: brought.id.into_iter().collect() });
         }
-        brought.last = brought.last.max(place);
+        brought.last = brought.last.max(sequence);
         let (mut qos, mut retain, mut ids, mut wanted) = (QoS::AtMostOnce, false, Vec::new(), false);
         let plain = self.by_text.get(&*message.topic);
         for one in plain.into_iter().chain(self.wide.iter().filter_map(|text| self.by_text.get(text))) {
             let reached = one.number == number
-                || (one.group.is_none() && one.since < place && topic::matches(&one.filter, &message.topic));
+                || (one.group.is_none() && one.since < sequence && topic::matches(&one.filter, &message.topic));
             if !reached {
                 continue;
             }
-            if one.number != number && one.last >= place {
+            if one.number != number && one.last >= sequence {
                 return None;
             }
             if !(one.no_local && local) {
@@ -168,8 +176,8 @@ mod tests {
         Pools::new(&Limits::default()).bytes.account(Holder::Hub, Standing::Vital).hold(1)
     }
 
-    fn wanted(filter: &str, qos: QoS) -> Wanted {
-        Wanted {
+    fn wanted(filter: &str, qos: QoS) -> SubscriptionRequest {
+        SubscriptionRequest {
             filter: filter.to_owned(),
             qos,
             no_local: false,
@@ -178,10 +186,10 @@ mod tests {
         }
     }
 
-    fn message(topic: &str, place: u64) -> Message {
+    fn message(topic: &str, sequence: u64) -> Message {
         let plain =
             link::Message { topic: topic.to_owned(), payload: Bytes::new(), qos: QoS::ExactlyOnce, retain: true };
-        Message { place, ..Message::plain(plain, 5) }
+        Message { sequence, ..Message::plain(plain, 5) }
     }
 
     #[test]
@@ -209,7 +217,7 @@ mod tests {
     #[test]
     fn ones_own_messages_can_be_left_out() {
         let mut all = Subscriptions::default();
-        all.insert(&Wanted { no_local: true, ..wanted("a", QoS::AtLeastOnce) }, None, 1, 0, share());
+        all.insert(&SubscriptionRequest { no_local: true, ..wanted("a", QoS::AtLeastOnce) }, None, 1, 0, share());
         assert_eq!(all.deliver(1, message("a", 1), 5), None);
         assert!(all.deliver(1, message("a", 2), 6).is_some());
         assert_eq!(all.deliver(3, message("a", 3), 6), None, "no such subscription");

@@ -1,6 +1,6 @@
 // What more than one page does.
 import { patch } from "./api";
-import { resolvedHere } from "./hub";
+import { updated } from "./hub";
 import { say } from "../ui/toast";
 import { words } from "./api";
 import { t } from "../strings";
@@ -9,7 +9,7 @@ import type { HubEvent } from "./types";
 export async function resolve(event: Pick<HubEvent, "id">): Promise<HubEvent | null> {
   try {
     const done = await patch<HubEvent>(`/api/events/${event.id}/resolve`);
-    resolvedHere(done);
+    updated(done);
     return done;
   } catch (error) {
     say(words(error), "bad");

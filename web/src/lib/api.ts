@@ -68,10 +68,12 @@ export async function text(path: string, { method = "GET", body, signal, ownRefu
   const headers: Record<string, string> = {};
   const shown = token.value;
   if (shown) headers["authorization"] = `Bearer ${shown}`;
-  if (body !== undefined) headers["content-type"] = "application/json";
+  // The browser writes the head of a form with parts itself.
+  const isForm = body instanceof FormData;
+  if (body !== undefined && !isForm) headers["content-type"] = "application/json";
   let answer: Response, got: string;
   try {
-    answer = await fetch(path, { method, headers, signal, body: body === undefined ? undefined : JSON.stringify(body) });
+    answer = await fetch(path, { method, headers, signal, body: body === undefined ? undefined : isForm ? body : JSON.stringify(body) });
     got = await answer.text();
   } catch (error) {
     if (signal?.aborted) throw error;

@@ -18,11 +18,14 @@ export function doorState(status: LockStatus | null, connected: boolean): DoorSt
 export const canOpen = (state: DoorState): boolean => state === "locked" || state === "forced" || state === "held-too-long";
 export const canClose = (state: DoorState): boolean => state === "open" || state === "held";
 
+/** By how much two clocks that were compared over a network may still be apart, in milliseconds. */
+const UNSURE = 100;
+
 /** The whole seconds until the door closes by itself, rounded up; null if nobody knows. `skew`: our clock less the hub's. */
 export function secondsLeft(opensUntil: string | null, now: number, skew: number): number | null {
   if (!opensUntil) return null;
   const left = Date.parse(opensUntil) - (now - skew);
-  return Number.isFinite(left) ? Math.max(0, Math.ceil(left / 1000)) : null;
+  return Number.isFinite(left) ? Math.max(0, Math.ceil((left - UNSURE) / 1000)) : null;
 }
 
 /** How far a countdown has come, from 1 to 0. `first` is the longest that was seen of this opening. */

@@ -55,7 +55,13 @@ export function replayed(feed: Feed, part: HubEvent[], more: boolean): Feed {
   return { events, complete: Math.max(feed.complete, newest(events)), catchingUp: false };
 }
 
-/** An event that was changed here, such as by resolving it. */
-export function changed(feed: Feed, event: HubEvent): Feed {
-  return { ...feed, events: feed.events.map((known) => (known.id === event.id ? event : known)) };
+/** Events that have changed, such as by being resolved or by a picture that came after them. */
+export function changed(feed: Feed, ...events: HubEvent[]): Feed {
+  return { ...feed, events: renewed(feed.events, events) };
+}
+
+/** Each known event as it is now; what is not known stays so. The same list if nothing of it has changed. */
+export function renewed(known: HubEvent[], fresh: HubEvent[]): HubEvent[] {
+  const byId = new Map(fresh.map((event) => [event.id, event]));
+  return known.some(({ id }) => byId.has(id)) ? known.map((event) => byId.get(event.id) ?? event) : known;
 }

@@ -2,10 +2,11 @@
 import { batch, signal } from "@preact/signals";
 import { io, type Socket } from "socket.io-client";
 import { get } from "./api";
+import { HubClock } from "./clock";
 import { begun, changed, EMPTY, interrupted, merge, replayed, told, type Feed } from "./feed";
 import { zone } from "./format";
 import { signOut, token } from "./session";
-import type { About, Camera, EventStats, HubEvent, LockStatus } from "./types";
+import type { About, Camera, EventStats, HubEvent, LockStatus, Presence, Ready } from "./types";
 
 /** How much a view knows of the past at once. */
 const PAGE = 200;
@@ -13,6 +14,9 @@ const PART = 500;
 /** More than this was missed: the newest are shown, as after opening the page. */
 const PARTS = 20;
 const PATIENCE = 5_000;
+/** How often the hub is asked for its time: at first, and then with this much between. */
+const CLOCK_FIRST = 5;
+const CLOCK_EVERY = 60_000;
 
 export type Line = "connecting" | "live" | "lost";
 export const line = signal<Line>("connecting");
@@ -25,6 +29,8 @@ export const skew = signal(0);
 export const cameras = signal<Camera[] | null>(null);
 export const stats = signal<EventStats | null>(null);
 export const about = signal<About | null>(null);
+/** The parts' states as the hub tells an ADMIN when one changes; null until it has. */
+export const health = signal<Ready | null>(null);
 /** How many events the last gap had, once it is closed; null before that. */
 export const missed = signal<number | null>(null);
 
@@ -39,7 +45,15 @@ export function onEvent(listener: Listener): () => void {
   return () => listeners.delete(listener);
 }
 
+const changes = new Set<Listener>();
+/** Called with each event that is another than it was; answers how to stop. */
+export function onChange(listener: Listener): () => void {
+  changes.add(listener);
+  return () => changes.delete(listener);
+}
+
 let socket: Socket | null = null;
+const clock = new HubClock();
 /** While one's own password changes, the old token's end is no surprise. */
 let renewing = false;
 /** Counts the connections, so that an answer of one that is over is not taken. */
@@ -62,10 +76,22 @@ export function connect(): void {
   });
   socket = made;
   made.on("connection", ({ timestamp }: { timestamp: string }) => {
-    skew.value = Date.now() - Date.parse(timestamp);
+    // Before anything was asked, as well as it can be known.
+    if (skew.value === 0) skew.value = Date.now() - Date.parse(timestamp);
+    void readClock(made);
     void catchUp(made);
     void refresh();
   });
+  made.on("event:updated", (event: HubEvent) => updated(event));
+  made.on("camera:status", ({ cameraId, ...presence }: { cameraId: number } & Presence) => {
+    cameras.value = cameras.value?.map((camera) => (camera.id === cameraId ? { ...camera, ...presence } : camera)) ?? null;
+  });
+  // What is told to all may say less, or more, than this user is shown: it is asked for.
+  made.on("camera:changed", () => void loadCameras().catch(() => undefined));
+  made.on("camera:removed", ({ camera }: { camera: { id: number } }) => {
+    cameras.value = cameras.value?.filter(({ id }) => id !== camera.id) ?? null;
+  });
+  made.on("system:health", (told: Ready) => Array.isArray(told?.parts) && (health.value = told));
   made.on("event:detected", (event: HubEvent) => {
     if (feed.value.events.some(({ id }) => id === event.id)) return;
     feed.value = told(feed.value, event);
@@ -107,8 +133,11 @@ export function forget(): void {
     cameras.value = null;
     stats.value = null;
     about.value = null;
+    health.value = null;
     missed.value = null;
+    skew.value = 0;
   });
+  clock.forget();
 }
 
 function lose(): void {
@@ -119,6 +148,20 @@ function lose(): void {
     line.value = "lost";
     feed.value = interrupted(feed.value);
   });
+}
+
+/** Asks for the hub's time as long as this connection stands. */
+async function readClock(on: Socket): Promise<void> {
+  for (let count = 0; on === socket && on.connected; count++) {
+    try {
+      const sent = Date.now();
+      const { timestamp } = await on.timeout(PATIENCE).emitWithAck("ping", {});
+      skew.value = clock.add(sent, Date.now(), Date.parse(timestamp)) ?? skew.value;
+    } catch {
+      // No answer, no reading.
+    }
+    await new Promise((done) => setTimeout(done, count < CLOCK_FIRST ? 50 : CLOCK_EVERY));
+  }
 }
 
 async function catchUp(on: Socket): Promise<void> {
@@ -144,6 +187,11 @@ async function catchUp(on: Socket): Promise<void> {
       if (mine !== round) return;
       if (!Array.isArray(answer?.events)) throw new Error(answer?.message);
       feed.value = begun(feed.value, answer.events);
+    } else if (!isFirst) {
+      // What was resolved or got its picture meanwhile.
+      const answer = await ask("request:latest-events", { limit: PAGE });
+      if (mine !== round) return;
+      if (Array.isArray(answer?.events)) for (const event of answer.events) updated(event);
     }
     batch(() => {
       if (!isFirst && lostSince.value !== null) missed.value = feed.value.events.filter(({ id }) => !knownBefore.has(id)).length;
@@ -181,14 +229,41 @@ export async function loadCameras(): Promise<void> {
   cameras.value = (await get<Camera[]>("/api/cameras")).sort((a, b) => a.id - b.id);
 }
 
-export function resolvedHere(event: HubEvent): void {
+/** An event is another than it was: by somebody here, or as the hub has told. */
+export function updated(event: HubEvent): void {
   const before = feed.value.events.find(({ id }) => id === event.id);
-  feed.value = changed(feed.value, event);
-  const known = stats.value;
-  if (known && before && !before.isResolved) {
-    stats.value = { ...known, unresolved: Math.max(0, known.unresolved - 1), resolved: known.resolved + 1 };
-  }
+  if (before && same(before, event)) return;
+  batch(() => {
+    feed.value = changed(feed.value, event);
+    // A camera's newest events are listed with it.
+    const of = cameras.value?.find(({ id }) => id === event.cameraId);
+    if (of?.events?.some(({ id }) => id === event.id)) {
+      const events = of.events.map((known) => (known.id === event.id ? event : known));
+      cameras.value = cameras.value!.map((camera) => (camera === of ? { ...camera, events } : camera));
+    }
+    const known = stats.value;
+    if (known && before && !before.isResolved && event.isResolved) {
+      stats.value = { ...known, unresolved: Math.max(0, known.unresolved - 1), resolved: known.resolved + 1 };
+    }
+  });
+  // One that is not among those that are known may have been unresolved: the hub counts.
+  if (!before) countAnew();
+  for (const listener of changes) listener(event);
 }
+
+let counting = 0;
+/** Once for all that changes within a second. */
+function countAnew(): void {
+  if (counting) return;
+  counting = window.setTimeout(() => {
+    counting = 0;
+    if (token.value) get<EventStats>("/api/events/stats").then((got) => (stats.value = got), () => undefined);
+  }, 1_000);
+}
+
+/** Alike but for the signature of the picture's address, which is new in each answer. */
+const same = (a: HubEvent, b: HubEvent): boolean =>
+  a.isResolved === b.isResolved && !a.snapshotUrl === !b.snapshotUrl && a.snapshotPath === b.snapshotPath && a.description === b.description;
 
 function count(event: HubEvent): void {
   const known = stats.value;
@@ -201,6 +276,18 @@ function count(event: HubEvent): void {
       resolved: known.resolved + 1 - open,
     };
   }
+}
+
+/** The newest picture of each camera, of the events that are known. */
+export function newestPictures(): Map<number, Omit<HubEvent, "camera">> {
+  const found = new Map<number, Omit<HubEvent, "camera">>();
+  const listed = (cameras.value ?? []).flatMap(({ events }) => events ?? []);
+  for (const event of [...feed.value.events, ...listed]) {
+    if (event.cameraId === null || !event.snapshotUrl) continue;
+    const before = found.get(event.cameraId);
+    if (!before || before.id < event.id) found.set(event.cameraId, event);
+  }
+  return found;
 }
 
 /** The newest event of each camera: of what is known live, and of what the list of cameras brought. */

@@ -18,9 +18,25 @@ export interface HubEvent {
   camera: { id: number | null; name: string; location: string | null };
   detectionId: string | null;
   detectedAt: string | null;
+  /** A signed address of its picture, for a day; null without one. A hub before pictures has no such key, here and below. */
+  snapshotUrl?: string | null;
+  /** Why there is no picture although one was sent. */
+  snapshotProblem?: string | null;
+  kind?: string | null;
+  /** The camera an alert is about. */
+  subjectCameraId?: number | null;
+  requestedBy?: string | null;
 }
 
-export interface Camera {
+/** Whether a camera is heard, and whether somebody is there. */
+export interface Presence {
+  online?: boolean | null;
+  lastSeen?: string | null;
+  occupied?: boolean | null;
+  personCount?: number | null;
+}
+
+export interface Camera extends Presence {
   id: number;
   name: string;
   location: string | null;
@@ -48,6 +64,8 @@ export interface LockStatus {
   door: Bolt | null;
   alarm: Alarm | null;
   alarmSince: string | null;
+  changedAt?: string | null;
+  openedBy?: string | null;
 }
 
 export interface LockAttempt {
@@ -65,6 +83,7 @@ export interface LockAttempt {
   cameraId: number | null;
   detail: string | null;
   times: number;
+  snapshotUrl?: string | null;
 }
 
 export interface User {
@@ -125,6 +144,11 @@ export interface Part {
   state?: "up" | "degraded" | "down";
   since?: string;
   detail?: string;
+}
+
+export interface Ready {
+  status: string;
+  parts: Part[];
 }
 
 export interface About {

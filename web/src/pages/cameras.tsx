@@ -1,7 +1,7 @@
 import { useState } from "preact/hooks";
-import { Cctv, KeyRound, Pencil, Plus, Power, PowerOff, Send, Trash2 } from "lucide-preact";
-import { faultsByField, post, put, remove, words } from "../lib/api";
-import { cameras, loadCameras, newestByCamera } from "../lib/hub";
+import { Cctv, KeyRound, Pencil, Play, Plus, Power, PowerOff, Send, Trash2 } from "lucide-preact";
+import { post, put, remove, words } from "../lib/api";
+import { cameras, loadCameras, newestByCamera, newestPictures, skew } from "../lib/hub";
 import { ago, dayAndYear } from "../lib/format";
 import { place, setQuery } from "../lib/router";
 import { may } from "../lib/session";
@@ -9,7 +9,11 @@ import type { Camera, DeviceWithSecret } from "../lib/types";
 import { t } from "../strings";
 import { Button, Confirm, Dialog, Empty, Field, Loading, Page, Secret, Tag } from "../ui/basics";
 import { titleOf } from "../ui/event-row";
+import { FormDialog } from "../ui/form";
 import { useNow } from "../ui/hooks";
+import { LiveView } from "../ui/live-view";
+import { Picture } from "../ui/picture";
+import { PresenceTags } from "../ui/presence";
 import { say } from "../ui/toast";
 import { sendTest } from "./live";
 
@@ -17,12 +21,15 @@ const FIELDS = ["name", "location", "streamUrl", "webrtcUrl", "description"] as 
 
 export function Cameras() {
   const list = cameras.value;
-  const now = useNow(10_000);
+  const now = useNow(10_000) - skew.value;
   const adding = place.value.query.has("add") && may("OPERATOR");
   const [editing, setEditing] = useState<Camera | null>(null);
   const [removing, setRemoving] = useState<Camera | null>(null);
   const [connecting, setConnecting] = useState<Camera | null>(null);
+  const [viewed, setViewed] = useState<number | null>(null);
   const newest = newestByCamera();
+  const pictures = newestPictures();
+  const seen = list?.find(({ id }) => id === viewed);
   const close = () => {
     setEditing(null);
     if (adding) setQuery(new URLSearchParams());
@@ -45,27 +52,33 @@ export function Cameras() {
         <ul class="things" role="list">
           {list.map((camera) => {
             const event = newest.get(camera.id);
+            const picture = pictures.get(camera.id);
+            const icon = <Cctv size={22} aria-hidden="true" />;
             return (
               <li key={camera.id} class={`card thing ${camera.isActive ? "" : "off"}`}>
                 <header>
-                  <span class="thing-icon" aria-hidden="true"><Cctv size={22} /></span>
+                  <span class={`thing-icon ${picture ? "pictured" : ""}`}>{picture ? <Picture event={picture} alt={t.live.picture(titleOf(picture), camera.name)} sizes="112px" gone={icon} /> : icon}</span>
                   <div>
                     <h2>{camera.name}</h2>
                     <span>{camera.location ?? t.cameras.nowhere}</span>
                   </div>
                   <Tag tone={camera.isActive ? "good" : "dim"}>{camera.isActive ? t.cameras.on : t.cameras.off}</Tag>
                 </header>
+                <PresenceTags camera={camera} now={now} />
                 {camera.description && <p>{camera.description}</p>}
                 <dl class="facts small">
                   <dt>{t.cameras.newest}</dt>
                   <dd>{event ? <a href={`/events?camera=${camera.id}`}>{titleOf(event)}, {ago(event.createdAt, now)}</a> : t.live.nothingYet}</dd>
+                  {camera.lastSeen && <><dt>{t.presence.heard}</dt><dd>{ago(camera.lastSeen, now)}</dd></>}
                   {camera.streamUrl && <><dt>{t.cameras.streamUrl}</dt><dd><code>{camera.streamUrl}</code></dd></>}
                   {camera.webrtcUrl && <><dt>{t.cameras.webrtcUrl}</dt><dd><code>{camera.webrtcUrl}</code></dd></>}
                   <dt>{t.cameras.number}</dt><dd><code>{camera.id}</code></dd>
                   <dt>{t.common.since}</dt><dd>{dayAndYear(camera.createdAt)}</dd>
                 </dl>
-                {may("OPERATOR") && (
+                {(may("OPERATOR") || camera.webrtcUrl || camera.streamUrl) && (
                   <footer>
+                    {(camera.webrtcUrl || camera.streamUrl) && <Button small onClick={() => setViewed(camera.id)}><Play size={14} aria-hidden="true" /> {t.live.viewShort}<span class="off-screen"> {camera.name}</span></Button>}
+                    {may("OPERATOR") && <>
                     <Button small onClick={() => setEditing(camera)}><Pencil size={14} aria-hidden="true" /> {t.common.change}<span class="off-screen"> {camera.name}</span></Button>
                     <Button small onClick={() => sendTest(camera)}><Send size={14} aria-hidden="true" /> {t.cameras.testShort}<span class="off-screen"> {camera.name}</span></Button>
                     {may("ADMIN") && <Button small onClick={() => setConnecting(camera)}><KeyRound size={14} aria-hidden="true" /> {t.cameras.connect}<span class="off-screen"> {camera.name}</span></Button>}
@@ -73,6 +86,7 @@ export function Cameras() {
                       {camera.isActive ? <PowerOff size={14} aria-hidden="true" /> : <Power size={14} aria-hidden="true" />} {camera.isActive ? t.cameras.turnOff : t.cameras.turnOn}<span class="off-screen"> {camera.name}</span>
                     </Button>
                     <Button small kind="danger" onClick={() => setRemoving(camera)} aria-label={t.common.removeWhat(camera.name)}><Trash2 size={14} aria-hidden="true" /></Button>
+                    </>}
                   </footer>
                 )}
               </li>
@@ -81,6 +95,7 @@ export function Cameras() {
         </ul>
       )}
       {(adding || editing) && <Edit camera={editing} onClose={close} onMade={(camera) => { close(); if (may("ADMIN")) setConnecting(camera); }} />}
+      {seen && <LiveView camera={seen} onClose={() => setViewed(null)} />}
       {connecting && <Connect camera={connecting} onClose={() => setConnecting(null)} />}
       {removing && (
         <Confirm
@@ -106,45 +121,34 @@ export function Cameras() {
 
 function Edit({ camera, onClose, onMade }: { camera: Camera | null; onClose: () => void; onMade: (camera: Camera) => void }) {
   const [form, setForm] = useState(() => Object.fromEntries(FIELDS.map((name) => [name, camera?.[name] ?? ""])) as Record<(typeof FIELDS)[number], string>);
-  const [faults, setFaults] = useState<Record<string, string>>({});
-  const [busy, setBusy] = useState(false);
-  const submit = async (event: Event) => {
-    event.preventDefault();
-    setBusy(true);
-    setFaults({});
+  const send = async () => {
     const filled = Object.entries(form).filter(([name, text]) => name === "name" || text.trim());
     const body = camera
       ? Object.fromEntries(Object.entries(form).map(([name, text]) => [name, text.trim() || (name === "name" ? "" : null)]))
       : Object.fromEntries(filled.map(([name, text]) => [name, text.trim()]));
-    try {
-      const made = camera ? await put<Camera>(`/api/cameras/${camera.id}`, body) : await post<Camera>("/api/cameras", body);
-      await loadCameras();
-      say(camera ? t.common.saved : t.cameras.made(made.name), "good");
-      if (camera) onClose();
-      else onMade(made);
-    } catch (error) {
-      setFaults(faultsByField(error, [...FIELDS]));
-      setBusy(false);
-    }
+    const made = camera ? await put<Camera>(`/api/cameras/${camera.id}`, body) : await post<Camera>("/api/cameras", body);
+    await loadCameras();
+    say(camera ? t.common.saved : t.cameras.made(made.name), "good");
+    if (camera) onClose();
+    else onMade(made);
   };
-  const field = (name: (typeof FIELDS)[number], more: object = {}) => (
-    <Field label={t.cameras[name]} value={form[name]} onText={(text) => setForm({ ...form, [name]: text })} fault={faults[name]} {...more} />
-  );
   return (
-    <Dialog title={camera ? t.cameras.changeWhat(camera.name) : t.cameras.add} onClose={onClose}>
-      <form onSubmit={submit} noValidate>
-        {faults[""] && <p class="form-fault" role="alert">{faults[""]}</p>}
-        {field("name", { required: true, placeholder: t.cameras.nameExample })}
-        {field("location", { placeholder: t.cameras.locationExample })}
-        {field("streamUrl", { inputMode: "url", placeholder: "rtsp://192.168.1.20/stream1", hint: t.cameras.streamHint })}
-        {field("webrtcUrl", { inputMode: "url" })}
-        {field("description")}
-        <div class="dialog-actions">
-          <Button onClick={onClose}>{t.common.cancel}</Button>
-          <Button kind="primary" type="submit" busy={busy}>{camera ? t.common.save : t.cameras.add}</Button>
-        </div>
-      </form>
-    </Dialog>
+    <FormDialog title={camera ? t.cameras.changeWhat(camera.name) : t.cameras.add} names={FIELDS} verb={camera ? t.common.save : t.cameras.add} onSend={send} onClose={onClose}>
+      {(faults) => {
+        const field = (name: (typeof FIELDS)[number], more: object = {}) => (
+          <Field label={t.cameras[name]} value={form[name]} onText={(text) => setForm({ ...form, [name]: text })} fault={faults[name]} {...more} />
+        );
+        return (
+          <>
+            {field("name", { required: true, placeholder: t.cameras.nameExample })}
+            {field("location", { placeholder: t.cameras.locationExample })}
+            {field("streamUrl", { inputMode: "url", placeholder: "rtsp://192.168.1.20/stream1", hint: t.cameras.streamHint })}
+            {field("webrtcUrl", { inputMode: "url", placeholder: "http://192.168.1.5:8889/front/whep", hint: t.cameras.webrtcHint })}
+            {field("description")}
+          </>
+        );
+      }}
+    </FormDialog>
   );
 }
 
@@ -155,33 +159,15 @@ export const deviceName = (text: string): string =>
 function Connect({ camera, onClose }: { camera: Camera; onClose: () => void }) {
   const [name, setName] = useState(deviceName(camera.name));
   const [made, setMade] = useState<DeviceWithSecret | null>(null);
-  const [faults, setFaults] = useState<Record<string, string>>({});
-  const [busy, setBusy] = useState(false);
-  const submit = async (event: Event) => {
-    event.preventDefault();
-    setBusy(true);
-    setFaults({});
-    try {
-      setMade(await post<DeviceWithSecret>("/api/devices", { name, role: "camera", cameraId: camera.id }));
-    } catch (error) {
-      setFaults(faultsByField(error, ["name"]));
-    }
-    setBusy(false);
-  };
+  const send = async () => setMade(await post<DeviceWithSecret>("/api/devices", { name, role: "camera", cameraId: camera.id }));
+  if (made) return <Dialog wide title={t.cameras.connectWhat(camera.name)} onClose={onClose}><Shown device={made} onClose={onClose} /></Dialog>;
   return (
-    <Dialog wide title={t.cameras.connectWhat(camera.name)} onClose={onClose}>
-      {made ? <Shown device={made} onClose={onClose} /> : (
-        <form onSubmit={submit} noValidate>
-          <p>{t.cameras.connectMore}</p>
-          {faults[""] && <p class="form-fault" role="alert">{faults[""]}</p>}
-          <Field label={t.devices.name} value={name} onText={setName} fault={faults["name"]} hint={t.devices.nameHint} autocapitalize="none" spellcheck={false} />
-          <div class="dialog-actions">
-            <Button onClick={onClose}>{t.common.later}</Button>
-            <Button kind="primary" type="submit" busy={busy} disabled={!name}>{t.cameras.connectVerb}</Button>
-          </div>
-        </form>
-      )}
-    </Dialog>
+    <FormDialog
+      wide title={t.cameras.connectWhat(camera.name)} lead={t.cameras.connectMore} names={["name"]} verb={t.cameras.connectVerb} cancel={t.common.later} ready={name !== ""}
+      onSend={send} onClose={onClose}
+    >
+      {(faults) => <Field label={t.devices.name} value={name} onText={setName} fault={faults["name"]} hint={t.devices.nameHint} autocapitalize="none" spellcheck={false} />}
+    </FormDialog>
   );
 }
 

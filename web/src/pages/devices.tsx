@@ -1,11 +1,12 @@
 import { useState } from "preact/hooks";
 import { Cpu, Plus, RotateCcwKey, ShieldQuestionMark, Trash2 } from "lucide-preact";
-import { faultsByField, get, post, remove, words } from "../lib/api";
+import { get, post, remove, words } from "../lib/api";
 import { ago } from "../lib/format";
 import { cameras } from "../lib/hub";
 import { DEVICE_ROLES, type Device, type DeviceRole, type DeviceWithSecret } from "../lib/types";
 import { t } from "../strings";
 import { Button, Confirm, Dialog, Empty, Field, Loading, Page, Select, Tag, Trouble } from "../ui/basics";
+import { FormDialog } from "../ui/form";
 import { useLoad, useNow } from "../ui/hooks";
 import { say } from "../ui/toast";
 import { Shown } from "./cameras";
@@ -34,7 +35,7 @@ export function Devices() {
               {data.map((device) => (
                 <tr key={device.id}>
                   <th scope="row"><strong>{device.name}</strong>{device.cameraId !== null && <span>{cameraName(device.cameraId)}</span>}</th>
-                  <td>{t.devices.roles[device.role]}</td>
+                  <td>{t.devices.roles[device.role] ?? device.role}</td>
                   <td><Tag tone={device.online ? "good" : "dim"}>{device.online ? t.devices.isOnline : device.lastSeen ? t.devices.seen(ago(device.lastSeen, now)) : t.devices.never}</Tag></td>
                   <td class="row-actions">
                     <Button small kind="quiet" aria-label={t.devices.askWhat(device.name)} title={t.devices.ask} onClick={() => setAsked(device)}><ShieldQuestionMark size={16} aria-hidden="true" /></Button>
@@ -87,32 +88,18 @@ function Add({ onClose, onMade }: { onClose: () => void; onMade: (device: Device
   const [name, setName] = useState("");
   const [role, setRole] = useState<DeviceRole>("camera");
   const [camera, setCamera] = useState(String(list[0]?.id ?? ""));
-  const [faults, setFaults] = useState<Record<string, string>>({});
-  const [busy, setBusy] = useState(false);
-  const submit = async (event: Event) => {
-    event.preventDefault();
-    setBusy(true);
-    setFaults({});
-    try {
-      onMade(await post<DeviceWithSecret>("/api/devices", { name, role, ...(role === "camera" && camera ? { cameraId: Number(camera) } : {}) }));
-    } catch (error) {
-      setFaults(faultsByField(error, ["name", "role", "cameraId"]));
-      setBusy(false);
-    }
-  };
+  const send = async () =>
+    onMade(await post<DeviceWithSecret>("/api/devices", { name, role, ...(role === "camera" && camera ? { cameraId: Number(camera) } : {}) }));
   return (
-    <Dialog title={t.devices.add} onClose={onClose}>
-      <form onSubmit={submit} noValidate>
-        {faults[""] && <p class="form-fault" role="alert">{faults[""]}</p>}
-        <Field label={t.devices.name} value={name} onText={setName} fault={faults["name"]} hint={t.devices.nameHint} autocapitalize="none" spellcheck={false} />
-        <Select label={t.devices.role} value={role} onChoice={setRole} fault={faults["role"]} hint={t.devices.roleMore[role]} choices={DEVICE_ROLES.map((one) => [one, t.devices.roles[one]])} />
-        {role === "camera" && <Select label={t.events.camera} value={camera} onChoice={setCamera} fault={faults["cameraId"]} choices={list.map(({ id, name }) => [String(id), name])} />}
-        <div class="dialog-actions">
-          <Button onClick={onClose}>{t.common.cancel}</Button>
-          <Button kind="primary" type="submit" busy={busy}>{t.devices.add}</Button>
-        </div>
-      </form>
-    </Dialog>
+    <FormDialog title={t.devices.add} names={["name", "role", "cameraId"]} verb={t.devices.add} onSend={send} onClose={onClose}>
+      {(faults) => (
+        <>
+          <Field label={t.devices.name} value={name} onText={setName} fault={faults["name"]} hint={t.devices.nameHint} autocapitalize="none" spellcheck={false} />
+          <Select label={t.devices.role} value={role} onChoice={setRole} fault={faults["role"]} hint={t.devices.roleMore[role]} choices={DEVICE_ROLES.map((one) => [one, t.devices.roles[one]])} />
+          {role === "camera" && <Select label={t.events.camera} value={camera} onChoice={setCamera} fault={faults["cameraId"]} choices={list.map(({ id, name }) => [String(id), name])} />}
+        </>
+      )}
+    </FormDialog>
   );
 }
 
@@ -120,30 +107,21 @@ function Explain({ device, onClose }: { device: Device; onClose: () => void }) {
   const [action, setAction] = useState<"publish" | "subscribe">("publish");
   const [topic, setTopic] = useState(device.cameraId ? `camera/${device.cameraId}/detections` : "camera/1/detections");
   const [answer, setAnswer] = useState<{ allowed: boolean; rule: string } | null>(null);
-  const [fault, setFault] = useState("");
-  const submit = async (event: Event) => {
-    event.preventDefault();
+  const send = async () => {
     setAnswer(null);
-    setFault("");
-    try {
-      setAnswer(await get(`/api/devices/${device.id}/explain?${new URLSearchParams({ action, topic })}`));
-    } catch (error) {
-      setFault(faultsByField(error, ["topic"])["topic"] ?? words(error));
-    }
+    setAnswer(await get(`/api/devices/${device.id}/explain?${new URLSearchParams({ action, topic })}`));
   };
   return (
-    <Dialog title={t.devices.askWhat(device.name)} onClose={onClose}>
-      <form onSubmit={submit} noValidate>
-        <Select label={t.devices.action} value={action} onChoice={(next) => { setAction(next); setAnswer(null); }} choices={[["publish", t.devices.publish], ["subscribe", t.devices.subscribe]]} />
-        <Field label={t.devices.topic} value={topic} onText={(text) => { setTopic(text); setAnswer(null); }} fault={fault} autocapitalize="none" spellcheck={false} />
-        <div role="status">
-          {answer && <p class={`verdict ${answer.allowed ? "good" : "bad"}`}><strong>{answer.allowed ? t.devices.yes : t.devices.no}</strong> {answer.rule}</p>}
-        </div>
-        <div class="dialog-actions">
-          <Button onClick={onClose}>{t.common.close}</Button>
-          <Button kind="primary" type="submit" disabled={!topic}>{t.devices.askVerb}</Button>
-        </div>
-      </form>
-    </Dialog>
+    <FormDialog title={t.devices.askWhat(device.name)} names={["action", "topic"]} verb={t.devices.askVerb} cancel={t.common.close} ready={topic !== ""} onSend={send} onClose={onClose}>
+      {(faults) => (
+        <>
+          <Select label={t.devices.action} value={action} onChoice={(next) => { setAction(next); setAnswer(null); }} fault={faults["action"]} choices={[["publish", t.devices.publish], ["subscribe", t.devices.subscribe]]} />
+          <Field label={t.devices.topic} value={topic} onText={(text) => { setTopic(text); setAnswer(null); }} fault={faults["topic"]} autocapitalize="none" spellcheck={false} />
+          <div role="status">
+            {answer && <p class={`verdict ${answer.allowed ? "good" : "bad"}`}><strong>{answer.allowed ? t.devices.yes : t.devices.no}</strong> {answer.rule}</p>}
+          </div>
+        </>
+      )}
+    </FormDialog>
   );
 }

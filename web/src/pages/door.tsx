@@ -1,13 +1,15 @@
 import { useState } from "preact/hooks";
 import { Clock, History, Hourglass } from "lucide-preact";
-import { faultsByField, get, post, words } from "../lib/api";
+import { get, post, words } from "../lib/api";
 import { clock, dayAndYear, decimal, full, number } from "../lib/format";
-import { about, cameras, lock } from "../lib/hub";
+import { about, cameras, feed, lock, skew } from "../lib/hub";
 import { may } from "../lib/session";
 import type { LockAttempt, LockStatus } from "../lib/types";
 import { t } from "../strings";
-import { Button, Card, Dialog, Empty, Field, Loading, Page, Select, Tag, Trouble, type Tone } from "../ui/basics";
+import { Button, Card, Empty, Field, Loading, Page, Select, Tag, Trouble, type Tone } from "../ui/basics";
 import { DoorCard, outcome } from "../ui/door-card";
+import { FormDialog } from "../ui/form";
+import { Picture } from "../ui/picture";
 import { useLoad } from "../ui/hooks";
 import { say } from "../ui/toast";
 import { who } from "../ui/who";
@@ -37,34 +39,21 @@ const HOLDS: [string, string][] = [["15", t.door.minutes(15)], ["60", t.door.min
 function Hold({ onClose }: { onClose: () => void }) {
   const [minutes, setMinutes] = useState("15");
   const [reason, setReason] = useState("");
-  const [faults, setFaults] = useState<Record<string, string>>({});
-  const [busy, setBusy] = useState(false);
-  const submit = async (event: Event) => {
-    event.preventDefault();
-    setBusy(true);
-    try {
-      await post<LockStatus>("/api/lock/hold", { until: new Date(Date.now() + Number(minutes) * 60_000).toISOString(), reason: reason.trim() });
-      say(t.door.didHold, "good");
-      onClose();
-    } catch (error) {
-      const found = faultsByField(error, ["until", "reason"]);
-      setFaults(found[""] ? { "": outcome(error) } : found);
-    }
-    setBusy(false);
+  const send = async () => {
+    const until = new Date(Date.now() - skew.value + Number(minutes) * 60_000).toISOString();
+    await post<LockStatus>("/api/lock/hold", { until, reason: reason.trim() });
+    say(t.door.didHold, "good");
+    onClose();
   };
   return (
-    <Dialog title={t.door.hold} onClose={onClose}>
-      <form onSubmit={submit}>
-        <p>{t.door.holdMore}</p>
-        {faults[""] && <p class="form-fault" role="alert">{faults[""]}</p>}
-        <Select label={t.door.holdFor} value={minutes} choices={HOLDS} onChoice={setMinutes} fault={faults["until"]} />
-        <Field label={t.door.holdReason} value={reason} onText={setReason} maxLength={200} required fault={faults["reason"]} hint={t.door.holdReasonMore} />
-        <div class="dialog-actions">
-          <Button onClick={onClose}>{t.common.cancel}</Button>
-          <Button kind="primary" type="submit" busy={busy} disabled={!reason.trim()}>{t.door.holdVerb}</Button>
-        </div>
-      </form>
-    </Dialog>
+    <FormDialog title={t.door.hold} lead={t.door.holdMore} names={["until", "reason"]} verb={t.door.holdVerb} ready={reason.trim() !== ""} refused={outcome} onSend={send} onClose={onClose}>
+      {(faults) => (
+        <>
+          <Select label={t.door.holdFor} value={minutes} choices={HOLDS} onChoice={setMinutes} fault={faults["until"]} />
+          <Field label={t.door.holdReason} value={reason} onText={setReason} maxLength={200} required fault={faults["reason"]} hint={t.door.holdReasonMore} />
+        </>
+      )}
+    </FormDialog>
   );
 }
 
@@ -112,6 +101,9 @@ function Past() {
 
 function Attempt({ attempt }: { attempt: LockAttempt }) {
   const camera = cameras.value?.find(({ id }) => id === attempt.cameraId);
+  const name = camera?.name ?? t.events.camera;
+  // A hub that tells no picture here may have told it with the event itself.
+  const picture = attempt.snapshotUrl ?? feed.value.events.find(({ id }) => id === attempt.eventId)?.snapshotUrl;
   const outcome = attempt.outcome ?? "under-way";
   return (
     <li class="attempt">
@@ -123,7 +115,12 @@ function Attempt({ attempt }: { attempt: LockAttempt }) {
           {attempt.outcome !== "done" && attempt.message && <em> {attempt.message}</em>}
           {attempt.detail && <em> {attempt.detail}</em>}
         </span>
-        {attempt.eventId !== null && <a href={`/events/${attempt.eventId}`}>{t.door.seen(camera?.name ?? t.events.camera)}</a>}
+        {attempt.eventId !== null && <a href={`/events/${attempt.eventId}`}>{t.door.seen(name)}</a>}
+        {attempt.eventId !== null && picture && (
+          <a class="attempt-picture" href={`/events/${attempt.eventId}`}>
+            <Picture event={{ id: attempt.eventId, snapshotUrl: picture }} alt={t.door.picture(name)} sizes="220px" gone={null} />
+          </a>
+        )}
       </div>
       <Tag tone={TONES[outcome] ?? "dim"}>{t.door.outcome(outcome)}</Tag>
     </li>

@@ -1,19 +1,22 @@
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
-import { ArrowLeft, CheckCheck, Download, FilterX, Link2, SearchX, Trash2 } from "lucide-preact";
+import { ArrowLeft, CheckCheck, Download, FilterX, ImageOff, Link2, SearchX, Trash2 } from "lucide-preact";
 import { get, patch, remove, words } from "../lib/api";
 import { copy, download, resolve } from "../lib/actions";
 import { csv } from "../lib/csv";
-import { merge } from "../lib/feed";
+import { merge, renewed } from "../lib/feed";
 import * as filters from "../lib/filters";
-import { full, number, percent } from "../lib/format";
-import { cameras, feed, refresh, resets } from "../lib/hub";
+import { full, number, percent, zone } from "../lib/format";
+import { cameras, feed, onChange, refresh, resets, skew } from "../lib/hub";
+import { pictureAt } from "../lib/picture";
 import { go, place, setQuery } from "../lib/router";
 import { may } from "../lib/session";
+import { fromField, toField } from "../lib/zone";
 import { EVENT_TYPES, type EventType, type HubEvent } from "../lib/types";
 import { t } from "../strings";
 import { Button, Card, Confirm, Empty, Field, Loading, Page, Select, Tag, Trouble } from "../ui/basics";
 import { EventRow, KindIcon, rowKeys, titleOf } from "../ui/event-row";
 import { useLatest, useLoad, useNow } from "../ui/hooks";
+import { Picture } from "../ui/picture";
 import { VirtualRows } from "../ui/rows";
 import { say } from "../ui/toast";
 import { plainly, who } from "../ui/who";
@@ -27,7 +30,7 @@ export function Events() {
   const chosen = filters.read(query);
   const key = filters.write(chosen).toString();
   const list = useEndless(chosen, key);
-  const now = useNow(5_000);
+  const now = useNow(5_000) - skew.value;
   const [picked, setPicked] = useState<Set<number>>(() => new Set());
   const [busy, setBusy] = useState<"resolve" | "csv" | null>(null);
   useEffect(() => setPicked(new Set()), [key]);
@@ -171,8 +174,8 @@ function Filters({ chosen, change }: { chosen: filters.Filters; change: (part: P
       />
       {own && !chosen.last && (
         <>
-          <Field label={t.events.from} type="datetime-local" value={local(chosen.from)} onText={(text) => change({ from: utc(text) })} />
-          <Field label={t.events.to} type="datetime-local" value={local(chosen.to)} onText={(text) => change({ to: utc(text) })} />
+          <Field label={t.events.from(zone.value)} type="datetime-local" value={toField(chosen.from, zone.value)} onText={(text) => change({ from: fromField(text, zone.value) })} />
+          <Field label={t.events.to(zone.value)} type="datetime-local" value={toField(chosen.to, zone.value)} onText={(text) => change({ to: fromField(text, zone.value) })} />
         </>
       )}
       {!filters.isEmpty(chosen) && (
@@ -181,14 +184,6 @@ function Filters({ chosen, change }: { chosen: filters.Filters; change: (part: P
     </div>
   );
 }
-
-/** The browser's own field speaks the browser's own time. */
-function local(time: string | null): string {
-  if (!time) return "";
-  const at = new Date(time);
-  return new Date(at.getTime() - at.getTimezoneOffset() * 60_000).toISOString().slice(0, 16);
-}
-const utc = (text: string): string | null => (text ? new Date(text).toISOString() : null);
 
 /** The events of a filter, page by page to the end, and those that come live. */
 function useEndless(chosen: filters.Filters, key: string) {
@@ -231,6 +226,8 @@ function useEndless(chosen: filters.Filters, key: string) {
     asked.current.above = Math.max(asked.current.above, feed.value.events[0]?.id ?? 0);
     if (fresh.length) setEvents((before) => merge(before, fresh));
   }, [feed.value.events, key]);
+  // What is another than it was: it stays in its place, also where the filter would not list it any more.
+  useEffect(() => onChange((event) => setEvents((before) => renewed(before, [event]))), []);
   const more = () => {
     const { ended, loading, error, events } = state.current;
     if (!ended && !loading && error === null && events.length > 0) void load(false);
@@ -247,9 +244,30 @@ export function matches(chosen: filters.Filters, event: HubEvent): boolean {
   return !(chosen.to && event.createdAt > chosen.to);
 }
 
+/** The picture as large as the page is wide, or why there is none. */
+function Shot({ event }: { event: HubEvent }) {
+  const gone = <p class="no-picture"><ImageOff size={22} aria-hidden="true" /> {t.events.pictureGone}</p>;
+  if (event.snapshotUrl) {
+    return (
+      <a class="shot" href={pictureAt(event) ?? ""} target="_blank" rel="noreferrer" title={t.events.pictureFull}>
+        <Picture event={event} alt={t.live.picture(titleOf(event), event.camera.name)} sizes="(min-width: 1400px) 900px, (min-width: 1000px) 60vw, 100vw" first gone={gone} />
+      </a>
+    );
+  }
+  const why = event.snapshotProblem;
+  const elsewhere = event.snapshotPath && !event.snapshotPath.startsWith("/api/events/");
+  return (
+    <p class="no-picture">
+      <ImageOff size={22} aria-hidden="true" />
+      <span>{why ? t.events.noPictureBecause(why) : elsewhere ? <>{t.events.pictureElsewhere} <code>{event.snapshotPath}</code></> : t.events.noPicture}</span>
+    </p>
+  );
+}
+
 export function OneEvent({ id }: { id: string }) {
   const { data: event, error, loading, reload, set } = useLoad((signal) => get<HubEvent>(`/api/events/${encodeURIComponent(id)}`, signal), [id]);
   const [asking, setAsking] = useState(false);
+  useEffect(() => onChange((changed) => { if (String(changed.id) === id) set(changed); }), [id]);
   const query = place.value.query.toString();
   const back = `/events${query ? `?${query}` : ""}`;
   const camera = useMemo(() => cameras.value?.find((one) => one.id === event?.cameraId), [event, cameras.value]);
@@ -271,6 +289,8 @@ export function OneEvent({ id }: { id: string }) {
       )}
     >
       {error !== null ? <Trouble error={error} again={reload} /> : !event ? <Loading rows={4} /> : (
+        <div class="one-event-page">
+        {event.cameraId !== null && <Shot event={event} />}
         <Card class={`one-event ${loading ? "fading" : ""}`}>
           <div class="one-event-head">
             <KindIcon kind={event.eventType} size={36} />
@@ -290,11 +310,11 @@ export function OneEvent({ id }: { id: string }) {
             {fact(t.events.detectedAt, event.detectedAt && full(event.detectedAt))}
             {fact(t.events.storedAt, full(event.createdAt))}
             {fact(t.events.resolvedAt, event.resolvedAt && full(event.resolvedAt))}
-            {fact(t.events.picturePath, event.snapshotPath && <code>{event.snapshotPath}</code>)}
             {fact(t.events.id, <code>{event.id}</code>)}
             {fact(t.events.detectionId, event.detectionId && <code>{event.detectionId}</code>)}
           </dl>
         </Card>
+        </div>
       )}
       {asking && event && (
         <Confirm

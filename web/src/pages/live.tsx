@@ -1,18 +1,22 @@
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
-import { Bell, BellOff, BellRing, Cctv, Inbox, Plus, Send, Volume2, VolumeX } from "lucide-preact";
-import { post, get, words } from "../lib/api";
+import { Bell, BellOff, BellRing, Cctv, Inbox, Play, Plus, Send, Volume2, VolumeX } from "lucide-preact";
+import { get, words } from "../lib/api";
 import { resolve } from "../lib/actions";
 import { ago, number } from "../lib/format";
-import { cameras, feed, line, newestByCamera, onEvent, stats } from "../lib/hub";
+import { cameras, feed, line, newestByCamera, newestPictures, onEvent, skew, stats } from "../lib/hub";
 import { chime, notify, setNotify, setSound, sound } from "../lib/prefs";
 import { go } from "../lib/router";
 import { may } from "../lib/session";
 import { hours, PEOPLE } from "../lib/sums";
+import { testDetection } from "../lib/test-detection";
 import type { AnalyticsLine, Camera, HubEvent } from "../lib/types";
 import { t } from "../strings";
 import { Button, Card, Empty, Loading, Page, Segments } from "../ui/basics";
 import { DoorCard } from "../ui/door-card";
 import { EventRow, KindIcon, rowKeys, titleOf } from "../ui/event-row";
+import { LiveView } from "../ui/live-view";
+import { Picture } from "../ui/picture";
+import { PresenceTags } from "../ui/presence";
 import { useLoad, useMedia, useNow } from "../ui/hooks";
 import { say } from "../ui/toast";
 import { VirtualRows } from "../ui/rows";
@@ -93,7 +97,7 @@ function Attention() {
 
 export async function sendTest(camera: Pick<Camera, "id" | "name">): Promise<void> {
   try {
-    await post("/api/events", { cameraId: camera.id, personCount: 1, confidence: 0.97, description: t.live.testWords });
+    await testDetection(camera);
     say(t.live.testSent(camera.name), "good");
   } catch (error) {
     say(words(error), "bad");
@@ -129,41 +133,72 @@ function FirstSteps({ cameras: list }: { cameras: Camera[] }) {
 }
 
 function Tiles({ cameras: list }: { cameras: Camera[] }) {
-  const now = useNow(5_000);
+  const now = useNow(5_000) - skew.value;
   const newest = useMemo(newestByCamera, [feed.value.events, cameras.value]);
+  const pictures = useMemo(newestPictures, [feed.value.events, cameras.value]);
+  const [viewed, setViewed] = useState<number | null>(null);
+  const camera = list.find(({ id }) => id === viewed);
   return (
-    <ul class="tiles" role="list">
-      {list.map((camera) => <Tile key={camera.id} camera={camera} event={newest.get(camera.id)} now={now} />)}
-    </ul>
+    <>
+      <ul class="tiles" role="list">
+        {list.map((camera) => (
+          <Tile key={camera.id} camera={camera} event={newest.get(camera.id)} picture={pictures.get(camera.id)} now={now} onView={() => setViewed(camera.id)} />
+        ))}
+      </ul>
+      {camera && <LiveView camera={camera} onClose={() => setViewed(null)} />}
+    </>
   );
 }
 
-/** Somebody who was seen within this time may still be there. */
+/** Somebody who was seen within this time may still be there, where the hub does not say. */
 const JUST_NOW = 60_000;
 
-function Tile({ camera, event, now }: { camera: Camera; event: Omit<HubEvent, "camera"> | undefined; now: number }) {
+interface TileProps {
+  camera: Camera;
+  event: Omit<HubEvent, "camera"> | undefined;
+  /** The newest one with a picture, which may be another. */
+  picture: Omit<HubEvent, "camera"> | undefined;
+  now: number;
+  onView: () => void;
+}
+
+function Tile({ camera, event, picture, now, onView }: TileProps) {
   const recent = event && PEOPLE.includes(event.eventType) && now - Date.parse(event.createdAt) < JUST_NOW;
+  const there = camera.occupied ?? recent;
+  const none = (
+    <span class="tile-none">{event ? <KindIcon kind={event.eventType} size={30} /> : <span class="kind none" aria-hidden="true"><Cctv size={30} /></span>}</span>
+  );
   return (
-    <li class={`tile ${recent ? "recent" : ""}`}>
+    <li class={`tile ${there ? "recent" : ""} ${camera.online === false && camera.lastSeen ? "lost" : ""}`} data-camera={camera.id}>
       <a href={`/events?camera=${camera.id}`} class="tile-link">
-        <div class="tile-view">
-          {event ? <KindIcon kind={event.eventType} size={30} /> : <span class="kind none" aria-hidden="true"><Cctv size={30} /></span>}
+        <div class={`tile-view ${picture ? "pictured" : ""}`}>
+          {picture ? <Picture event={picture} alt={t.live.picture(titleOf(picture), camera.name)} sizes="(min-width: 1180px) 420px, (min-width: 560px) 50vw, 100vw" first gone={none} /> : none}
+          <PresenceTags camera={camera} now={now} />
           <div class="tile-now">
             <strong>{event ? titleOf(event) : t.live.nothingYet}</strong>
             {event && <time dateTime={event.createdAt}>{ago(event.createdAt, now)}</time>}
           </div>
         </div>
-        <Spark camera={camera.id} newest={event?.id ?? 0} />
         <div class="tile-name">
-          <strong>{camera.name}</strong>
-          <span>{camera.location ?? " "}</span>
+          <div>
+            <strong>{camera.name}</strong>
+            <span>{camera.location ?? " "}</span>
+          </div>
+          <Spark camera={camera.id} newest={event?.id ?? 0} />
         </div>
       </a>
-      {may("OPERATOR") && (
-        <button type="button" class="icon-button tile-test" title={t.cameras.test(camera.name)} aria-label={t.cameras.test(camera.name)} onClick={() => sendTest(camera)}>
-          <Send size={16} aria-hidden="true" />
-        </button>
-      )}
+      <div class="tile-acts">
+        {(camera.webrtcUrl || camera.streamUrl) && (
+          <button type="button" class="icon-button" title={t.live.viewShort} aria-label={t.live.view(camera.name)} onClick={onView}>
+            <Play size={18} aria-hidden="true" />
+          </button>
+        )}
+        {may("OPERATOR") && (
+          <button type="button" class="icon-button" title={t.cameras.test(camera.name)} aria-label={t.cameras.test(camera.name)} onClick={() => sendTest(camera)}>
+            <Send size={16} aria-hidden="true" />
+          </button>
+        )}
+      </div>
     </li>
   );
 }

@@ -2,10 +2,10 @@ import { useEffect, useRef, useState } from "preact/hooks";
 import { BookOpen, Inbox } from "lucide-preact";
 import { anyStatus, call, get, text, words } from "../lib/api";
 import { ago, bytes, decimal, full, number } from "../lib/format";
-import { about } from "../lib/hub";
+import { about, health } from "../lib/hub";
 import { parse, rate, sum, type Samples } from "../lib/metrics";
 import { may } from "../lib/session";
-import type { Part, Rejected } from "../lib/types";
+import type { Ready, Rejected } from "../lib/types";
 import { t } from "../strings";
 import { Button, Card, Empty, Loading, Page, Segments, Tag, Trouble, type Tone } from "../ui/basics";
 import { useLoad, useNow } from "../ui/hooks";
@@ -32,7 +32,9 @@ export function System() {
 
 function Parts() {
   const now = useNow(EVERY);
-  const { data, error, reload } = useLoad(() => anyStatus<{ status: string; parts: Part[] }>("/readyz"), [now]);
+  const { data, error, reload, set } = useLoad(() => anyStatus<Ready>("/readyz"), [now]);
+  // What an ADMIN is told at once, between two looks.
+  useEffect(() => { if (health.value) set(health.value); }, [health.value]);
   return (
     <Card title={t.system.parts} aside={data && <Tag tone={data.status === "up" ? "good" : "bad"}>{data.status === "up" ? t.system.allUp : t.system.someDown}</Tag>}>
       {error !== null ? <Trouble error={error} again={reload} /> : !data ? <Loading /> : (

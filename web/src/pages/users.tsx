@@ -1,11 +1,12 @@
 import { useState } from "preact/hooks";
 import { Pencil, Plus, Trash2, UserCheck, UserX } from "lucide-preact";
-import { faultsByField, get, post, put, remove, words } from "../lib/api";
+import { get, post, put, remove, words } from "../lib/api";
 import { dayAndYear } from "../lib/format";
 import { me } from "../lib/session";
 import type { Role, User } from "../lib/types";
 import { t } from "../strings";
 import { Button, Confirm, Dialog, Field, Loading, Page, Secret, Select, Tag, Trouble, type Tone } from "../ui/basics";
+import { FormDialog } from "../ui/form";
 import { useLoad } from "../ui/hooks";
 import { say } from "../ui/toast";
 
@@ -99,48 +100,41 @@ function Edit({ user, onClose, onDone }: { user: User | null; onClose: () => voi
   const self = user?.id === me.value?.sub;
   const [form, setForm] = useState({ username: "", email: user?.email ?? "", firstName: user?.firstName ?? "", lastName: user?.lastName ?? "", password: user ? "" : generated() });
   const [role, setRole] = useState<Role>(user?.role ?? "USER");
-  const [faults, setFaults] = useState<Record<string, string>>({});
-  const [busy, setBusy] = useState(false);
-  const submit = async (event: Event) => {
-    event.preventDefault();
-    setBusy(true);
-    setFaults({});
+  const send = async () => {
     const names = { firstName: form.firstName.trim() || null, lastName: form.lastName.trim() || null };
-    try {
-      if (user) {
-        const email = form.email !== user.email ? { email: form.email } : {};
-        await put(`/api/users/${user.id}`, { ...names, ...email, ...(role !== user.role ? { role } : {}), ...(form.password ? { password: form.password } : {}) });
-        say(t.common.saved, "good");
-        onDone(form.password ? { username: user.username, password: form.password } : null);
-      } else {
-        const made = await post<User>("/api/users", { username: form.username.trim(), email: form.email.trim(), password: form.password, role, ...Object.fromEntries(Object.entries(names).filter(([, name]) => name)) });
-        onDone({ username: made.username, password: form.password });
-      }
-    } catch (error) {
-      setFaults(faultsByField(error, ["username", "email", "firstName", "lastName", "password", "role"]));
-      setBusy(false);
+    if (user) {
+      const email = form.email !== user.email ? { email: form.email } : {};
+      await put(`/api/users/${user.id}`, { ...names, ...email, ...(role !== user.role ? { role } : {}), ...(form.password ? { password: form.password } : {}) });
+      say(t.common.saved, "good");
+      onDone(form.password ? { username: user.username, password: form.password } : null);
+    } else {
+      const given = Object.fromEntries(Object.entries(names).filter(([, name]) => name));
+      const made = await post<User>("/api/users", { username: form.username.trim(), email: form.email.trim(), password: form.password, role, ...given });
+      onDone({ username: made.username, password: form.password });
     }
   };
-  const field = (name: keyof typeof form, label: string, more: object = {}) => (
-    <Field label={label} value={form[name]} onText={(text) => setForm({ ...form, [name]: text })} fault={faults[name]} {...more} />
-  );
   return (
-    <Dialog title={user ? t.users.changeWhat(user.username) : t.users.add} onClose={onClose}>
-      <form onSubmit={submit} noValidate autocomplete="off">
-        {faults[""] && <p class="form-fault" role="alert">{faults[""]}</p>}
-        {!user && field("username", t.signIn.username, { autocapitalize: "none", spellcheck: false, required: true })}
-        {field("email", t.users.email, { type: "email", required: true })}
-        <div class="two">
-          {field("firstName", t.users.firstName)}
-          {field("lastName", t.users.lastName)}
-        </div>
-        <Select label={t.users.role} value={role} onChoice={setRole} choices={ROLES.map((one) => [one, t.role[one]])} hint={t.users.roleMore[role]} fault={faults["role"]} />
-        {!self && field("password", user ? t.users.newPassword : t.signIn.password, { autocomplete: "new-password", hint: user ? t.users.newPasswordHint : t.users.passwordHint, spellcheck: false })}
-        <div class="dialog-actions">
-          <Button onClick={onClose}>{t.common.cancel}</Button>
-          <Button kind="primary" type="submit" busy={busy}>{user ? t.common.save : t.users.add}</Button>
-        </div>
-      </form>
-    </Dialog>
+    <FormDialog
+      title={user ? t.users.changeWhat(user.username) : t.users.add} names={["username", "email", "firstName", "lastName", "password", "role"]}
+      verb={user ? t.common.save : t.users.add} onSend={send} onClose={onClose}
+    >
+      {(faults) => {
+        const field = (name: keyof typeof form, label: string, more: object = {}) => (
+          <Field label={label} value={form[name]} onText={(text) => setForm({ ...form, [name]: text })} fault={faults[name]} {...more} />
+        );
+        return (
+          <>
+            {!user && field("username", t.signIn.username, { autocapitalize: "none", spellcheck: false, required: true })}
+            {field("email", t.users.email, { type: "email", required: true })}
+            <div class="two">
+              {field("firstName", t.users.firstName)}
+              {field("lastName", t.users.lastName)}
+            </div>
+            <Select label={t.users.role} value={role} onChoice={setRole} choices={ROLES.map((one) => [one, t.role[one]])} hint={t.users.roleMore[role]} fault={faults["role"]} />
+            {!self && field("password", user ? t.users.newPassword : t.signIn.password, { autocomplete: "new-password", hint: user ? t.users.newPasswordHint : t.users.passwordHint, spellcheck: false })}
+          </>
+        );
+      }}
+    </FormDialog>
   );
 }

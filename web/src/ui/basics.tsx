@@ -162,7 +162,7 @@ export function Switch({ label, on, onChange, hint }: { label: string; on: boole
   );
 }
 
-export function Dialog({ title, onClose, children, wide = false }: { title: string; onClose: () => void; children: ComponentChildren; wide?: boolean }) {
+export function Dialog({ title, onClose, children, wide = false, broad = false }: { title: string; onClose: () => void; children: ComponentChildren; wide?: boolean; broad?: boolean }) {
   const element = useRef<HTMLDialogElement>(null);
   const id = useId();
   useEffect(() => {
@@ -173,7 +173,7 @@ export function Dialog({ title, onClose, children, wide = false }: { title: stri
   return (
     <dialog
       ref={element}
-      class={wide ? "wide" : ""}
+      class={broad ? "broad" : wide ? "wide" : ""}
       aria-labelledby={id}
       onCancel={(cancel) => {
         cancel.preventDefault();

@@ -25,30 +25,18 @@ export function outcome(error: unknown): string {
   return words(error);
 }
 
-export function DoorCard() {
-  const status = lock.value;
-  const state = doorState(status, line.value !== "lost");
-  const moving = state === "open" || state === "held";
-  const now = useNow(moving ? 200 : 10_000);
+/** The button for what makes sense now, with what became of it; nothing for who may not. */
+export function DoorAct() {
+  const state = doorState(lock.value, line.value !== "lost");
   const [busy, setBusy] = useState<"open" | "close" | null>(null);
   const [asking, setAsking] = useState(false);
   const [said, setSaid] = useState<{ text: string; good: boolean } | null>(null);
-  const left = state === "open" ? secondsLeft(status?.opensUntil ?? null, now, skew.value) : null;
-  const first = useRef({ until: "", left: 0 });
-  if (status?.opensUntil && first.current.until !== status.opensUntil) {
-    first.current = { until: status.opensUntil, left: Math.max(1, (Date.parse(status.opensUntil) - (now - skew.value)) / 1000) };
-  }
-  const exact = status?.opensUntil ? (Date.parse(status.opensUntil) - (now - skew.value)) / 1000 : null;
-
-  const newest = feed.value.events.find(({ eventType }) => eventType === "DOOR_OPENED");
-  const before = useLoad((signal) => get<HubEvent[]>("/api/events?eventType=DOOR_OPENED&limit=1", signal), []);
-  const opened = newest ?? before.data?.[0];
-
   useEffect(() => {
     if (!said) return;
     const gone = setTimeout(() => setSaid(null), said.good ? 6_000 : 20_000);
     return () => clearTimeout(gone);
   }, [said]);
+  if (!may("OPERATOR")) return null;
 
   const command = async (verb: "open" | "close") => {
     setBusy(verb);
@@ -61,32 +49,16 @@ export function DoorCard() {
     }
     setBusy(null);
   };
-
   return (
-    <section class="door" data-state={state} aria-labelledby="door-state">
-      <Gate state={state} part={remaining(exact, first.current.left)} />
-      <div class="door-words">
-        <p class="door-label">{t.door.title}{status?.simulated && <span class="door-simulated">{t.door.simulated}</span>}</p>
-        <h2 id="door-state"><span role="status">{t.door.state[state]}</span></h2>
-        <p class="door-more">
-          {left !== null ? <span class="door-left">{t.door.closesIn(left)}</span> : t.door.more[state]!(status?.alarmSince ? clock(status.alarmSince) : null, status?.opensUntil ? clock(status.opensUntil) : null, status?.reason ?? null)}
-        </p>
-        {opened && (
-          <p class="door-last">{t.door.lastOpened(who(opened.description), ago(opened.detectedAt ?? opened.createdAt, now))}</p>
-        )}
-      </div>
-      {may("OPERATOR") && (
-        <div class="door-act">
-          {canClose(state) ? (
-            <Button class="door-close" busy={busy === "close"} onClick={() => command("close")}>
-              <Lock size={18} aria-hidden="true" /> {t.door.close}
-            </Button>
-          ) : (
-            <HoldButton hint={t.door.holdLonger} busy={busy === "open"} disabled={!canOpen(state)} onHeld={() => command("open")} onClickOnly={() => setAsking(true)}>
-              {busy === "open" ? t.door.opening : t.door.holdToOpen}
-            </HoldButton>
-          )}
-        </div>
+    <div class="door-act">
+      {canClose(state) ? (
+        <Button class="door-close" busy={busy === "close"} onClick={() => command("close")}>
+          <Lock size={18} aria-hidden="true" /> {t.door.close}
+        </Button>
+      ) : (
+        <HoldButton hint={t.door.holdLonger} busy={busy === "open"} disabled={!canOpen(state)} onHeld={() => command("open")} onClickOnly={() => setAsking(true)}>
+          {busy === "open" ? t.door.opening : t.door.holdToOpen}
+        </HoldButton>
       )}
       <p class={`door-said ${said ? (said.good ? "good" : "bad") : ""}`} role="alert">{said?.text}</p>
       {asking && (
@@ -102,6 +74,41 @@ export function DoorCard() {
           }}
         />
       )}
+    </div>
+  );
+}
+
+export function DoorCard() {
+  const status = lock.value;
+  const state = doorState(status, line.value !== "lost");
+  const moving = state === "open" || state === "held";
+  const now = useNow(moving ? 200 : 10_000);
+  const left = state === "open" ? secondsLeft(status?.opensUntil ?? null, now, skew.value) : null;
+  const first = useRef({ until: "", left: 0 });
+  if (status?.opensUntil && first.current.until !== status.opensUntil) {
+    first.current = { until: status.opensUntil, left: Math.max(1, (Date.parse(status.opensUntil) - (now - skew.value)) / 1000) };
+  }
+  const exact = status?.opensUntil ? (Date.parse(status.opensUntil) - (now - skew.value)) / 1000 : null;
+
+  const newest = feed.value.events.find(({ eventType }) => eventType === "DOOR_OPENED");
+  const before = useLoad((signal) => get<HubEvent[]>("/api/events?eventType=DOOR_OPENED&limit=1", signal), []);
+  const opened = newest ?? before.data?.[0];
+  // While it is open, the lock itself says who did it.
+  const by = moving && status?.openedBy ? who(status.openedBy) : who(opened?.description ?? null);
+  const at = (moving && status?.openedBy && status.changedAt) || (opened ? (opened.detectedAt ?? opened.createdAt) : null);
+
+  return (
+    <section class="door" data-state={state} aria-labelledby="door-state">
+      <Gate state={state} part={remaining(exact, first.current.left)} />
+      <div class="door-words">
+        <p class="door-label">{t.door.title}{status?.simulated && <span class="door-simulated">{t.door.simulated}</span>}</p>
+        <h2 id="door-state"><span role="status">{t.door.state[state]}</span></h2>
+        <p class="door-more">
+          {left !== null ? <span class="door-left">{t.door.closesIn(left)}</span> : t.door.more[state]!(status?.alarmSince ? clock(status.alarmSince) : null, status?.opensUntil ? clock(status.opensUntil) : null, status?.reason ?? null)}
+        </p>
+        {at && <p class="door-last">{t.door.lastOpened(by, ago(at, now - skew.value))}</p>}
+      </div>
+      <DoorAct />
     </section>
   );
 }

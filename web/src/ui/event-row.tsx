@@ -5,6 +5,7 @@ import { ago, clock, full, percent } from "../lib/format";
 import { may } from "../lib/session";
 import type { EventType, HubEvent } from "../lib/types";
 import { t } from "../strings";
+import { Picture } from "./picture";
 import { plainly } from "./who";
 
 const ICONS = { PERSON_DETECTED: User, MULTIPLE_PERSONS: Users, DOOR_OPENED: DoorOpen, DOOR_CLOSED: DoorClosed, SYSTEM_ALERT: TriangleAlert };
@@ -85,7 +86,7 @@ export function EventRow({ event, now, index, of, href, fresh, chosen, onChoose,
             <input type="checkbox" checked={chosen} onChange={(change) => onChoose(change.currentTarget.checked)} aria-label={t.events.choose(event.id)} disabled={event.isResolved} />
           </label>
         )}
-        <KindIcon kind={event.eventType} />
+        {event.snapshotUrl ? <span class="thumb"><Picture event={event} alt="" sizes="84px" gone={<KindIcon kind={event.eventType} />} /></span> : <KindIcon kind={event.eventType} />}
         <a class="event-words" href={href} id={`event-${event.id}`} tabIndex={-1}>
           <strong>{titleOf(event)}</strong>
           <span>

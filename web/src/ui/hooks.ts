@@ -29,11 +29,16 @@ export function useLoad<T>(ask: (signal: AbortSignal) => Promise<T>, on: unknown
 /** The time, looked at this often. */
 export function useNow(every: number): number {
   const [now, setNow] = useState(Date.now);
+  const pace = useRef(every);
+  // What was seen at a slower pace may be long ago.
+  const seen = pace.current === every ? now : Date.now();
   useEffect(() => {
+    pace.current = every;
+    setNow(Date.now());
     const timer = setInterval(() => setNow(Date.now()), every);
     return () => clearInterval(timer);
   }, [every]);
-  return now;
+  return seen;
 }
 
 export function useMedia(query: string): boolean {

@@ -14,10 +14,10 @@ fn account(subscribers: &Subscribers, id: i32) -> Account<Holder> {
     subscribers.account(Holder::Device(DeviceId(id)), Standing::Common)
 }
 
-fn message(topic: &str, place: u64) -> Message {
+fn message(topic: &str, sequence: u64) -> Message {
     let plain =
         link::Message { topic: topic.to_owned(), payload: vec![0; 100].into(), qos: QoS::AtLeastOnce, retain: false };
-    Message { place, ..Message::plain(plain, 0) }
+    Message { sequence, ..Message::plain(plain, 0) }
 }
 
 #[test]
@@ -97,18 +97,18 @@ async fn a_session_that_stands_still_misses_messages_and_the_others_do_not() {
     subscribers.add((2, 1), &"a/b".into(), 5, &account, fast).expect("room");
     let all = 20_000;
     let mut is_behind = false;
-    for place in 1..=all {
-        is_behind |= subscribers.deliver(&message("a/b", place), &overwritten);
-        if place > 5 {
-            assert_eq!(well.next().await.message.place, place);
+    for sequence in 1..=all {
+        is_behind |= subscribers.deliver(&message("a/b", sequence), &overwritten);
+        if sequence > 5 {
+            assert_eq!(well.next().await.message.sequence, sequence);
         }
     }
     assert!(is_behind);
-    let mut places = Vec::new();
-    while places.len() as u64 + overwritten.get() < all {
-        places.push(behind.next().await.message.place);
+    let mut sequences = Vec::new();
+    while sequences.len() as u64 + overwritten.get() < all {
+        sequences.push(behind.next().await.message.sequence);
     }
-    assert!(places.iter().copied().eq(1..=places.len() as u64), "the first ones, in order");
+    assert!(sequences.iter().copied().eq(1..=sequences.len() as u64), "the first ones, in order");
 }
 
 fn filter() -> impl Strategy<Value = String> {
@@ -122,7 +122,8 @@ fn filter() -> impl Strategy<Value = String> {
 }
 
 proptest! {
-    /// Whatever is subscribed to and ended, in whatever order: what is delivered is what the filters of the moment match.
+    /// Whatever is subscribed to and ended, in whatever order: what is delivered is what the filters of the moment
+    /// match.
     #[test]
     fn what_is_delivered_is_what_the_filters_match(
         steps in prop::collection::vec((filter().prop_filter("valid", |one| topic::valid_filter(one)), any::<bool>()), 1..40),

@@ -1,1 +1,0 @@
-import{a,b,c}from"/assets/part-XWM5XCD4.js";import"/assets/part-5XKJYMBH.js";import"/assets/part-BBFHXCRU.js";import"/assets/part-FYIMY7TT.js";import"/assets/part-DAOLWBOO.js";import"/assets/part-ZXOC5O2H.js";export{a as Cameras,c as Shown,b as deviceName};

@@ -1,0 +1,1 @@
+import{a,b,c}from"/assets/part-JFRGTJPO.js";import"/assets/part-B6V3D5IK.js";import"/assets/part-KT5RKPVK.js";import"/assets/part-PT6T7DB7.js";import"/assets/part-2UVYDFWB.js";import"/assets/part-CU3LCGWN.js";import"/assets/part-IBGSGMYH.js";import"/assets/part-W6GSKPYU.js";export{a as Cameras,c as Shown,b as deviceName};
