@@ -62,7 +62,7 @@ const ROOMS: &[(&str, &[&[&str]])] = &[
         "commands",
         &[
             &[],
-            &["backup", "clock", "device", "lock", "migrate", "restore", "retention", "serve", "user"],
+            &["backup", "clock", "config", "device", "lock", "migrate", "restore", "retention", "serve", "user"],
             &["lock_agent"],
         ],
     ),
