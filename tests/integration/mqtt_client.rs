@@ -39,7 +39,7 @@ pub struct Client {
     buffer: Vec<u8>,
     last_id: u16,
     /// `QoS` 2 messages that the broker has not released yet.
-    held: HashMap<u16, Publish>,
+    pub held: HashMap<u16, Publish>,
     acks: HashMap<u16, u8>,
     /// What the broker's `PUBREC`s said, where it was no failure.
     pub recs: HashMap<u16, u8>,
