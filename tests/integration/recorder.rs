@@ -482,6 +482,6 @@ async fn what_an_alert_and_a_movement_are_about_is_stored_and_found_beside_detec
     assert_eq!(count(Filter { kind: Some(Kind::DiskLow), event_type: Some(EventType::DoorOpened), ..none }).await, 0);
     assert_eq!(count(Filter { kind: Some(Kind::DoorForced), ..none }).await, 0);
     assert_eq!(count(none).await, 6);
-    let opener = events::newest_opener(&bench.database).await.expect("a database");
-    assert_eq!(opener.as_deref(), Some("user:1"));
+    let by_whom = events::newest_opener(&bench.database).await.expect("a database");
+    assert_eq!(by_whom.as_deref(), Some("user:1"));
 }
