@@ -3,7 +3,11 @@
 //! Must not know who changed a row: the database tells (LISTEN/NOTIFY), so that the command line and plain SQL count too.
 //! A notice may be lost with its connection; so what there is is compared with what was known, now and then.
 
-use std::{collections::HashMap, time::Duration};
+use std::{
+    cell::RefCell,
+    collections::{HashMap, HashSet},
+    time::Duration,
+};
 
 use chrono::Utc;
 use tokio::{
@@ -104,10 +108,30 @@ impl ChangeFeed {
                 for (change, _) in known.iter().filter(|(change, print)| now.get(change) != Some(print)) {
                     self.carry(*change);
                 }
-                self.end_sessions(|change| !now.contains_key(&change));
+                self.end_strangers(&now).await;
                 *known = now;
             }
             Err(error) => tracing::debug!("what was changed meanwhile is not known yet: {error}"),
+        }
+    }
+
+    /// Ends the sessions of those whom nobody knows. Who was added after `known` was read is looked for once more: whoever
+    /// has a session now was there before that.
+    async fn end_strangers(&self, known: &HashMap<Change, String>) {
+        let unknown = RefCell::new(HashSet::new());
+        self.end_sessions(|change| {
+            if !known.contains_key(&change) {
+                unknown.borrow_mut().insert(change);
+            }
+            false
+        });
+        let unknown = unknown.into_inner();
+        if unknown.is_empty() {
+            return;
+        }
+        match changes::fingerprints(&self.database).await {
+            Ok(now) => self.end_sessions(|change| unknown.contains(&change) && !now.contains_key(&change)),
+            Err(error) => tracing::debug!("who is not known any more is not sure yet: {error}"),
         }
     }
 
