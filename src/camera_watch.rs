@@ -241,12 +241,11 @@ impl Parts {
         Ok(())
     }
 
-    /// Says that a camera that is there no more is offline and that nobody is before it, and then clears its topics, so that
+    /// Says how a camera that is there no more is, offline and with nobody before it, and then clears its topics, so that
     /// nobody who subscribes later is given anything of it.
     async fn forget(&self, id: CameraId, state: CameraState) -> anyhow::Result<()> {
-        let gone = CameraState { online: false, persons: 0, ..state };
-        publish(&self.link, Topic::CameraStatus(id), &status(gone)).await?;
-        publish(&self.link, Topic::CameraOccupancy(id), &occupancy(gone)).await?;
+        publish(&self.link, Topic::CameraStatus(id), &status(state)).await?;
+        publish(&self.link, Topic::CameraOccupancy(id), &occupancy(state)).await?;
         for topic in [Topic::CameraStatus(id), Topic::CameraOccupancy(id)] {
             send(&self.link, topic, Bytes::new()).await?;
         }

@@ -50,9 +50,16 @@ pub struct Watched {
 /// What was told last, of each notice.
 #[derive(Debug, Clone, Copy, Default)]
 struct Told {
-    status: (Pace, CameraState),
-    occupancy: (Pace, CameraState),
-    notice: (Pace, CameraState),
+    status: Last,
+    occupancy: Last,
+    notice: Last,
+}
+
+/// What a notice said last.
+#[derive(Debug, Clone, Copy, Default)]
+struct Last {
+    pace: Pace,
+    state: CameraState,
 }
 
 /// What is to be told now.
@@ -154,27 +161,36 @@ impl Watched {
 
     /// What is to be told, now that it is so: what has changed at once, within the bounds of [`Pace`].
     pub fn due(&mut self, state: CameraState, now: Now) -> Due {
-        let due = |(pace, told): &mut (Pace, CameraState), truly: bool, in_its_times: bool| {
-            let differs = match (truly, in_its_times) {
-                (true, _) => Differs::Truly,
-                (false, true) => Differs::InItsTimes,
-                (false, false) => Differs::Not,
-            };
-            let is_due = pace.is_due(differs, now.at);
-            if is_due {
-                *told = state;
-            }
-            is_due
-        };
         let Told { status, occupancy, notice } = &mut self.told;
-        let is_other = |told: &CameraState| (told.online != state.online, told.persons != state.persons);
-        let is_later = |told: &CameraState| (told.last_seen != state.last_seen, told.last_person != state.last_person);
-        let (status_now, occupancy_now, notice_now) = (status.1, occupancy.1, notice.1);
         Due {
-            status: due(status, is_other(&status_now).0, is_later(&status_now).0),
-            occupancy: due(occupancy, is_other(&occupancy_now).1, is_later(&occupancy_now).1),
-            notice: due(notice, is_other(&notice_now) != (false, false), is_later(&notice_now).0),
+            status: status.is_due(state, now, |one| one.online, |one| one.last_seen),
+            occupancy: occupancy.is_due(state, now, |one| one.persons, |one| one.last_person),
+            notice: notice.is_due(state, now, |one| (one.online, one.persons), |one| one.last_seen),
         }
+    }
+}
+
+impl Last {
+    /// Whether a notice of this state is due, by what it says and by the time that stands in it; then it is the last.
+    fn is_due<S: PartialEq>(
+        &mut self,
+        state: CameraState,
+        now: Now,
+        says: impl Fn(&CameraState) -> S,
+        time: impl Fn(&CameraState) -> Option<DateTime<Utc>>,
+    ) -> bool {
+        let differs = if says(&self.state) != says(&state) {
+            Differs::Truly
+        } else if time(&self.state) != time(&state) {
+            Differs::InItsTimes
+        } else {
+            Differs::Not
+        };
+        let is_due = self.pace.is_due(differs, now.at);
+        if is_due {
+            self.state = state;
+        }
+        is_due
     }
 }
 
