@@ -4,7 +4,6 @@
 //! A notice may be lost with its connection; so what there is is compared with what was known, now and then.
 
 use std::{
-    cell::RefCell,
     collections::{HashMap, HashSet},
     time::Duration,
 };
@@ -90,6 +89,8 @@ impl ChangeFeed {
                 self.identities.forget_devices();
                 self.front.end_sessions(|who| matches!(who, Identity::Device(device) if device.id == id));
             }
+            // It may have been asked for in vain before.
+            Change::NewDevice => self.identities.forget_devices(),
             Change::Camera(_) => self.cameras_changed.send_modify(|count| *count += 1),
             Change::Anything => {
                 self.identities.forget_all();
@@ -100,6 +101,8 @@ impl ChangeFeed {
 
     /// Finds out what was changed while the hub could not hear of it, as far as a notice may have been lost.
     async fn compare(&self, known: &mut HashMap<Change, String>) {
+        // Asked before: who comes after that may have been added after the accounts were read.
+        let there: HashSet<Change> = self.front.identities().iter().filter_map(account).collect();
         match changes::fingerprints(&self.database).await {
             Ok(now) => {
                 if now.get(&Change::Anything) != known.get(&Change::Anything) {
@@ -108,30 +111,10 @@ impl ChangeFeed {
                 for (change, _) in known.iter().filter(|(change, print)| now.get(change) != Some(print)) {
                     self.carry(*change);
                 }
-                self.end_strangers(&now).await;
+                self.end_sessions(|account| there.contains(&account) && !now.contains_key(&account));
                 *known = now;
             }
             Err(error) => tracing::debug!("what was changed meanwhile is not known yet: {error}"),
-        }
-    }
-
-    /// Ends the sessions of those whom nobody knows. Who was added after `known` was read is looked for once more: whoever
-    /// has a session now was there before that.
-    async fn end_strangers(&self, known: &HashMap<Change, String>) {
-        let unknown = RefCell::new(HashSet::new());
-        self.end_sessions(|change| {
-            if !known.contains_key(&change) {
-                unknown.borrow_mut().insert(change);
-            }
-            false
-        });
-        let unknown = unknown.into_inner();
-        if unknown.is_empty() {
-            return;
-        }
-        match changes::fingerprints(&self.database).await {
-            Ok(now) => self.end_sessions(|change| unknown.contains(&change) && !now.contains_key(&change)),
-            Err(error) => tracing::debug!("who is not known any more is not sure yet: {error}"),
         }
     }
 
@@ -143,12 +126,17 @@ impl ChangeFeed {
         self.end_sessions(|_| true);
     }
 
-    /// Ends the sessions of the users and devices that are meant. The embedded lock agent is none of the database's.
+    /// Ends the sessions of the users and devices that are meant.
     fn end_sessions(&self, is_meant: impl Fn(Change) -> bool) {
-        self.front.end_sessions(|who| match who {
-            Identity::User(user) => is_meant(Change::User(user.id)),
-            Identity::Device(device) => device.id != EMBEDDED && is_meant(Change::Device(device.id)),
-            Identity::Hub | Identity::Anonymous => false,
-        });
+        self.front.end_sessions(|who| account(who).is_some_and(&is_meant));
+    }
+}
+
+/// What a session's owner is in the database. The embedded lock agent is nothing there.
+fn account(who: &Identity) -> Option<Change> {
+    match who {
+        Identity::User(user) => Some(Change::User(user.id)),
+        Identity::Device(device) if device.id != EMBEDDED => Some(Change::Device(device.id)),
+        Identity::Device(_) | Identity::Hub | Identity::Anonymous => None,
     }
 }

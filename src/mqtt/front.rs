@@ -259,7 +259,8 @@ impl Front {
     }
 
     fn welcome(&self, stream: TcpStream, address: IpAddr, acceptor: Option<TlsAcceptor>) {
-        let Some(permit) = self.admit(Origin::direct(address, acceptor.is_some())) else { return };
+        let origin = Origin::direct(address, acceptor.is_some());
+        let Some(permit) = self.admit(origin) else { return };
         let parts = self.0.clone();
         // For the TLS handshake and the CONNECT together.
         let deadline = tokio::time::Instant::now() + parts.settings.limits.connect_time();
@@ -267,7 +268,6 @@ impl Front {
             if let Err(error) = tune(&stream) {
                 tracing::debug!(%address, "a socket takes no options: {error}");
             }
-            let origin = Origin::direct(address, acceptor.is_some());
             match acceptor {
                 None => {
                     let visitor = Visitor { origin, certificate_name: None, permit };
@@ -324,6 +324,12 @@ impl Front {
     #[must_use]
     pub fn worker_is_there(&self) -> watch::Receiver<bool> {
         self.0.agent_slot.watch()
+    }
+
+    /// Whose sessions there are, each as often as it has one.
+    #[must_use]
+    pub fn identities(&self) -> Vec<Identity> {
+        self.0.sessions.identities()
     }
 
     /// Ends the sessions of those whom `whose` names, with all that waits in them.

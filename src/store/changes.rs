@@ -19,6 +19,8 @@ const PAUSE: Duration = Duration::from_millis(250);
 pub enum Change {
     User(UserId),
     Device(DeviceId),
+    /// A device is new. Whoever has a session by it has been let in by what it is now.
+    NewDevice,
     Camera(CameraId),
     /// The connection was lost for a while: anything may have changed.
     Anything,
@@ -66,6 +68,7 @@ fn read(notification: &PgNotification) -> Option<Change> {
     match table {
         "users" => Some(Change::User(UserId(id))),
         "devices" => Some(Change::Device(DeviceId(id))),
+        "devices_added" => Some(Change::NewDevice),
         "cameras" => Some(Change::Camera(CameraId(id))),
         _ => None,
     }

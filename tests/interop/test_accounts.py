@@ -1,5 +1,6 @@
 """Accounts: tokens that do not outlive them, names that read alike, and who may sign in while others try to."""
 
+import subprocess
 import threading
 
 import pytest
@@ -208,3 +209,26 @@ def test_a_device_that_cannot_be_is_a_fault_of_usage(new_hub, arguments, words):
     done = hub.run("device", "add", "cam-x", *arguments, check=False)
     assert done.returncode == 2 and words in done.stderr, done.stderr
     assert not hub.data.exists(), "nothing was begun"
+
+
+def test_a_device_that_was_just_added_keeps_its_session(new_hub, new_postgres, paho):
+    """However late the hub hears of it: here it is held up while it compares the accounts."""
+    postgres = new_postgres().start()
+    hub = new_hub(DATABASE_URL=postgres.url).start()
+    other = paho(hub, hub.device("other", "controller"))
+    held_up = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%this_database%'"
+    holder = subprocess.Popen(["psql", "-qX", postgres.url], stdin=subprocess.PIPE, text=True)
+    try:
+        print("BEGIN; LOCK TABLE this_database IN ACCESS EXCLUSIVE MODE;", file=holder.stdin, flush=True)
+        until(lambda: postgres.psql(held_up) == "1", "the hub is held up", 60)
+        added = paho(hub, hub.device("added", "controller"))
+    finally:
+        holder.communicate("COMMIT;", timeout=30)
+    # It hears of one thing after the other.
+    hub.run("device", "remove", "other")
+    other.wait("(disconnect)", seconds=30)
+    assert not [heard for heard in added.heard if heard[0] == "(disconnect)"]
+    added.subscribe("lock/status")
+    # What is changed of it ends the session as ever.
+    hub.run("device", "rotate", "added")
+    added.wait("(disconnect)", seconds=30)

@@ -125,6 +125,11 @@ impl SessionRegistry {
         Ok((SessionLease { key, number, control, sessions: self.clone() }, previous))
     }
 
+    /// Whose they are, each as often as it has one.
+    pub fn identities(&self) -> Vec<Identity> {
+        self.table.lock().values().map(|entry| entry.who.clone()).collect()
+    }
+
     /// Ends the sessions of those whom `whose` names.
     pub fn end(&self, whose: impl Fn(&Identity) -> bool, reason: Reason, why: &'static str) {
         self.endings.fetch_add(1, Relaxed);
